@@ -1,0 +1,412 @@
+"""The nouns every room shares, and the protocols through which rooms meet. Standard library only.
+
+A *turn* is one action of the agent (a message or a tool call) with everything until its next.
+A *step* is τ²-bench's: one delivery by anyone (a message, or the environment's answer to tool calls).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Protocol
+
+Schema = dict[str, Any]  # one OpenAI function schema: {"type": "function", "function": {...}}
+
+
+class Role(str, Enum):
+    SYSTEM = "system"
+    ASSISTANT = "assistant"
+    USER = "user"
+    TOOL = "tool"
+
+
+class StopReason(str, Enum):
+    """Why an episode ended. Only the first two are natural endings; the others score outcome 0."""
+
+    AGENT_STOP = "agent_stop"
+    USER_STOP = "user_stop"
+    MAX_STEPS = "max_steps"
+    TOO_MANY_ERRORS = "too_many_errors"
+    UNPARSABLE = "unparsable"  # the agent's bound of unparsable turns was reached
+    CONTEXT_FULL = "context_full"  # the agent's context has no room for another turn
+    FAULT = "fault"  # see Trajectory.fault
+
+    @property
+    def natural(self) -> bool:
+        return self in (StopReason.AGENT_STOP, StopReason.USER_STOP)
+
+
+class FaultSource(str, Enum):
+    AGENT = "agent"
+    USER = "user"
+    ENVIRONMENT = "environment"
+    ENGINE = "engine"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something broke that no verdict can be blamed on, unless its source is the agent."""
+
+    source: FaultSource
+    message: str
+
+
+class FaultError(Exception):
+    """Raised by a user, a policy or an engine to end an episode with a typed fault."""
+
+    def __init__(self, source: FaultSource, message: str):
+        super().__init__(message)
+        self.fault = Fault(source, message)
+
+
+class ContextFull(Exception):
+    """Raised by an agent whose context has no room for another turn: ends the episode CONTEXT_FULL."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    name: str
+    arguments: dict[str, Any]
+    requestor: Role = Role.ASSISTANT  # whose tool: ASSISTANT or USER
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message. A tool result carries its requestor, its call's id and whether the call raised."""
+
+    role: Role
+    content: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    requestor: Role | None = None
+    error: bool = False
+    call_id: str = ""
+
+
+# ---------------------------------------------------------------- tasks
+
+
+@dataclass(frozen=True, slots=True)
+class GoldAction:
+    """One action of the reference path; `compare_args` None compares the arguments of the call made."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+    requestor: Role = Role.ASSISTANT
+    compare_args: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnvCall:
+    """A function run on one side of the environment while a task is set up."""
+
+    side: Role  # ASSISTANT or USER
+    function: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class EnvAssertion:
+    side: Role
+    function: str
+    arguments: dict[str, Any]
+    expected: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What a verdict is made of. None (not empty) where the task says nothing, as τ²-bench tells them apart."""
+
+    actions: tuple[GoldAction, ...] | None
+    assertions: tuple[EnvAssertion, ...] | None
+    communicate: tuple[str, ...] | None
+    basis: tuple[str, ...]  # of DB, ENV_ASSERTION, ACTION, COMMUNICATE
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What the user knows. `instructions` is τ²-bench's own text of it, for a simulator's prompt."""
+
+    instructions: str
+    reason: str = ""
+    known: str = ""
+    unknown: str = ""
+    guidance: str = ""  # the task's instructions to whoever plays the user
+    persona: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    id: str
+    domain: str
+    scenario: Scenario
+    criteria: Criteria | None
+    agent_data: dict[str, Any] | None = None  # updates to the databases before the episode
+    user_data: dict[str, Any] | None = None
+    setup: tuple[EnvCall, ...] = ()
+    history: tuple[Message, ...] = ()
+    ticket: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.domain}/{self.id}"
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a verdict as fractions in 0..1; None where the task has no such part.
+
+    `db_progress` is ours: of the leaf fields the gold path changes, the fraction now right, less
+    fields wrongly changed over the same count, clipped; 1 or 0 where gold changes nothing.
+    """
+
+    action: float | None = None
+    communicate: float | None = None
+    env_assertion: float | None = None
+    db: float | None = None
+    db_progress: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """τ²-bench's judgement of an ended episode, with every part on its own."""
+
+    reward: float
+    breakdown: dict[str, float] = field(default_factory=dict)  # by reward basis
+    db_match: bool | None = None
+    env_assertions: tuple[bool, ...] = ()
+    action_checks: tuple[bool, ...] = ()
+    communicate_checks: tuple[bool, ...] = ()
+    raised: str | None = None  # what the evaluation itself raised; the reward is then 0
+
+
+# ---------------------------------------------------------------- trajectories
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSpan:
+    """The token record of one turn: what was appended before it, and what was sampled.
+
+    `log_probs[i]` is that of `sampled[i]` under the model's distribution at the sampling temperature
+    (before top-p and top-k), natural logarithm. Re-made from text nowhere.
+    """
+
+    context: tuple[int, ...]
+    sampled: tuple[int, ...]
+    log_probs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    dollars: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What an agent did. `message` is None where its output could not be parsed (`error` says why)."""
+
+    message: Message | None
+    text: str  # the output as it was written
+    done: bool = False  # the agent ends the episode
+    error: str | None = None
+    tokens: TokenSpan | None = None
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One action and everything until the next; `parts` is the world's score as it then stands."""
+
+    text: str
+    messages: tuple[Message, ...]  # the action first, unless it was unparsable
+    parts: Parts = Parts()
+    done: bool = False
+    error: str | None = None
+    tokens: TokenSpan | None = None
+    changes: dict[str, Any] = field(default_factory=dict)  # leaf path → new value, by this turn
+    policy_seconds: float = 0.0
+    user_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """One finished episode, natural or not: the record everything downstream reads."""
+
+    task: str  # Task.id
+    domain: str
+    sample: int  # which attempt at the task, within its group
+    seed: int
+    opening: tuple[Message, ...]  # greeting and the user's first words (with its tool calls)
+    turns: tuple[Turn, ...]
+    stop: StopReason
+    verdict: Verdict | None  # None only after a fault
+    initial: Parts = Parts()  # the untouched world's score, Φ_0
+    fault: Fault | None = None
+    steps: int = 0
+    tool_errors: int = 0
+    attempts: int = 1  # how often the episode was started, faults included
+    seconds: float = 0.0
+    user: str = ""  # which user simulator spoke
+    user_usage: Usage = Usage()
+    policy_usage: Usage = Usage()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        return self.opening + tuple(m for turn in self.turns for m in turn.messages)
+
+    @property
+    def scored(self) -> bool:
+        """False where a fault that is not the agent's spoiled the episode: count it, use it nowhere."""
+        return self.fault is None or self.fault.source is FaultSource.AGENT
+
+    @property
+    def outcome(self) -> float:
+        return self.verdict.reward if self.verdict else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """A trajectory's reward, split as the learner needs it.
+
+    `outcome` is τ²-bench's times the domain's multiplier; `partial` the weighted parts in 0..1;
+    `shaped` = outcome + alpha · partial − penalties, times the multiplier; `progress[t]` = Φ_t − Φ_(t−1) per turn.
+    """
+
+    outcome: float
+    partial: float
+    shaped: float
+    progress: tuple[float, ...]
+
+
+# ---------------------------------------------------------------- who meets in an episode
+
+
+class World(Protocol):
+    """One episode's environment: two toolkits over databases of its own."""
+
+    task: Task
+    policy: str  # the domain's policy document, whole
+
+    def schemas(self, requestor: Role) -> list[Schema]: ...
+
+    def call(self, call: ToolCall) -> Message:
+        """Run one tool; whatever it raises becomes a tool message with error=True, as in τ²-bench."""
+        ...
+
+    def verdict(self, messages: Sequence[Message], stop: StopReason) -> Verdict: ...
+
+    def parts(self, messages: Sequence[Message]) -> Parts:
+        """The score as the world stands now; changes nothing."""
+        ...
+
+    def changes(self) -> dict[str, Any]:
+        """Leaf path (`agent.orders.#W1.status`) → value, for all that differs from the start of the episode."""
+        ...
+
+
+class User(Protocol):
+    """Who the agent talks to, for one episode."""
+
+    name: str
+    usage: Usage
+
+    async def reply(self, heard: Sequence[Message]) -> Message:
+        """Answer the agent's message, or the results of this user's own tool calls. Raises FaultError(USER)."""
+        ...
+
+
+class Agent(Protocol):
+    """A policy's speaker for one episode."""
+
+    async def act(self, heard: Sequence[Message]) -> Action:
+        """Act on what was heard since the last action (its own tool results, the user's words)."""
+        ...
+
+    def close(self) -> None:
+        """The episode is over; release what it held (a cache row, a session)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Which episode an agent speaks in; `seed` is the episode's own, and a turn's follows from it."""
+
+    task: Task
+    sample: int
+    seed: int
+    index: int  # the episode's place in its batch: batches form by index, never by arrival
+
+
+class Policy(Protocol):
+    """Who speaks as the agent. `sit` makes the speaker of one episode in its world."""
+
+    name: str
+
+    def sit(self, world: World, seat: Seat) -> Agent: ...
+
+
+# ---------------------------------------------------------------- token-level generation
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample one turn. Temperature 0 is greedy. `stop_ids` end a turn and are kept in it."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0  # 0: off
+    max_tokens: int = 512
+    stop_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    ids: tuple[int, ...]
+    log_probs: tuple[float, ...]
+    finish: str  # "stop" or "length"
+
+
+class Generator(Protocol):
+    """Token ids in, token ids and log-probabilities out: the torch engine or SGLang over HTTP."""
+
+    def open(self, session: int) -> None:
+        """An episode begins. A deterministic engine decodes only when every open session waits for it."""
+        ...
+
+    async def generate(self, session: int, ids: Sequence[int], sampling: Sampling, seed: int) -> Generation:
+        """Continue `ids` (the whole context so far; what was cached of it for this session is reused)."""
+        ...
+
+    def pause(self, session: int) -> None:
+        """The episode waits for something slow that is not this engine (an LLM user): do not wait for it."""
+        ...
+
+    def close(self, session: int) -> None: ...
+
+
+class Tokenizer(Protocol):
+    """The little of a tokenizer that is used: no special tokens added, special text parsed as such."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str: ...
+
+    def token_id(self, token: str) -> int | None: ...
+
+
+def stable_seed(*names: object) -> int:
+    """A 63-bit seed from what it belongs to (run seed, step, task, sample, turn): the same on every machine."""
+    text = "\x1f".join(str(name) for name in names)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+GREETING = Message(Role.ASSISTANT, "Hi! How can I help you today?")
+USER_STOPS = ("###STOP###", "###TRANSFER###", "###OUT-OF-SCOPE###")
