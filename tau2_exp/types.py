@@ -286,6 +286,20 @@ class Reward:
     progress: tuple[float, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sequence to train on; every tuple has the length of `ids`.
+
+    `trained[i]` says that token i was the agent's and is predicted; `log_probs[i]` is the sampler's
+    (0 where not trained, or where there was no sampler); `advantages[i]` its credit (1 for SFT).
+    """
+
+    ids: tuple[int, ...]
+    trained: tuple[bool, ...]
+    log_probs: tuple[float, ...]
+    advantages: tuple[float, ...]
+
+
 # ---------------------------------------------------------------- who meets in an episode
 
 
