@@ -1,0 +1,92 @@
+"""A policy that is a language model seen as tokens: what it samples is kept, what it hears is tokenised once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from tau2_exp.batch import Transcript
+from tau2_exp.protocol import Protocol
+from tau2_exp.types import (
+    Action,
+    ContextFull,
+    Generator,
+    Message,
+    Sampling,
+    Schema,
+    Seat,
+    Tokenizer,
+    TokenSpan,
+    Usage,
+    World,
+    stable_seed,
+)
+
+_SMALLEST_TURN = 16  # tokens: with less room than this left, a turn cannot say anything
+
+
+class TokenPolicy:
+    """A Generator behind a protocol and a tokenizer.
+
+    `prompts` gives each domain's document and tool schemas (None: not shown); `context` is the
+    number of tokens an episode may hold.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        generator: Generator,
+        protocol: Protocol,
+        tokenizer: Tokenizer,
+        prompts: Mapping[str, tuple[str, list[Schema] | None]],
+        sampling: Sampling,
+        context: int,
+    ):
+        self.name = name
+        self.generator = generator
+        self.protocol = protocol
+        self.tokenizer = tokenizer
+        self.prompts = prompts
+        self.context = context
+        stop_ids = [tokenizer.token_id(stop) for stop in protocol.stops]
+        self.sampling = dataclasses.replace(sampling, stop_ids=tuple(i for i in stop_ids if i is not None))
+
+    def sit(self, world: World, seat: Seat) -> _TokenAgent:
+        return _TokenAgent(self, seat)
+
+
+class _TokenAgent:
+    def __init__(self, policy: TokenPolicy, seat: Seat):
+        self.policy, self.seat, self.turn = policy, seat, 0
+        self.transcript = Transcript(policy.protocol, policy.tokenizer)
+        self.pending = self.transcript.start(*policy.prompts[seat.task.domain])
+        self.ids: list[int] = []
+        policy.generator.open(seat.index)
+
+    async def act(self, heard: Sequence[Message]) -> Action:
+        context = [*self.pending, *self.transcript.hear(heard)]
+        self.pending = []
+        self.ids.extend(context)
+        policy = self.policy
+        room = policy.context - len(self.ids)
+        if room < _SMALLEST_TURN:
+            raise ContextFull
+        sampling = dataclasses.replace(policy.sampling, max_tokens=min(policy.sampling.max_tokens, room))
+        seed = stable_seed(self.seat.seed, self.turn)
+        generation = await policy.generator.generate(self.seat.index, self.ids, sampling, seed)
+        self.turn += 1
+        self.ids.extend(generation.ids)
+        self.transcript.say(generation.ids)
+        text = policy.tokenizer.decode(generation.ids)
+        parsed = policy.protocol.parse(text)
+        return Action(
+            message=parsed.message,
+            text=text,
+            done=parsed.done,
+            error=parsed.error,
+            tokens=TokenSpan(tuple(context), generation.ids, generation.log_probs),
+            usage=Usage(len(self.ids) - len(generation.ids), len(generation.ids)),
+        )
+
+    def close(self) -> None:
+        self.policy.generator.close(self.seat.index)

@@ -1,0 +1,51 @@
+"""Many episodes at once, none waiting for another; an episode that a fault ended is started afresh."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tau2_exp.config import RolloutConfig
+from tau2_exp.episode import Limits, run_episode
+from tau2_exp.types import Policy, Seat, Task, Trajectory, User, World
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where episodes take place, whoever speaks in them."""
+
+    world: Callable[[Task], World]
+    user: Callable[[Task, World], User]
+    limits: Limits
+    config: RolloutConfig
+
+
+async def rollout(
+    scene: Scene, policy: Policy, seats: Sequence[Seat], finished: Callable[[Trajectory], None] = lambda _: None
+) -> list[Trajectory]:
+    """Play every seat; trajectories in the order of the seats. `finished` sees each as it ends."""
+    places = asyncio.Semaphore(scene.config.concurrency)
+
+    async def play(seat: Seat) -> Trajectory:
+        async with places:
+            trajectory = await _play_without_fault(scene, policy, seat)
+        finished(trajectory)
+        return trajectory
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(play(seat)) for seat in seats]
+    return [task.result() for task in tasks]
+
+
+async def _play_without_fault(scene: Scene, policy: Policy, seat: Seat) -> Trajectory:
+    """The first attempt that no fault but the agent's ended, else the last one."""
+    attempt = 1
+    while True:
+        world = scene.world(seat.task)
+        agent = policy.sit(world, seat)
+        trajectory = await run_episode(agent, scene.user(seat.task, world), world, seat, scene.limits)
+        if trajectory.scored or attempt > scene.config.fault_retries:
+            return dataclasses.replace(trajectory, attempts=attempt)
+        attempt += 1
