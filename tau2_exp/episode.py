@@ -70,9 +70,9 @@ class _Episode:
         started = time.perf_counter()
         initial, opening, stop, fault = Parts(), 0, StopReason.FAULT, None
         try:
-            self.messages.extend([*self.seat.task.history] or [GREETING])
+            self.messages.extend(self.seat.task.history or [GREETING])
             initial = self._parts()
-            heard = await self._until_agent_hears(self.messages[-1:])
+            heard = await self._open()
             opening = len(self.messages)
             while True:
                 heard = await self._turn(heard)
@@ -108,6 +108,15 @@ class _Episode:
             user_usage=self.user.usage,
             policy_usage=self.policy_usage,
         )
+
+    async def _open(self) -> Sequence[Message]:
+        """Everything until the agent's first turn; with a history, the agent hears all of it."""
+        history, last = self.seat.task.history, self.messages[-1]
+        results = self._run_tools(last) if last.tool_calls else [last]
+        speaker = last.requestor or last.role
+        user_is_next = (speaker is Role.USER) == bool(last.tool_calls or last.role is Role.TOOL)
+        heard = await self._until_agent_hears(results) if user_is_next else []
+        return [*history, *self.messages[len(history) :]] if history else heard
 
     async def _turn(self, heard: Sequence[Message]) -> Sequence[Message]:
         """One action and everything until the next; returns what the agent hears then."""

@@ -1,0 +1,78 @@
+"""What a person sees while a stage works: a bar where there is a terminal, plain lines where there is none."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+_LINE_EVERY = 10.0  # seconds between plain lines
+
+
+class Progress:
+    """`with Progress("rft rollouts", 148) as bar: bar.advance(reward=0.5)`; the last values given stay shown."""
+
+    def __init__(self, label: str, total: int, done: int = 0):
+        self.label, self.total, self.done = label, total, done
+        self.values: dict[str, float] = {}
+        self.started = time.monotonic()
+        self._last_line = self.started
+        self._bar = _rich_bar(label, total, done) if sys.stdout.isatty() else None
+
+    def __enter__(self) -> Progress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar:
+            self._bar.stop()
+        else:
+            self._line()
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        self.done += count
+        self.values |= values
+        if self._bar:
+            self._bar.update(self._bar.task_ids[0], completed=self.done, values=self._values())
+        elif time.monotonic() - self._last_line > _LINE_EVERY:
+            self._line()
+
+    def _line(self) -> None:
+        self._last_line = time.monotonic()
+        seconds = self._last_line - self.started
+        print(f"{self.label}: {self.done}/{self.total} {self._values()} {seconds:.0f} s".replace("  ", " "), flush=True)
+
+    def _values(self) -> str:
+        return " ".join(f"{name} {value:.3g}" for name, value in self.values.items())
+
+
+class RunningMean:
+    """The mean of all that was added."""
+
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
+
+    def add(self, value: float) -> float:
+        self.total, self.count = self.total + value, self.count + 1
+        return self.value
+
+    @property
+    def value(self) -> float:
+        return self.total / self.count if self.count else 0.0
+
+
+def _rich_bar(label: str, total: int, done: int):
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    bar = RichProgress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[values]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    bar.add_task(label, total=total, completed=done, values="")
+    return bar
