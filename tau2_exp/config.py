@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from omegaconf import MISSING
+
+from tau2_exp.codec import decode
 
 
 class ProtocolName(str, Enum):
@@ -305,3 +310,33 @@ class Config:
     dry_run: bool = False  # print what would run
     outputs: str = "outputs"  # where run folders go
     name: str | None = None  # of the run's folder; null: made from time and stage
+
+
+STAGES: dict[str, type[StageConfig]] = {
+    "demos": DemosConfig,
+    "sft": SftConfig,
+    "rft": RftConfig,
+    "grpo": GrpoConfig,
+    "eval": EvalConfig,
+    "pipeline": PipelineConfig,
+}
+
+TASK_REVISION = "tau2-bench@337326e"  # of every task, whichever provider brings it
+
+
+class ConfigError(Exception):
+    """One line for a person: the key, what was given, and what would do."""
+
+
+def to_data(config: Config) -> dict[str, Any]:
+    """The whole configuration as JSON data, defaults included."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_data(data: dict[str, Any]) -> Config:
+    """The configuration that `to_data` wrote. Raises ValueError naming a key that is unknown or of a wrong type."""
+    stage = data["stage"]
+    if stage["name"] not in STAGES:
+        raise ValueError(f"Config.stage.name: {stage['name']!r} is not one of {', '.join(STAGES)}")
+    config = decode(Config, {**data, "stage": {"name": stage["name"]}})
+    return dataclasses.replace(config, stage=decode(STAGES[stage["name"]], stage))

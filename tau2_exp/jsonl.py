@@ -1,0 +1,72 @@
+"""JSON lines that survive a kill: a line is written whole, and one that was torn is no line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def read_jsonl(path: Path) -> Iterator[Any]:
+    """The records of a file, in order; a last line without its newline was torn by a kill and is left out.
+
+    Raises ValueError naming file and line where a whole line is not JSON.
+    """
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith("\n"):
+                return
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}:{number}: not a JSON line ({error.msg})") from None
+
+
+class JsonlWriter:
+    """Appends records to a file, each handed to the operating system at once. Also a context manager."""
+
+    def __init__(self, path: Path, keep: int | None = None) -> None:
+        """`keep` truncates to the first so many records (what a checkpoint vouches for); None keeps all whole ones."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab")
+        self._file.truncate(_end_of_records(path, keep))
+
+    def write(self, record: Any) -> None:
+        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+        self._file.write(line.encode())
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> JsonlWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _end_of_records(path: Path, keep: int | None) -> int:
+    """The offset behind the first `keep` whole lines (behind all of them for None)."""
+    end = 0
+    with path.open("rb") as lines:
+        for count, line in enumerate(lines):
+            if not line.endswith(b"\n") or count == keep:
+                break
+            end += len(line)
+    return end
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write the file whole or not at all: a kill leaves the old one or the new one."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        json.dump(data, file, ensure_ascii=False, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

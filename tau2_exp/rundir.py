@@ -1,0 +1,286 @@
+"""A run is one stage in one folder, and the folder is all there is to know about it.
+
+config.json          the frozen configuration, complete: the only truth a worker reads
+manifest.json        what it stands on and where it was made: parent, address, commit, versions, hardware
+metrics.jsonl        one line a step
+trajectories/*.jsonl one line an episode
+checkpoints/         what a killed run resumes from, and what the next stage starts from
+results.json         its presence says that the run is finished; table.txt is the same for people
+failure.json         why the last attempt ended, where it failed
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tau2_exp.codec import decode, encode
+from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
+from tau2_exp.jsonl import JsonlWriter, read_jsonl, write_json
+from tau2_exp.logger import Mirror, wandb_mirror
+from tau2_exp.manifest import Manifest, current_commit, installed_versions
+from tau2_exp.types import Trajectory
+
+
+class RunStatus(str, Enum):
+    finished = "finished"
+    running = "running"  # some process holds it
+    failed = "failed"
+    unfinished = "unfinished"  # never begun, or killed
+
+
+class TrajectoryWriter:
+    """Appends trajectories to one of a run's files."""
+
+    def __init__(self, path: Path, keep: int | None) -> None:
+        self._lines = JsonlWriter(path, keep)
+
+    def write(self, trajectory: Trajectory) -> None:
+        self._lines.write(encode(trajectory))
+
+    def close(self) -> None:
+        self._lines.close()
+
+    def __enter__(self) -> TrajectoryWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Run:
+    """One run folder. Made by `create`, read back by `open`; everything it holds is read from the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._metrics: JsonlWriter | None = None
+        self._mirror: Mirror | None = None
+
+    @classmethod
+    def create(
+        cls,
+        config: Config,
+        address: str,
+        parent: Run | None = None,
+        members: Sequence[Run] = (),
+        folder: Path | None = None,
+        argv: Sequence[str] = (),
+    ) -> Run:
+        """Freeze a run, whole or not at all: a kill leaves no half folder. Raises ConfigError where `folder` exists."""
+        folder = folder or Path(config.outputs) / folder_name(config.stage.name, address)
+        if folder.exists():
+            raise ConfigError(f"name={folder.name}: {folder} already exists; take another name or remove it")
+        manifest = Manifest(
+            stage=config.stage.name,
+            address=address,
+            created=datetime.now().astimezone().isoformat(timespec="seconds"),
+            seed=config.seed,
+            argv=tuple(argv),
+            commit=current_commit(),
+            versions=installed_versions(),
+            parent=os.path.relpath(parent.folder, folder) if parent else None,
+            members=tuple(os.path.relpath(member.folder, folder) for member in members),
+        )
+        part = folder.with_name(f".{folder.name}.part{os.getpid()}")
+        part.mkdir(parents=True)
+        write_json(part / "config.json", to_data(config))
+        write_json(part / "manifest.json", encode(manifest))
+        part.rename(folder)
+        return cls(folder)
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Run:
+        """Raises ConfigError where there is no run folder."""
+        folder = Path(folder)
+        if not (folder / "config.json").is_file() or not (folder / "manifest.json").is_file():
+            raise ConfigError(f"{folder}: no run folder (it has no config.json and manifest.json)")
+        return cls(folder)
+
+    # ------------------------------------------------------------ what it is
+
+    @cached_property
+    def config(self) -> Config:
+        try:
+            return from_data(json.loads((self.folder / "config.json").read_text()))
+        except (ValueError, KeyError) as error:
+            raise ConfigError(f"{self.folder}/config.json: {error}") from None
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        try:
+            return decode(Manifest, json.loads((self.folder / "manifest.json").read_text()))
+        except ValueError as error:
+            raise ConfigError(f"{self.folder}/manifest.json: {error}") from None
+
+    @property
+    def stage(self) -> str:
+        return self.manifest.stage
+
+    @cached_property
+    def parent(self) -> Run | None:
+        return self._relative(self.manifest.parent) if self.manifest.parent else None
+
+    @cached_property
+    def members(self) -> tuple[Run, ...]:
+        """A pipeline's runs, in the order they are made; empty for any other stage."""
+        return tuple(self._relative(member) for member in self.manifest.members)
+
+    @property
+    def status(self) -> RunStatus:
+        if (self.folder / "results.json").exists():
+            return RunStatus.finished
+        if self._held():
+            return RunStatus.running
+        return RunStatus.failed if (self.folder / "failure.json").exists() else RunStatus.unfinished
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Raises FileNotFoundError before the run is finished."""
+        return json.loads((self.folder / "results.json").read_text())
+
+    @property
+    def table(self) -> str:
+        path = self.folder / "table.txt"
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def failure(self) -> str:
+        path = self.folder / "failure.json"
+        return json.loads(path.read_text())["message"] if path.exists() else ""
+
+    @property
+    def checkpoints(self) -> Path:
+        folder = self.folder / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    # ------------------------------------------------------------ what it records
+
+    def record(self, *, provider: str | None = None, hardware: dict[str, Any] | None = None) -> None:
+        """Add to the manifest what only the worker knows."""
+        manifest = self.manifest
+        manifest = replace(manifest, provider=provider or manifest.provider, hardware=hardware or manifest.hardware)
+        write_json(self.folder / "manifest.json", encode(manifest))
+        self.manifest = manifest
+
+    def log(self, metrics: dict[str, Any], step: int) -> None:
+        """One line of metrics.jsonl, and the same to the mirror; a number that is not finite becomes null."""
+        if self._metrics is None:
+            self._metrics = JsonlWriter(self.folder / "metrics.jsonl")
+        clean = {key: _finite(value) for key, value in metrics.items()}
+        self._metrics.write({"step": step, **clean})
+        if mirror := self._open_mirror():
+            mirror.log(clean, step)
+
+    def rewind(self, step: int) -> None:
+        """Forget metrics after `step`, the checkpoint's, so that a resumed run does not tell its steps twice."""
+        self.close()
+        kept = [record for record in self.metrics() if record["step"] <= step]
+        path = self.folder / "metrics.jsonl"
+        part = path.with_name(".metrics.jsonl.part")
+        part.unlink(missing_ok=True)
+        with JsonlWriter(part) as lines:
+            for record in kept:
+                lines.write(record)
+        part.replace(path)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        return list(read_jsonl(self.folder / "metrics.jsonl"))
+
+    def trajectories(self, name: str, keep: int | None = None) -> TrajectoryWriter:
+        """Append to trajectories/NAME.jsonl, behind its first `keep` (what the checkpoint vouches for; None: all)."""
+        return TrajectoryWriter(self._trajectory_file(name), keep)
+
+    def read_trajectories(self, name: str) -> Iterator[Trajectory]:
+        for record in read_jsonl(self._trajectory_file(name)):
+            yield decode(Trajectory, record)
+
+    def finish(self, results: dict[str, Any], table: str = "") -> None:
+        """The run is finished from the moment results.json is there."""
+        if table:
+            (self.folder / "table.txt").write_text(table.rstrip("\n") + "\n")
+        (self.folder / "failure.json").unlink(missing_ok=True)
+        if mirror := self._open_mirror():
+            mirror.summary(results)
+        write_json(self.folder / "results.json", results)
+        self.close()
+
+    def fail(self, message: str, traceback: str = "") -> None:
+        write_json(self.folder / "failure.json", {"message": message, "traceback": traceback})
+        self.close(failed=True)
+
+    def close(self, failed: bool = False) -> None:
+        if self._metrics:
+            self._metrics.close()
+            self._metrics = None
+        if self._mirror:
+            self._mirror.finish(failed)
+            self._mirror = None
+
+    @contextmanager
+    def claim(self) -> Iterator[None]:
+        """Hold the run, alone among all processes; waits while another does. A kill lets go."""
+        with (self.folder / ".lock").open("w") as lock:
+            if self._held():
+                print(f"{self.folder.name}: another process works on it; waiting for that", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    # ------------------------------------------------------------ inside
+
+    def _held(self) -> bool:
+        path = self.folder / ".lock"
+        if not path.exists():
+            return False
+        with path.open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def _relative(self, path: str) -> Run:
+        return Run.open(os.path.normpath(self.folder / path))
+
+    def _trajectory_file(self, name: str) -> Path:
+        return self.folder / "trajectories" / f"{name}.jsonl"
+
+    def _open_mirror(self) -> Mirror | None:
+        if self._mirror is None and self.config.logger.kind is LoggerKind.wandb:
+            self._mirror = wandb_mirror(self.config, self.folder, self.stage)
+        return self._mirror
+
+
+def folder_name(stage: str, address: str) -> str:
+    return f"{datetime.now():%Y-%m-%d_%H%M%S}-{stage}-{address[:8]}"
+
+
+def all_runs(outputs: Path) -> list[Run]:
+    """The run folders directly under `outputs`, oldest first."""
+    return [Run(path.parent) for path in sorted(outputs.glob("[!.]*/manifest.json"))]
+
+
+def find_finished(outputs: Path, address: str) -> Run | None:
+    """A finished run of the same content, the oldest."""
+    same = (run for run in all_runs(outputs) if run.manifest.address == address)
+    return next((run for run in same if run.status is RunStatus.finished), None)
+
+
+def find_unfinished(outputs: Path, address: str) -> Run | None:
+    """The newest run of the same content that is not finished: one to go on with."""
+    same = [run for run in all_runs(outputs) if run.manifest.address == address]
+    return next((run for run in reversed(same) if run.status is not RunStatus.finished), None)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
