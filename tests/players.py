@@ -1,0 +1,109 @@
+"""Small players for tests of the episode: a world of one counter, users and agents that follow a script."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from tau2_exp.types import (
+    Action,
+    Criteria,
+    Message,
+    Parts,
+    Role,
+    Scenario,
+    Schema,
+    Seat,
+    StopReason,
+    Task,
+    ToolCall,
+    Usage,
+    Verdict,
+)
+
+
+def make_task(id: str = "count", history: tuple[Message, ...] = ()) -> Task:
+    return Task(id, "counting", Scenario("Count."), Criteria(None, None, None, ("DB",)), history=history)
+
+
+def make_seat(index: int = 0, task: Task | None = None) -> Seat:
+    return Seat(task or make_task(), sample=0, seed=index, index=index)
+
+
+class CounterWorld:
+    """Solved when the counter stands at two."""
+
+    policy = "Count to two."
+
+    def __init__(self, task: Task):
+        self.task, self.count = task, 0
+
+    def schemas(self, requestor: Role) -> list[Schema]:
+        return []
+
+    def call(self, call: ToolCall) -> Message:
+        if call.name == "explode":
+            raise RuntimeError("the world broke")
+        known = call.name == "add"
+        self.count += known
+        text = str(self.count) if known else f"Error: Tool '{call.name}' not found."
+        return Message(Role.TOOL, text, requestor=call.requestor, error=not known, call_id=call.id)
+
+    def parts(self, messages: Sequence[Message]) -> Parts:
+        return Parts(db_progress=min(self.count, 2) / 2)
+
+    def verdict(self, messages: Sequence[Message], stop: StopReason) -> Verdict:
+        return Verdict(reward=float(stop.natural and self.count == 2))
+
+    def changes(self) -> dict[str, Any]:
+        return {"agent.count": self.count} if self.count else {}
+
+
+class ScriptUser:
+    """Says the lines it is given, then STOP; a ToolCall among them is a call of its own tool."""
+
+    name = "script"
+    usage = Usage()
+
+    def __init__(self, *lines: str | ToolCall | Exception, delay: float = 0.0):
+        self.lines, self.delay = list(lines), delay
+        self.heard: list[Message] = []
+
+    async def reply(self, heard: Sequence[Message]) -> Message:
+        self.heard.extend(heard)
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        line = self.lines.pop(0) if self.lines else "###STOP###"
+        if isinstance(line, Exception):
+            raise line
+        if isinstance(line, ToolCall):
+            return Message(Role.USER, tool_calls=(line,))
+        return Message(Role.USER, line)
+
+
+class ScriptAgent:
+    """Does what it is given: a str is said, a ToolCall called, None is unparsable; then it is done."""
+
+    def __init__(self, *deeds: str | ToolCall | Exception | None, delay: float = 0.0):
+        self.deeds, self.delay = list(deeds), delay
+        self.heard: list[Message] = []
+        self.closed = 0
+
+    async def act(self, heard: Sequence[Message]) -> Action:
+        self.heard.extend(heard)
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        if not self.deeds:
+            return Action(None, "done", done=True)
+        deed = self.deeds.pop(0)
+        if isinstance(deed, Exception):
+            raise deed
+        if deed is None:
+            return Action(None, "gibberish", error="no tool call")
+        if isinstance(deed, ToolCall):
+            return Action(Message(Role.ASSISTANT, tool_calls=(deed,)), deed.name)
+        return Action(Message(Role.ASSISTANT, deed), deed)
+
+    def close(self) -> None:
+        self.closed += 1
