@@ -1,0 +1,1 @@
+"""Who speaks as the agent."""

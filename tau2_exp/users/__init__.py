@@ -1,0 +1,16 @@
+"""Who the agent talks to."""
+
+from __future__ import annotations
+
+from tau2_exp.config import UserConfig, UserKind
+from tau2_exp.types import Task, User, World
+from tau2_exp.users.scripted import ScriptedUser
+
+
+def make_user(task: Task, world: World, guidelines: str, config: UserConfig) -> User:
+    """The user of one episode; `guidelines` are τ²-bench's own for a simulating model."""
+    if config.kind is UserKind.scripted:
+        return ScriptedUser(task, world)
+    from tau2_exp.users.litellm import LitellmUser
+
+    return LitellmUser(task, world, guidelines, config)
