@@ -71,13 +71,12 @@ class Run:
         cls,
         config: Config,
         address: str,
+        folder: Path,
         parent: Run | None = None,
         members: Sequence[Run] = (),
-        folder: Path | None = None,
         argv: Sequence[str] = (),
     ) -> Run:
         """Freeze a run, whole or not at all: a kill leaves no half folder. Raises ConfigError where `folder` exists."""
-        folder = folder or Path(config.outputs) / folder_name(config.stage.name, address)
         if folder.exists():
             raise ConfigError(f"name={folder.name}: {folder} already exists; take another name or remove it")
         manifest = Manifest(
@@ -265,21 +264,15 @@ def folder_name(stage: str, address: str) -> str:
     return f"{datetime.now():%Y-%m-%d_%H%M%S}-{stage}-{address[:8]}"
 
 
-def all_runs(outputs: Path) -> list[Run]:
-    """The run folders directly under `outputs`, oldest first."""
-    return [Run(path.parent) for path in sorted(outputs.glob("[!.]*/manifest.json"))]
-
-
-def find_finished(outputs: Path, address: str) -> Run | None:
-    """A finished run of the same content, the oldest."""
-    same = (run for run in all_runs(outputs) if run.manifest.address == address)
-    return next((run for run in same if run.status is RunStatus.finished), None)
-
-
-def find_unfinished(outputs: Path, address: str) -> Run | None:
-    """The newest run of the same content that is not finished: one to go on with."""
-    same = [run for run in all_runs(outputs) if run.manifest.address == address]
-    return next((run for run in reversed(same) if run.status is not RunStatus.finished), None)
+def index_runs(outputs: Path) -> dict[str, Run]:
+    """By content address, the run folders directly under `outputs`: a finished one, else the newest to go on with."""
+    found: dict[str, Run] = {}
+    for path in sorted(outputs.glob("[!.]*/manifest.json")):
+        run = Run(path.parent)
+        before = found.get(run.manifest.address)
+        if before is None or before.status is not RunStatus.finished:
+            found[run.manifest.address] = run
+    return found
 
 
 def _finite(value: Any) -> Any:

@@ -1,0 +1,38 @@
+"""`python -m tau2_exp COMMAND`: what works on run folders that are already there."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tau2_exp.config import ConfigError
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tau2_exp", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _register_work(commands)
+    arguments = parser.parse_args()
+    try:
+        return arguments.run(arguments)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _register_work(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("work", help="do frozen runs, one after another (run.py starts this)")
+    command.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    command.add_argument("--attended", action="store_true", help="end when standard input closes")
+    command.set_defaults(run=_work)
+
+
+def _work(arguments: argparse.Namespace) -> int:
+    from tau2_exp.dispatch.worker import work
+
+    return work(arguments.folders, arguments.attended)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

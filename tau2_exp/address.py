@@ -1,0 +1,68 @@
+"""A run's content address: two runs of the same address would end the same, so that one serves for both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tau2_exp import __version__
+from tau2_exp.config import TASK_REVISION, Config, PolicyKind, to_data
+
+# What each stage's result depends on, beside its own settings, its parent and the seed.
+READS = {
+    "demos": ("domain", "user", "policy.oracle", "rollout"),
+    "sft": ("domain.document", "domain.provider", "model", "engine.name", "hardware.dtype"),
+    "rft": (
+        "domain",
+        "user",
+        "model",
+        "engine.name",
+        "hardware.dtype",
+        "rollout",
+        "reward.weights",
+        "reward.domain_weights",
+    ),
+    "grpo": ("domain", "user", "model", "engine.name", "hardware.dtype", "rollout", "reward", "curriculum"),
+    "eval": ("domain", "user", "policy", "rollout"),
+}
+# What changes how a result is come by, and not the result.
+NEUTRAL = {"save_every", "concurrency", "fault_retries", "retries", "timeout", "api_key_env"}
+
+
+def content_address(config: Config, parent: str | None) -> str:
+    """The address of one stage's run; `parent` is that of the run it stands on."""
+    data = to_data(config)
+    parts = {key: _select(data, key) for key in READS[config.stage.name]}
+    if config.stage.name == "eval":
+        if config.policy.kind in (PolicyKind.model, PolicyKind.sglang):
+            parts |= {key: _select(data, key) for key in ("model", "engine.name", "hardware.dtype")}
+    elif "domain" in parts:
+        del parts["domain"]["eval_splits"]
+    if source := data["stage"].get("data"):
+        parts["data"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    parts |= {"stage": data["stage"], "seed": config.seed, "parent": parent}
+    return _digest(parts)
+
+
+def pipeline_address(members: Sequence[str]) -> str:
+    return _digest({"members": list(members)})
+
+
+def _digest(parts: dict[str, Any]) -> str:
+    parts = {**_without_neutral(parts), "revision": TASK_REVISION, "version": __version__}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _select(data: Any, key: str) -> Any:
+    for name in key.split("."):
+        data = data[name]
+    return data
+
+
+def _without_neutral(data: Any) -> Any:
+    if not isinstance(data, dict):
+        return data
+    return {key: _without_neutral(value) for key, value in data.items() if key not in NEUTRAL}

@@ -1,0 +1,1 @@
+"""From checked configurations to run folders, and from those to processes."""

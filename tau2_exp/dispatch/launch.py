@@ -1,0 +1,115 @@
+"""One command from its overrides to its exit status: plan, freeze, do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from tau2_exp.compose import chain_settings, compose_config, expand_sweep
+from tau2_exp.config import Config, ConfigError
+from tau2_exp.dispatch.local import run_attached
+from tau2_exp.dispatch.plan import Planner, Step, freeze
+from tau2_exp.dispatch.tasks import make_tasks
+from tau2_exp.rundir import Run
+
+ALSO_ON_RESUME = {"resume", "dry_run", "hardware", "hardware.jobs"}
+
+
+def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
+    """Do what the command line asks for; the exit status. Raises ConfigError before anything starts."""
+    resumed = next((text.partition("=")[2] for text in overrides if text.startswith("resume=")), None)
+    if resumed and resumed != "null":
+        return _resume(Path(resumed), overrides)
+    if sweep:
+        return _launch_sweep(expand_sweep(overrides), argv)
+    config = compose_config(overrides)
+    target = Planner(Path(config.outputs)).plan(config, lambda: chain_settings(overrides))
+    if config.dry_run:
+        _print_plan([target])
+        return 0
+    freeze(target, argv)
+    return _do(target)
+
+
+def _do(target: Step) -> int:
+    from tau2_exp.dispatch.show import plan_lines
+
+    assert target.run is not None
+    print("\n".join(plan_lines(target)), flush=True)
+    for task in make_tasks([target]):
+        if status := run_attached(task.runs):
+            return status
+    if target.run.table:
+        print(target.run.table)
+    print(f"finished: {target.run.folder}")
+    return 0
+
+
+def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
+    from tau2_exp.dispatch.sweep import run_sweep, write_sweep
+
+    configs = [compose_config(job) for job in jobs]
+    first = configs[0]
+    folder = Path(first.outputs) / (first.name or f"{datetime.now():%Y-%m-%d_%H%M%S}-sweep")
+    if folder.exists() and not first.dry_run:
+        raise ConfigError(f"name={folder.name}: {folder} already exists; take another name, or resume={folder}")
+    planner = Planner(Path(first.outputs))
+    targets = [
+        planner.plan(_of_sweep(config, folder), lambda job=job: chain_settings(job))
+        for config, job in zip(configs, jobs, strict=True)
+    ]
+    if first.dry_run:
+        _print_plan(targets)
+        return 0
+    runs = [freeze(target, argv) for target in targets]
+    sweep = write_sweep(folder, list(zip(jobs, runs, strict=True)), argv)
+    return run_sweep(folder, sweep, targets, first.hardware)
+
+
+def _of_sweep(config: Config, folder: Path) -> Config:
+    """A sweep's jobs share its name as their group; each takes a folder name of its own."""
+    return replace(config, name=None, logger=replace(config.logger, group=config.logger.group or folder.name))
+
+
+def _resume(folder: Path, overrides: Sequence[str]) -> int:
+    """Go on with a run or a sweep, by its own frozen configuration."""
+    refused = [text for text in overrides if text.partition("=")[0] not in ALSO_ON_RESUME]
+    if refused:
+        raise ConfigError(f"{refused[0]}: resume={folder} goes by the run's own frozen settings; drop one of the two")
+    now = compose_config([text for text in overrides if not text.startswith("resume=")])
+    if (folder / "sweep.json").is_file():
+        return _resume_sweep(folder, now)
+    run = Run.open(folder)
+    target = Planner(folder.parent).adopt(run)
+    if now.dry_run:
+        _print_plan([target])
+        return 0
+    return _do(target)
+
+
+def _resume_sweep(folder: Path, now: Config) -> int:
+    from tau2_exp.dispatch.sweep import read_sweep, run_sweep, sweep_runs
+
+    sweep = read_sweep(folder)
+    planner = Planner(folder.parent)
+    targets = [planner.adopt(run) for run in sweep_runs(folder, sweep)]
+    if now.dry_run:
+        _print_plan(targets)
+        return 0
+    hardware = targets[0].config.hardware
+    return run_sweep(folder, sweep, targets, replace(hardware, jobs=now.hardware.jobs or hardware.jobs))
+
+
+def _print_plan(targets: Sequence[Step]) -> None:
+    from tau2_exp.dispatch.show import plan_lines
+
+    told: set[str] = set()
+    for place, target in enumerate(targets):
+        if len(targets) > 1:
+            print(f"job {place + 1} of {len(targets)}")
+        for line in plan_lines(target):
+            if line not in told:
+                print(line)
+            told.add(line)

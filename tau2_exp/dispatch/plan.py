@@ -1,0 +1,175 @@
+"""Which runs a configuration stands for: the stage itself, the chain before it, a pipeline's members.
+
+A run that was made before, with the same content address, takes the place of one to be made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tau2_exp.address import content_address, pipeline_address
+from tau2_exp.config import Config, ConfigError, ModelConfig, PipelineConfig, PolicyKind, SftConfig, StageConfig
+from tau2_exp.config_check import CHAIN, check
+from tau2_exp.rundir import Run, RunStatus, folder_name, index_runs
+
+TRAINED = ("sft", "rft", "grpo")
+STANDS_ON = {"demos": (), "sft": ("demos", *TRAINED), "rft": TRAINED, "grpo": TRAINED, "eval": TRAINED}
+SHAPE = ("path", "layers", "width", "heads", "kv_heads", "head_dim", "ffn", "rope_base", "tied", "protocol")
+NO_PARENT = "model"  # parent=model: begin with model.path itself
+
+
+@dataclass
+class Step:
+    """One run, to be made or found; steps of equal address are one object."""
+
+    config: Config
+    address: str
+    parent: Step | None = None
+    members: tuple[Step, ...] = ()
+    run: Run | None = None  # found, or frozen
+    name: str | None = None  # of the folder, where one was asked for
+
+    @property
+    def stage(self) -> str:
+        return self.config.stage.name
+
+    @property
+    def finished(self) -> bool:
+        return self.run is not None and self.run.status is RunStatus.finished
+
+    @property
+    def needs(self) -> tuple[Step, ...]:
+        return self.members or ((self.parent,) if self.parent else ())
+
+    def lineage(self) -> Iterator[Step]:
+        """Everything that must be finished before this step is, then the step: parents first, each once."""
+        seen: set[str] = set()
+
+        def visit(step: Step) -> Iterator[Step]:
+            if step.address in seen:
+                return
+            seen.add(step.address)
+            for needed in step.needs:
+                yield from visit(needed)
+            yield step
+
+        yield from visit(self)
+
+
+class Planner:
+    """Plans runs that share what they have in common, within one `outputs` folder."""
+
+    def __init__(self, outputs: Path) -> None:
+        self._made = index_runs(outputs)
+        self._steps: dict[str, Step] = {}
+
+    def plan(self, config: Config, chain: Callable[[], PipelineConfig]) -> Step:
+        """The step of a configuration, with all it stands on. `chain` gives the settings of the stages before it."""
+        if isinstance(config.stage, PipelineConfig):
+            return self._pipeline(config, config.stage)
+        return self._step(config, self._parent(config, chain), config.name)
+
+    def adopt(self, run: Run) -> Step:
+        """The step of a run that is already frozen."""
+        address = run.manifest.address
+        if address not in self._steps:
+            parent = self.adopt(run.parent) if run.parent else None
+            members = tuple(self.adopt(member) for member in run.members)
+            self._steps[address] = Step(run.config, address, parent, members, run)
+        return self._steps[address]
+
+    def _pipeline(self, config: Config, stage: PipelineConfig) -> Step:
+        parent = self._given_parent(config, stage.stages[0]) if config.parent else None
+        members: list[Step] = []
+        for name in stage.stages:
+            parent = self._step(_member(config, getattr(stage, name)), parent, _member_name(config, name))
+            members.append(parent)
+            if stage.evaluate and name in TRAINED:
+                evaluation = _member(config, stage.eval)
+                members.append(self._step(evaluation, parent, _member_name(config, f"{name}-eval")))
+        address = pipeline_address([member.address for member in members])
+        return self._keep(Step(config, address, None, tuple(members), self._made.get(address), config.name))
+
+    def _parent(self, config: Config, chain: Callable[[], PipelineConfig]) -> Step | None:
+        if config.parent:
+            return self._given_parent(config, config.stage.name)
+        names = _names_before(config)
+        if not names:
+            return None
+        settings = chain()
+        step: Step | None = None
+        for name in names:
+            member = _member(config, getattr(settings, name))
+            check(member)
+            step = self._step(member, step, _member_name(config, name))
+        return step
+
+    def _given_parent(self, config: Config, stage: str) -> Step | None:
+        given = f"parent={config.parent}"
+        if config.parent == NO_PARENT:
+            if not config.model.path:
+                raise ConfigError(f"{given}: there is no model to begin with; give model.path=FOLDER")
+            return None
+        wanted = STANDS_ON[stage]
+        if not wanted:
+            raise ConfigError(f"{given}: stage={stage} stands on nothing; drop it")
+        run = _last_of(Run.open(str(config.parent)), wanted)
+        if run is None:
+            raise ConfigError(f"{given}: stage={stage} stands on {' or '.join(wanted)}, and this run is none of them")
+        if run.status is not RunStatus.finished:
+            raise ConfigError(f"{given}: is not finished; finish it first: resume={run.folder}")
+        if run.stage in TRAINED and (unlike := _unlike(run.config.model, config.model)):
+            raise ConfigError(f"{given}: is another model than this run's; take {unlike}")
+        return self.adopt(run)
+
+    def _step(self, config: Config, parent: Step | None, name: str | None) -> Step:
+        address = content_address(config, parent.address if parent else None)
+        return self._keep(Step(config, address, parent, (), self._made.get(address), name))
+
+    def _keep(self, step: Step) -> Step:
+        return self._steps.setdefault(step.address, step)
+
+
+def freeze(step: Step, argv: Sequence[str]) -> Run:
+    """Make the folders of a step and all that it needs, where there are none yet."""
+    for part in step.lineage():
+        if part.run is None:
+            folder = Path(part.config.outputs) / (part.name or folder_name(part.stage, part.address))
+            parent = part.parent.run if part.parent else None
+            members = [member.run for member in part.members if member.run]
+            part.run = Run.create(part.config, part.address, folder, parent, members, argv)
+    assert step.run is not None
+    return step.run
+
+
+def _names_before(config: Config) -> tuple[str, ...]:
+    """The stages of the chain that a stage without a parent stands on."""
+    name = config.stage.name
+    if name == "eval":
+        return () if config.policy.kind is not PolicyKind.model or config.model.path else CHAIN
+    if isinstance(config.stage, SftConfig) and config.stage.data:
+        return ()
+    return CHAIN[: CHAIN.index(name)]
+
+
+def _member(config: Config, stage: StageConfig) -> Config:
+    return replace(config, stage=stage, parent=None, resume=None, name=None, dry_run=False)
+
+
+def _member_name(config: Config, name: str) -> str | None:
+    return f"{config.name}-{name}" if config.name else None
+
+
+def _last_of(run: Run, wanted: Sequence[str]) -> Run | None:
+    """The run itself, or of a pipeline its last member that serves."""
+    return next((member for member in reversed((*run.members, run)) if member.stage in wanted), None)
+
+
+def _unlike(theirs: ModelConfig, ours: ModelConfig) -> str:
+    """The overrides that give the child its parent's model; empty where it has it."""
+    if theirs.name != ours.name:
+        return f"model={theirs.name}"
+    differ = [key for key in SHAPE if getattr(theirs, key) != getattr(ours, key)]
+    return " ".join(f"model.{key}={getattr(theirs, key)}" for key in differ)
