@@ -73,8 +73,8 @@ class Protocol(ABC):
     def write(self, message: Message | None, done: bool = False) -> str:
         """The text of an action, its stop included, so that `parse(write(message, done))` gives it back.
 
-        τ²-bench forbids a message with both words and tool calls: the calls are written. Raises
-        ValueError where the format has no way to say it.
+        What a format cannot say in one turn is left out: words beside tool calls (τ²-bench forbids them), and in
+        `single_action` words beside done. Raises ValueError where nothing, or too many calls, would be left.
         """
 
     def system(self, document: str, schemas: list[Schema] | None) -> str:
@@ -149,9 +149,9 @@ class SingleAction(Protocol):
         return "".join(_block("user", neutralise(text + (result.content or ""))) for text, result in pairs)
 
     def write(self, message: Message | None, done: bool = False) -> str:
-        if done and message is None:
+        if done:
             return _call("done", {})
-        if done or message is None or len(message.tool_calls) > 1:
+        if message is None or len(message.tool_calls) > 1:
             raise ValueError("a turn of the single-action format is one message, one tool call or done")
         if message.tool_calls:
             return _call(message.tool_calls[0].name, message.tool_calls[0].arguments)

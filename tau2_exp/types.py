@@ -276,14 +276,16 @@ class Trajectory:
 class Reward:
     """A trajectory's reward, split as the learner needs it.
 
-    `outcome` is τ²-bench's times the domain's multiplier; `partial` the weighted parts in 0..1;
-    `shaped` = outcome + alpha · partial − penalties, times the multiplier; `progress[t]` = Φ_t − Φ_(t−1) per turn.
+    `outcome` is τ²-bench's; `partial` the weighted parts in 0..1; `alpha` what partial credit counts for in this
+    domain, its multiplier included; `shaped` = outcome + alpha · partial − penalties; `progress[t]` = Φ_t − Φ_(t−1)
+    per turn.
     """
 
     outcome: float
     partial: float
     shaped: float
     progress: tuple[float, ...]
+    alpha: float
 
 
 @dataclass(frozen=True, slots=True)
