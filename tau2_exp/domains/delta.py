@@ -1,0 +1,91 @@
+"""What differs between two states of a database: exactly (as τ²-bench's hash would tell), and leaf by leaf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from tau2_exp.domains.tables import Database, Path, Table, canonical, digest, plain
+
+Fingerprint = dict[Path, str | None]
+
+
+def fingerprint(database: Database) -> Fingerprint:
+    """What of a database differs from the parsed one, by digest of its canonical text (None: deleted).
+
+    Two databases over one parsed database have equal fingerprints where τ²-bench's hashes are equal.
+    """
+    found: Fingerprint = {}
+    for name, value in vars(database).items():
+        if not isinstance(value, Table):
+            found[name,] = digest(value)
+            continue
+        for key, before, now in value.touched():
+            if before is None or now is None or canonical(before) != canonical(now):
+                found[name, key] = None if now is None else digest(now)
+    return found
+
+
+def changes(before: Database, now: Database, prefix: str) -> dict[str, Any]:
+    """Leaf path → value now (None: gone), for all that differs between two states of one database."""
+    found: dict[str, Any] = {}
+    for path, old, new in _candidates(before, now):
+        if old != new:
+            _compare(plain(old, "json"), plain(new, "json"), ".".join((prefix, *path)), found)
+    return found
+
+
+def _candidates(before: Database, now: Database) -> Iterator[tuple[Path, Any, Any]]:
+    for name, value in vars(now).items():
+        first = vars(before)[name]
+        if isinstance(value, Table):
+            keys = dict.fromkeys(key for table in (first, value) for key, _, _ in table.touched())
+            for key in keys:
+                yield (
+                    (name, key),
+                    first.peek(key) if key in first else None,
+                    value.peek(key) if key in value else None,
+                )
+        elif isinstance(value, list):
+            old, new = _by_id(first), _by_id(value)
+            for key in {**old, **new}:
+                yield (name, key), old.get(key), new.get(key)
+        else:
+            yield (name,), first, value
+
+
+def _by_id(records: list[Any]) -> dict[str, Any]:
+    """A list of models by their first field, which is their identifier in every domain."""
+    return {
+        str(next(iter(record.__dict__.values()))) if isinstance(record, BaseModel) else str(index): record
+        for index, record in enumerate(records)
+    }
+
+
+def _compare(old: Any, new: Any, path: str, found: dict[str, Any]) -> None:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            if key not in new:
+                found[f"{path}.{key}"] = None
+            elif key not in old:
+                _leaves(new[key], f"{path}.{key}", found)
+            else:
+                _compare(old[key], new[key], f"{path}.{key}", found)
+    elif isinstance(old, list) and isinstance(new, list):
+        _compare(_numbered(old), _numbered(new), path, found)
+    elif old != new:
+        _leaves(new, path, found)
+
+
+def _leaves(value: Any, path: str, found: dict[str, Any]) -> None:
+    if isinstance(value, (dict, list)) and value:
+        for key, item in (value if isinstance(value, dict) else _numbered(value)).items():
+            _leaves(item, f"{path}.{key}", found)
+    else:
+        found[path] = value
+
+
+def _numbered(items: list[Any]) -> dict[str, Any]:
+    return {str(index): item for index, item in enumerate(items)}

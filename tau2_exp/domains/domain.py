@@ -1,0 +1,166 @@
+"""A domain of τ²-bench: its tasks, documents and schemas, and the worlds of its tasks."""
+
+from __future__ import annotations
+
+import gc
+import json
+import tomllib
+from collections.abc import Callable
+from functools import cached_property
+from importlib import resources
+from typing import Any
+
+from pydantic import BaseModel
+
+from tau2_exp.config import Document, Provider
+from tau2_exp.domains.providers import ProviderError, Source, Toolkit, find_source
+from tau2_exp.domains.sync import sync_telecom
+from tau2_exp.domains.tables import Database
+from tau2_exp.domains.tasks import read_splits, read_tasks
+from tau2_exp.domains.world import Gold, Side, TauWorld
+from tau2_exp.types import Role, Schema, Task
+
+NAMES = ("airline", "retail", "telecom", "mock")
+_POLICIES = {
+    "telecom": (("main_policy", "main_policy.md"), ("tech_support_policy", "tech_support_manual.md")),
+}
+
+
+class Domain:
+    """Everything a process holds of a domain, once: parsed when first asked for."""
+
+    def __init__(self, name: str, source: Source):
+        self.name = name
+        self.provider = source.name
+        self.revision = source.revision
+        self.sync: Callable[[Any, Any], None] | None = sync_telecom if name == "telecom" else None
+        self._source = source
+        self._gold: dict[str, tuple[Task, Gold]] = {}
+        self._schemas: dict[Role, list[Schema]] = {}
+
+    def tasks(self, split: str) -> list[Task]:
+        """The tasks of a split, in the file's order. Raises ValueError naming the valid splits."""
+        if split not in self.splits:
+            raise ValueError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
+        ids = set(self.splits[split])
+        return [task for task in self._tasks.values() if task.id in ids]
+
+    def task(self, task_id: str) -> Task:
+        """One task. Raises ValueError where there is none of that id."""
+        if task_id not in self._tasks:
+            raise ValueError(f"{self.name} has no task {task_id!r}")
+        return self._tasks[task_id]
+
+    def world(self, task: Task, history: bool = True) -> TauWorld:
+        """A fresh world; without `history` the task's own past conversation is not played first."""
+        sides = {role: self._side(role, toolkit, task) for role, toolkit in self._toolkits.items()}
+        return TauWorld(self, task, sides, history)
+
+    def schemas(self, role: Role) -> list[Schema]:
+        if role not in self._schemas:
+            toolkit = self._toolkits.get(role)
+            self._schemas[role] = toolkit.schemas() if toolkit else []
+        return self._schemas[role]
+
+    def document(self, document: Document) -> str:
+        if document is Document.none:
+            return ""
+        if document is Document.full or self.name == "mock":
+            return self.policy
+        return resources.files(__package__).joinpath("documents", f"{self.name}.md").read_text(encoding="utf-8")
+
+    def guidelines(self, tools: bool) -> str:
+        """τ²-bench's own instructions to whoever plays the user."""
+        name = "simulation_guidelines_tools.md" if tools else "simulation_guidelines.md"
+        return self._source.data.read(f"user_simulator/{name}")
+
+    def gold(self, task: Task) -> Gold:
+        """Where the task's reference path leads; walked once a task."""
+        known = self._gold.get(task.id)
+        if known is None or known[0] is not task:
+            known = self._gold[task.id] = (task, self._walk(task))
+        return known[1]
+
+    @cached_property
+    def policy(self) -> str:
+        read = self._source.data.read
+        sections = _POLICIES.get(self.name)
+        if sections is None:
+            return read(f"domains/{self.name}/policy.md")
+        return "\n".join(f"<{tag}>\n{read(f'domains/{self.name}/{file}')}\n</{tag}>" for tag, file in sections)
+
+    @cached_property
+    def splits(self) -> dict[str, list[str]]:
+        return read_splits(self.name, self._json("split_tasks.json"))
+
+    @cached_property
+    def _tasks(self) -> dict[str, Task]:
+        return read_tasks(self.name, self._json("tasks.json"))
+
+    @cached_property
+    def _toolkits(self) -> dict[Role, Toolkit]:
+        return self._source.toolkits(self.name)
+
+    @cached_property
+    def _bases(self) -> dict[Role, BaseModel]:
+        """The parsed databases, for good: set apart from the collector, which would walk them again and again."""
+        gc.disable()
+        try:
+            bases = {
+                role: _parse(toolkit, self._source.data.read(toolkit.data)) for role, toolkit in self._toolkits.items()
+            }
+        finally:
+            gc.enable()
+        gc.freeze()
+        return bases
+
+    def _side(self, role: Role, toolkit: Toolkit, task: Task) -> Side:
+        base = self._bases[role]
+        data = task.agent_data if role is Role.ASSISTANT else task.user_data
+        if data is not None:
+            base = toolkit.model.model_validate(_merged(base.model_dump(), data))
+        database = Database.over(base)
+        return Side(toolkit.make(database), frozenset(toolkit.tools), toolkit.render, database)
+
+    def _walk(self, task: Task) -> Gold:
+        actions = task.criteria.actions or () if task.criteria else ()
+        world = self.world(task)
+        world.follow(actions, sync=False)
+        databases = world.fingerprints()
+        if self.sync is not None:
+            world = self.world(task)
+            world.follow(actions, sync=True)
+        return Gold(databases, world.changes())
+
+    def _json(self, name: str) -> Any:
+        return json.loads(self._source.data.read(f"domains/{self.name}/{name}"))
+
+
+_loaded: dict[tuple[str, Provider], Domain] = {}
+
+
+def load_domain(name: str, provider: Provider = Provider.auto) -> Domain:
+    """A domain, once a process. Raises ProviderError where it cannot be had, ValueError for an unknown name."""
+    if name not in NAMES:
+        raise ValueError(f"no domain {name!r}; there are {', '.join(NAMES)}")
+    key = (name, provider)
+    if key not in _loaded:
+        source = find_source(provider)
+        if name not in source.domains:
+            raise ProviderError(f"domain {name} needs τ²-bench's own package (the extra 'tau2'), not {source.name}")
+        _loaded[key] = Domain(name, source)
+    return _loaded[key]
+
+
+def _parse(toolkit: Toolkit, text: str) -> BaseModel:
+    data = tomllib.loads(text) if toolkit.data.endswith(".toml") else json.loads(text)
+    model: BaseModel = toolkit.model.model_validate(data)
+    return model
+
+
+def _merged(data: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:
+    """Deep update: objects are merged, everything else is replaced."""
+    for key, value in update.items():
+        old = data.get(key)
+        data[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return data

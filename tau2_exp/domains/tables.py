@@ -1,0 +1,169 @@
+"""Copy-on-write databases: many worlds stand on one parsed database, and each can say what it changed.
+
+A table copies a record when it is first read by key; iterating only looks. So whoever iterates must not
+write to what it sees (no tool of τ²-bench does).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import ItemsView, Iterator, MutableMapping, ValuesView
+from typing import Any
+
+from pydantic import BaseModel
+
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+Path = tuple[str, ...]
+
+
+def clone(value: Any) -> Any:
+    """A deep copy of models, lists and dicts. Everything else in these databases is immutable (enums, dates)."""
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if kind is list:
+        return [clone(item) for item in value]
+    if kind is dict:
+        return {key: clone(item) for key, item in value.items()}
+    if not isinstance(value, BaseModel):
+        return value
+    copy = value.model_copy()
+    fields = copy.__dict__
+    for name, item in fields.items():
+        if type(item) not in _ATOMS:
+            fields[name] = clone(item)
+    return copy
+
+
+def plain(value: Any, mode: str = "python") -> Any:
+    """`model_dump` through lists and dicts; values that a tool stored unvalidated are dumped as they are."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode=mode, warnings=False)
+    if isinstance(value, list):
+        return [plain(item, mode) for item in value]
+    if isinstance(value, dict):
+        return {key: plain(item, mode) for key, item in value.items()}
+    return value
+
+
+def canonical(value: Any) -> str:
+    """The text that τ²-bench hashes. It tells 1 from 1.0, which `==` does not."""
+    return json.dumps(plain(value), sort_keys=True, default=str)
+
+
+def digest(value: Any) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+class Table(MutableMapping[str, Any]):
+    """A dict of records over a shared one; keeps a plain dict's key order under every change."""
+
+    __slots__ = ("_base", "_keys", "_own")
+
+    def __init__(self, base: dict[str, Any]):
+        self._base = base
+        self._own: dict[str, Any] = {}  # records read by key or written
+        self._keys: dict[str, None] | None = None  # the order, once it differs from the base's
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self._own:
+            return self._own[key]
+        if key not in self:
+            raise KeyError(key)
+        self._own[key] = clone(self._base[key])
+        return self._own[key]
+
+    def __setitem__(self, key: str, record: Any) -> None:
+        if key not in self:
+            self._order()[key] = None
+        self._own[key] = record
+
+    def __delitem__(self, key: str) -> None:
+        if key not in self:
+            raise KeyError(key)
+        del self._order()[key]
+        self._own.pop(key, None)
+
+    def __contains__(self, key: object) -> bool:
+        return key in (self._base if self._keys is None else self._keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._base if self._keys is None else self._keys)
+
+    def __len__(self) -> int:
+        return len(self._base if self._keys is None else self._keys)
+
+    def peek(self, key: str) -> Any:
+        """The record as it stands, not to be written to."""
+        return self._own[key] if key in self._own else self._base[key]
+
+    def items(self) -> ItemsView[str, Any]:
+        return _Items(self)
+
+    def values(self) -> ValuesView[Any]:
+        return _Values(self)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, (dict, MutableMapping)) and dict(self.items()) == dict(other.items())
+
+    def _order(self) -> dict[str, None]:
+        if self._keys is None:
+            self._keys = dict.fromkeys(self._base)
+        return self._keys
+
+    def copy(self) -> Table:
+        other = Table(self._base)
+        other._own = clone(self._own)
+        other._keys = None if self._keys is None else dict(self._keys)
+        return other
+
+    def touched(self) -> Iterator[tuple[str, Any, Any]]:
+        """(key, record at first, record now) of what may differ; None where there is none."""
+        for key, record in self._own.items():
+            yield key, self._base.get(key), record
+        if self._keys is not None:
+            for key in self._base.keys() - self._keys.keys():
+                yield key, self._base[key], None
+
+
+class _Items(ItemsView[str, Any]):
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        table: Table = self._mapping  # type: ignore[attr-defined]
+        return ((key, table.peek(key)) for key in table)
+
+
+class _Values(ValuesView[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        table: Table = self._mapping  # type: ignore[attr-defined]
+        return (table.peek(key) for key in table)
+
+
+class Database:
+    """One world's database: the parsed one's dicts become tables, the (small) rest is copied.
+
+    Has the fields of the parsed model as attributes, as tools expect.
+    """
+
+    def __init__(self, fields: dict[str, Any]):
+        self.__dict__.update(fields)
+
+    @classmethod
+    def over(cls, base: BaseModel) -> Database:
+        fields = base.__dict__.items()
+        return cls({name: Table(value) if isinstance(value, dict) else clone(value) for name, value in fields})
+
+    def copy(self) -> Database:
+        fields = self.__dict__.items()
+        return Database({name: value.copy() if isinstance(value, Table) else clone(value) for name, value in fields})
+
+    def contents(self) -> dict[str, Any]:
+        """Everything, as plain data, in the order in which τ²-bench dumps it."""
+        return {
+            name: {key: plain(record) for key, record in value.items()} if isinstance(value, Table) else plain(value)
+            for name, value in self.__dict__.items()
+        }
+
+    def hash(self) -> str:
+        """τ²-bench's own hash of the whole database: dumps everything, for tests and reports."""
+        return digest(self.contents())

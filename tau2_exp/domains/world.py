@@ -1,0 +1,223 @@
+"""One episode's environment: toolkits over databases of its own, and τ²-bench's verdict on where they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tau2_exp.domains.delta import Fingerprint, changes, fingerprint
+from tau2_exp.domains.progress import db_progress
+from tau2_exp.domains.rendering import render
+from tau2_exp.domains.tables import Database
+from tau2_exp.domains.verdict import check_actions, check_communicated, fraction, judge
+from tau2_exp.types import (
+    EnvAssertion,
+    GoldAction,
+    Message,
+    Parts,
+    Role,
+    Schema,
+    StopReason,
+    Task,
+    ToolCall,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from tau2_exp.domains.domain import Domain
+
+_NAMES = {Role.ASSISTANT: "agent", Role.USER: "user"}
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One party's tools over its database. `start` is the database as the episode began."""
+
+    kit: Any
+    tools: frozenset[str]
+    render: Mapping[str, Callable[[Any], str]]
+    database: Database
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """Where the reference path leads: exactly (τ²-bench's, never synced), and leaf by leaf (ours, synced)."""
+
+    databases: dict[Role, Fingerprint]
+    changes: dict[str, Any]
+
+
+class TauWorld:
+    """A World (see types). Made by `Domain.world`; `history` says whether the task's own is played before."""
+
+    def __init__(self, domain: Domain, task: Task, sides: dict[Role, Side], history: bool = True):
+        self.task = task
+        self.policy = domain.policy
+        self._domain = domain
+        self._sides = sides
+        self._calls = 0
+        self._changes: tuple[int, dict[str, Any]] = (0, {})
+        self._sync()
+        self._set_up(history)
+        self._start = {role: side.database.copy() for role, side in sides.items()}
+
+    def schemas(self, requestor: Role) -> list[Schema]:
+        return self._domain.schemas(requestor)
+
+    def call(self, call: ToolCall) -> Message:
+        self._calls += 1
+        error = False
+        try:
+            text = self._run(call, sync=True)
+        except Exception as problem:  # whatever it is, the one who called reads it
+            text, error = f"Error: {problem}", True
+        return Message(Role.TOOL, text, requestor=call.requestor, error=error, call_id=call.id)
+
+    def verdict(self, messages: Sequence[Message], stop: StopReason) -> Verdict:
+        if not stop.natural:
+            return Verdict(reward=0.0)
+        try:
+            self._sync()
+            return judge(self.task.criteria, messages, self._db_match, self._holds)
+        except Exception as problem:  # τ²-bench's evaluation can raise; that is a verdict too
+            return Verdict(reward=0.0, raised=f"{type(problem).__name__}: {problem}")
+
+    def parts(self, messages: Sequence[Message]) -> Parts:
+        criteria = self.task.criteria
+        if criteria is None:
+            return Parts()
+        return Parts(
+            action=fraction(check_actions(criteria, messages)),
+            communicate=fraction(check_communicated(criteria, messages)),
+            env_assertion=fraction([self._stands(assertion) for assertion in criteria.assertions or ()]),
+            db=float(self._db_match()) if "DB" in criteria.basis else None,
+            db_progress=None if criteria.actions is None else db_progress(self._gold.changes, self.changes()),
+        )
+
+    def changes(self) -> dict[str, Any]:
+        calls, found = self._changes
+        if calls != self._calls:
+            found = {}
+            for role, side in self._sides.items():
+                found |= changes(self._start[role], side.database, _NAMES[role])
+            self._changes = (self._calls, found)
+        return dict(found)
+
+    def db_hash(self, role: Role) -> str | None:
+        """τ²-bench's hash of one side's whole database; None where there is no such side."""
+        side = self._sides.get(role)
+        return side.database.hash() if side else None
+
+    def fingerprints(self) -> dict[Role, Fingerprint]:
+        """What differs from the parsed databases; equal exactly where τ²-bench's hashes are equal."""
+        return {role: fingerprint(side.database) for role, side in self._sides.items()}
+
+    def follow(self, actions: Sequence[GoldAction], sync: bool) -> None:
+        """Take a reference path, without a word; an action that raises is passed over, as in τ²-bench."""
+        self._calls += 1
+        for action in actions:
+            with suppress(Exception):
+                self._run(ToolCall(action.name, action.arguments, action.requestor), sync)
+
+    @property
+    def _gold(self) -> Gold:
+        return self._domain.gold(self.task)
+
+    def _run(self, call: ToolCall, sync: bool) -> str:
+        result = _Environment(self._sides).make_tool_call(call.name, requestor=call.requestor, **call.arguments)
+        if sync:
+            self._sync()
+        special = self._sides[call.requestor].render.get(call.name)
+        return (special or render)(result)
+
+    def _sync(self) -> None:
+        if self._domain.sync is not None:
+            self._domain.sync(self._sides[Role.ASSISTANT].kit, self._sides[Role.USER].kit)
+
+    def _set_up(self, history: bool) -> None:
+        for call in self.task.setup:
+            getattr(self._sides[call.side].kit, call.function)(**call.arguments)
+            self._sync()
+        if history:
+            replay(self, self.task.history)
+        self._sync()
+
+    def _db_match(self) -> bool:
+        return self.fingerprints() == self._gold.databases
+
+    def _holds(self, assertion: EnvAssertion) -> bool:
+        result = getattr(self._sides[assertion.side].kit, assertion.function)(**assertion.arguments)
+        self._sync()
+        if not isinstance(result, bool):
+            raise ValueError(f"Function {assertion.function} returned {type(result)} instead of bool")
+        return result == assertion.expected
+
+    def _stands(self, assertion: EnvAssertion) -> bool:
+        """The same, for a score on the way: what cannot be asked yet does not hold."""
+        try:
+            result = getattr(self._sides[assertion.side].kit, assertion.function)(**assertion.arguments)
+        except Exception:
+            return False
+        return bool(result is assertion.expected)
+
+
+class _Environment:
+    """Looks tools up as τ²-bench's environment does, down to what Python says of arguments that clash."""
+
+    def __init__(self, sides: dict[Role, Side]):
+        self.sides = sides
+
+    def make_tool_call(self, tool_name: str, requestor: Role = Role.ASSISTANT, **kwargs: Any) -> Any:
+        side = self.sides.get(requestor)
+        if side is None:
+            raise ValueError("User tools not available" if requestor is Role.USER else "Tools not available")
+        if tool_name not in side.tools:
+            raise ValueError(f"Tool '{tool_name}' not found.")
+        return getattr(side.kit, tool_name)(**kwargs)
+
+    make_tool_call.__module__ = "tau2.environment.environment"
+    make_tool_call.__qualname__ = "Environment.make_tool_call"
+
+
+def replay(world: TauWorld, messages: Sequence[Message]) -> None:
+    """Run the calls of recorded messages again.
+
+    Raises ValueError, as τ²-bench's evaluation does, where a call's result is missing or differs.
+    """
+    waiting: list[ToolCall] = []
+    answered = 0
+    for message in messages:
+        if message.role is Role.TOOL:
+            if answered == len(waiting):
+                raise ValueError("Tool message not expected. Tool messages should always follow a tool call.")
+            _compare(world, waiting[answered], message)
+            answered += 1
+        elif answered < len(waiting):
+            raise ValueError(f"Tool message expected. Got {message.role.value}")
+        else:
+            waiting, answered = list(message.tool_calls), 0
+    if answered < len(waiting):
+        raise ValueError("Tool message expected. Got None.")
+
+
+def _compare(world: TauWorld, call: ToolCall, expected: Message) -> None:
+    if call.id != expected.call_id:
+        raise ValueError(f"Tool call id mismatch. Got {call.id} and {expected.call_id}")
+    result = world.call(call)
+    if not same_result(result.content, expected.content):
+        raise ValueError(f"Tool call:\n{call}\n\nReturned:\n{result}\n\nExpected:\n{expected}")
+
+
+def same_result(result: str | None, expected: str | None) -> bool:
+    """Whether two results are equal as JSON, or else as text. Raises TypeError for a result without text."""
+    return bool(_loaded(result) == _loaded(expected))
+
+
+def _loaded(text: str | None) -> Any:
+    try:
+        return json.loads(text)  # type: ignore[arg-type]
+    except json.JSONDecodeError:
+        return text
