@@ -25,9 +25,11 @@ def advantages(group: Sequence[Reward], config: RewardConfig) -> list[tuple[floa
     `outcome` and `shaped` give all turns of a trajectory its group-relative reward. `turn_level` gives turn t the
     group-relative outcome (less penalties) plus alpha · (G_t − mean G), where G_t = Σ_(s≥t) γ^(s−t) ΔΦ_s is the
     progress still to go. The mean, and the deviation where it is asked for, span all turns of the group: statistics
-    of one turn index are biased where the policy decides when to stop. A group of one has advantage 0 as its
-    outcome's, and one in which nothing varies has none at all.
+    of one turn index are biased where the policy decides when to stop. A group of one has nothing to be compared
+    with: its advantages are 0.
     """
+    if len(group) == 1:
+        return [(0.0,) * len(group[0].progress)]
     if config.kind is not RewardKind.turn_level:
         relative = _relative([r.shaped for r in group], config.outcome_over_deviation)
         return [(a,) * len(r.progress) for a, r in zip(relative, group, strict=True)]
