@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tau2_exp.config import OracleKind
+from tau2_exp.config import ConfigError, OracleKind
 from tau2_exp.policies.action import say, use
 from tau2_exp.policies.workflow import WorkflowAgent
 from tau2_exp.types import Action, Agent, Message, Role, Seat, Task, ToolCall, World
@@ -47,11 +47,11 @@ class OraclePolicy:
         self._kind = kind
 
     def sit(self, world: World, seat: Seat) -> Agent:
-        """Raises ValueError where the workflow is asked about another domain than telecom."""
+        """Raises ConfigError where the workflow is asked about another domain than telecom."""
         if self._kind is OracleKind.gold:
             return GoldAgent(seat.task)
         if seat.task.domain != "telecom":
-            raise ValueError(
+            raise ConfigError(
                 f"policy.oracle=workflow knows telecom only, not {seat.task.domain}: use policy.oracle=gold"
             )
         return WorkflowAgent()

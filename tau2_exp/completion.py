@@ -1,0 +1,179 @@
+"""Chat completions through litellm, for users and policies alike: one client, one retry policy, one conversion."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from tau2_exp.config import ConfigError, PolicyConfig, UserConfig
+from tau2_exp.retry import retry
+from tau2_exp.secrets import secret
+from tau2_exp.types import ContextFull, FaultError, FaultSource, Message, Role, Sampling, Schema, ToolCall, Usage
+
+Chat = list[dict[str, Any]]  # OpenAI's messages
+
+
+class Unusable(Exception):
+    """A reply that says nothing, or whose tool arguments are no JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    content: str | None
+    tool_calls: tuple[ToolCall, ...]
+    usage: Usage
+
+
+class Completions:
+    """One model behind litellm, for the side of `source` (USER or ENGINE), which its faults then name.
+
+    Raises ConfigError where the model, or the key that the configuration names, is not set.
+    """
+
+    def __init__(self, config: UserConfig | PolicyConfig, sampling: Sampling, source: FaultSource):
+        self._group = "user" if source is FaultSource.USER else "policy"
+        if not config.model:
+            raise ConfigError(f"{self._group}.model is not set: give litellm's name of a model")
+        self._config, self._sampling, self._source = config, sampling, source
+        self._speaker = Role.USER if source is FaultSource.USER else Role.ASSISTANT
+        self._key = secret(config.api_key_env) if config.api_key_env else None
+        self.name = config.model
+
+    async def complete(self, messages: Chat, tools: Sequence[Schema], retry_unusable: bool) -> Reply:
+        """One reply. Raises FaultError; ContextFull where a policy's context is; Unusable unless that is retried."""
+        litellm = await asyncio.to_thread(_litellm)
+
+        async def attempt() -> Reply:
+            async with asyncio.timeout(self._config.timeout):
+                response = await litellm.acompletion(**self._request(messages, tools))
+            return self._read(litellm, response)
+
+        def passes(error: Exception) -> bool:
+            return (retry_unusable and isinstance(error, Unusable)) or _passes(error)
+
+        try:
+            return await retry(attempt, self._config.retries, passes)
+        except Exception as error:
+            if self._speaker is Role.ASSISTANT and isinstance(error, litellm.ContextWindowExceededError):
+                raise ContextFull(str(error)) from error
+            if isinstance(error, Unusable) and not retry_unusable:
+                raise
+            raise FaultError(self._source, self._describe(error)) from error
+
+    def _request(self, messages: Chat, tools: Sequence[Schema]) -> dict[str, Any]:
+        config, sampling = self._config, self._sampling
+        request: dict[str, Any] = {
+            "model": config.model,
+            "messages": messages,
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_tokens,
+            "timeout": config.timeout,
+            "max_retries": 0,
+            "drop_params": True,  # some models take no temperature
+        }
+        if sampling.top_p != 1.0:
+            request["top_p"] = sampling.top_p
+        if tools:
+            request |= {"tools": list(tools), "tool_choice": "auto"}
+        if config.api_base:
+            request |= {"api_base": config.api_base, "api_key": "none"}  # a local server asks for no key
+        if self._key:
+            request["api_key"] = self._key
+        return request
+
+    def _read(self, litellm: ModuleType, response: Any) -> Reply:
+        message = response.choices[0].message
+        calls = tuple(self._call(call) for call in message.tool_calls or ())
+        content = message.content if (message.content or "").strip() else None
+        if content is None and not calls:
+            raise Unusable("the model's reply was empty")
+        return Reply(content, calls, _usage(litellm, response))
+
+    def _call(self, call: Any) -> ToolCall:
+        try:
+            arguments = json.loads(call.function.arguments or "{}")
+        except ValueError:
+            arguments = None
+        if not isinstance(arguments, dict):
+            raise Unusable(f"the arguments of {call.function.name} are not a JSON object: {call.function.arguments!r}")
+        return ToolCall(call.function.name, arguments, self._speaker, call.id or "")
+
+    def _describe(self, error: Exception) -> str:
+        """What went wrong and what to mend, on one line, never with a key in it."""
+        group, model = self._group, self._config.model
+        status = getattr(error, "status_code", None)
+        if status in (401, 403):
+            name = self._config.api_key_env
+            key = f"the key in {name}" if name else f"{group}.api_key_env, which names no key"
+            return f"{model} refused the key ({status}): check {key}"
+        if isinstance(error, TimeoutError) or status == 408:
+            return f"{model} gave no answer within {self._config.timeout:g} s ({group}.timeout)"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if self._key:
+            reason = reason.replace(self._key, "***")
+        mend = f": check {group}.model and {group}.api_base" if status in (400, 404, 422) else ""
+        return f"{model} failed{mend}: {reason}"
+
+
+class Conversation:
+    """A chat as one side of an episode sees it: its own words are the assistant's, the other's are the user's."""
+
+    def __init__(self, system: str, speaker: Role):
+        self.messages: Chat = [{"role": "system", "content": system}]
+        self._speaker = speaker
+
+    def hear(self, heard: Sequence[Message]) -> None:
+        self.messages.extend(self._convert(message) for message in heard)
+
+    def say(self, reply: Reply) -> None:
+        self.messages.append(_spoken(reply.content, reply.tool_calls))
+
+    def _convert(self, message: Message) -> dict[str, Any]:
+        if message.role is Role.TOOL and message.call_id:
+            return {"role": "tool", "tool_call_id": message.call_id, "content": message.content or ""}
+        if message.role is self._speaker:
+            return _spoken(message.content, message.tool_calls)
+        return {"role": "user", "content": message.content or ""}
+
+
+def _spoken(content: str | None, calls: Sequence[ToolCall]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if calls:
+        message["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": json.dumps(c.arguments)}}
+            for c in calls
+        ]
+    return message
+
+
+def _passes(error: Exception) -> bool:
+    """Worth another try: too many requests, the server's own errors, timeouts, lost connections."""
+    status = getattr(error, "status_code", None)
+    return isinstance(error, TimeoutError) or status in (408, 409, 425, 429) or (status is not None and status >= 500)
+
+
+def _usage(litellm: ModuleType, response: Any) -> Usage:
+    try:
+        dollars = float(litellm.completion_cost(response))
+    except Exception:  # litellm raises bare Exceptions for models without a price: they count as free
+        dollars = 0.0
+    usage = getattr(response, "usage", None)
+    return Usage(getattr(usage, "prompt_tokens", 0) or 0, getattr(usage, "completion_tokens", 0) or 0, dollars)
+
+
+@cache
+def _litellm() -> ModuleType:
+    """litellm, without asking the network for prices as its import would. Takes 3.5 s: call it in a thread."""
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    try:
+        import litellm
+    except ImportError as error:
+        raise ImportError("litellm is not installed: pip install 'tau2_exp[litellm]'") from error
+    litellm.suppress_debug_info = True
+    return litellm

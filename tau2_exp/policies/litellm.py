@@ -1,0 +1,58 @@
+"""Any model that litellm reaches as the agent, with OpenAI's tool calls, prompted as τ²-bench prompts its own agent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from tau2_exp.completion import Completions, Conversation, Reply, Unusable
+from tau2_exp.config import PolicyConfig
+from tau2_exp.types import GREETING, Action, Agent, FaultSource, Message, Role, Sampling, Seat, World
+
+STOP = "###STOP###"
+PROMPT = """<instructions>
+You serve customers and keep to the policy below. In each turn, either write to the customer or call tools, not both.
+</instructions>
+<policy>
+{policy}
+</policy>"""
+
+
+class LitellmPolicy:
+    """Its agents share one endpoint; `sampling` gives temperature, top-p and the tokens of a turn."""
+
+    def __init__(self, config: PolicyConfig, sampling: Sampling):
+        self._model = Completions(config, sampling, FaultSource.ENGINE)
+        self.name = self._model.name
+
+    def sit(self, world: World, seat: Seat) -> Agent:
+        return _LitellmAgent(self._model, world)
+
+
+class _LitellmAgent:
+    def __init__(self, model: Completions, world: World):
+        self._model = model
+        self._tools = world.schemas(Role.ASSISTANT)
+        self._chat = Conversation(PROMPT.format(policy=world.policy), Role.ASSISTANT)
+        if not world.task.history:
+            self._chat.hear([GREETING])
+
+    async def act(self, heard: Sequence[Message]) -> Action:
+        """Text beside tool calls stays in the message, as in τ²-bench. An unusable reply is an unparsable turn."""
+        self._chat.hear(heard)
+        try:
+            reply = await self._model.complete(self._chat.messages, self._tools, retry_unusable=False)
+        except Unusable as error:
+            return Action(None, "", error=str(error))
+        self._chat.say(reply)
+        message = Message(Role.ASSISTANT, reply.content, reply.tool_calls)
+        done = not reply.tool_calls and STOP in (reply.content or "")
+        return Action(message, _text(reply), done, usage=reply.usage)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _text(reply: Reply) -> str:
+    calls = [f"{call.name}({json.dumps(call.arguments, ensure_ascii=False)})" for call in reply.tool_calls]
+    return "\n".join([reply.content or "", *calls]).strip()

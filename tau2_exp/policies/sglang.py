@@ -1,0 +1,116 @@
+"""Generation by an SGLang server over HTTP: token ids in, token ids and log-probabilities out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from tau2_exp.config import ConfigError, PolicyConfig
+from tau2_exp.retry import retry
+from tau2_exp.types import ContextFull, FaultError, FaultSource, Generation, Sampling
+
+
+class SglangGenerator:
+    """A types.Generator. The server keeps its own cache of contexts, so sessions hold nothing here.
+
+    Sampling is the server's: `seed` is not sent. Its log-probabilities are those after the temperature and before top-p
+    and top-k, which is SGLang's default.
+    """
+
+    def __init__(self, config: PolicyConfig):
+        if not config.url:
+            raise ConfigError("policy.url is not set: give the address of an SGLang server")
+        self._url = config.url.rstrip("/")
+        self._timeout, self._retries = config.timeout, config.retries
+        self._client: httpx.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def open(self, session: int) -> None:
+        """Nothing to prepare."""
+
+    def pause(self, session: int) -> None:
+        """The server waits for nobody."""
+
+    def close(self, session: int) -> None:
+        """Nothing is held."""
+
+    async def generate(self, session: int, ids: Sequence[int], sampling: Sampling, seed: int) -> Generation:
+        """Continue `ids`. Raises FaultError(ENGINE); ContextFull where the server's context has no room for them."""
+        request = {"input_ids": list(ids), "sampling_params": _sampling_params(sampling), "return_logprob": True}
+
+        async def attempt() -> httpx.Response:
+            async with asyncio.timeout(self._timeout):
+                response = await self._connected().post(f"{self._url}/generate", json=request)
+            return response.raise_for_status()
+
+        try:
+            return _read(await retry(attempt, self._retries, _passes))
+        except TimeoutError:
+            raise self._fault(f"no answer within {self._timeout:g} s (policy.timeout)") from None
+        except httpx.HTTPStatusError as error:
+            raise self._refused(error.response) from error
+        except httpx.HTTPError as error:
+            raise self._fault(f"{type(error).__name__}: {error}; is the server of policy.url up?") from error
+        except ValueError as error:
+            raise self._fault(str(error)) from error
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    def _connected(self) -> httpx.AsyncClient:
+        """The client of the running loop: connections do not survive the loop that opened them."""
+        loop = asyncio.get_running_loop()
+        if self._client is None or self._loop is not loop:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+            self._client, self._loop = httpx.AsyncClient(timeout=None, limits=limits), loop
+        return self._client
+
+    def _refused(self, response: httpx.Response) -> Exception:
+        reason = " ".join(response.text.split())[:300]
+        if response.status_code == 400 and "context length" in reason:
+            return ContextFull(reason)
+        return self._fault(f"HTTP {response.status_code}: {reason}")
+
+    def _fault(self, reason: str) -> FaultError:
+        return FaultError(FaultSource.ENGINE, f"SGLang at {self._url}: {reason}")
+
+
+def _sampling_params(sampling: Sampling) -> dict[str, Any]:
+    return {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k or -1,
+        "max_new_tokens": sampling.max_tokens,
+        "stop_token_ids": list(sampling.stop_ids),
+        "no_stop_trim": True,
+        "skip_special_tokens": False,
+        "spaces_between_special_tokens": False,
+    }
+
+
+def _passes(error: Exception) -> bool:
+    """A server that is starting, overloaded or out of reach. A stall is not tried again: it costs the whole timeout."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500 or error.response.status_code == 429
+    return isinstance(error, httpx.TransportError)
+
+
+def _read(response: httpx.Response) -> Generation:
+    """Raises ValueError for what is no answer of /generate, or for a request that the server aborted."""
+    try:
+        meta = response.json()["meta_info"]
+        finish = meta["finish_reason"]["type"]
+        pairs = [(int(token), float(log_prob)) for log_prob, token, *_ in meta["output_token_logprobs"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not an answer of /generate ({type(error).__name__}: {error})") from error
+    if finish not in ("stop", "length"):
+        raise ValueError(f"the request ended by {finish!r}")
+    if not pairs:
+        raise ValueError("no token was generated")
+    return Generation(tuple(token for token, _ in pairs), tuple(p for _, p in pairs), finish)
