@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 MAX_BITS = 1 << 16  # of an integer on the way; far above what a float can hold
-_ALLOWED = frozenset("0123456789+-*/(). ")
+_ALLOWED = "0123456789+-*/(). "
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -26,7 +26,7 @@ def calculate(expression: str) -> str:
     Raises what Python raises for such an expression (its text is what the agent reads), and OverflowError
     where an integer on the way would take more than MAX_BITS.
     """
-    if not all(char in "0123456789+-*/(). " for char in expression):
+    if not all(char in _ALLOWED for char in expression):
         raise ValueError("Invalid characters in expression")
     if not isinstance(expression, str):
         raise TypeError("eval() arg 1 must be a string, bytes or code object")
@@ -78,9 +78,9 @@ def _apply(node: ast.expr, arguments: list[Any]) -> Any:
 
 
 def _check_power(base: Any, exponent: Any) -> None:
-    if isinstance(base, int) and isinstance(exponent, int) and exponent > 0 and abs(base) > 1:
-        if base.bit_length() * exponent > MAX_BITS:
-            raise OverflowError("int too large to convert to float")
+    whole = isinstance(base, int) and isinstance(exponent, int)
+    if whole and exponent > 0 and abs(base) > 1 and base.bit_length() * exponent > MAX_BITS:
+        raise OverflowError("int too large to convert to float")
 
 
 def _bounded(value: Any) -> Any:

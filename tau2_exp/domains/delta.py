@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
-from tau2_exp.domains.tables import Database, Path, Table, canonical, digest, plain
+from tau2_exp.domains.tables import Database, Path, Table, canonical, plain
 
-Fingerprint = dict[Path, str | None]
+Fingerprint = dict[Path, bytes | None]
 
 
 def fingerprint(database: Database) -> Fingerprint:
@@ -20,12 +21,16 @@ def fingerprint(database: Database) -> Fingerprint:
     found: Fingerprint = {}
     for name, value in vars(database).items():
         if not isinstance(value, Table):
-            found[name,] = digest(value)
+            found[name,] = digest(canonical(value))
             continue
-        for key, before, now in value.touched():
-            if before is None or now is None or canonical(before) != canonical(now):
-                found[name, key] = None if now is None else digest(now)
+        for key in value.touched():
+            if not value.unchanged(key):
+                found[name, key] = digest(value.text(key)) if key in value else None
     return found
+
+
+def digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
 
 
 def changes(before: Database, now: Database, prefix: str) -> dict[str, Any]:
@@ -41,17 +46,13 @@ def _candidates(before: Database, now: Database) -> Iterator[tuple[Path, Any, An
     for name, value in vars(now).items():
         first = vars(before)[name]
         if isinstance(value, Table):
-            keys = dict.fromkeys(key for table in (first, value) for key, _, _ in table.touched())
-            for key in keys:
-                yield (
-                    (name, key),
-                    first.peek(key) if key in first else None,
-                    value.peek(key) if key in value else None,
-                )
+            for key in dict.fromkeys([*first.touched(), *value.touched()]):
+                old, new = (table.peek(key) if key in table else None for table in (first, value))
+                yield (name, key), old, new
         elif isinstance(value, list):
-            old, new = _by_id(first), _by_id(value)
-            for key in {**old, **new}:
-                yield (name, key), old.get(key), new.get(key)
+            olds, news = _by_id(first), _by_id(value)
+            for key in {**olds, **news}:
+                yield (name, key), olds.get(key), news.get(key)
         else:
             yield (name,), first, value
 

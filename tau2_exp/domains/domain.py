@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from tau2_exp.config import Document, Provider
 from tau2_exp.domains.providers import ProviderError, Source, Toolkit, find_source
 from tau2_exp.domains.sync import sync_telecom
-from tau2_exp.domains.tables import Database
+from tau2_exp.domains.tables import Database, set_apart
 from tau2_exp.domains.tasks import read_splits, read_tasks
 from tau2_exp.domains.world import Gold, Side, TauWorld
 from tau2_exp.types import Role, Schema, Task
@@ -91,11 +91,11 @@ class Domain:
 
     @cached_property
     def splits(self) -> dict[str, list[str]]:
-        return read_splits(self.name, self._json("split_tasks.json"))
+        return read_splits(self.name, self._read(f"domains/{self.name}/split_tasks.json"))
 
     @cached_property
     def _tasks(self) -> dict[str, Task]:
-        return read_tasks(self.name, self._json("tasks.json"))
+        return read_tasks(self.name, self._read(f"domains/{self.name}/tasks.json"))
 
     @cached_property
     def _toolkits(self) -> dict[Role, Toolkit]:
@@ -106,9 +106,7 @@ class Domain:
         """The parsed databases, for good: set apart from the collector, which would walk them again and again."""
         gc.disable()
         try:
-            bases = {
-                role: _parse(toolkit, self._source.data.read(toolkit.data)) for role, toolkit in self._toolkits.items()
-            }
+            bases = {role: _base(toolkit, self._read(toolkit.data)) for role, toolkit in self._toolkits.items()}
         finally:
             gc.enable()
         gc.freeze()
@@ -118,7 +116,7 @@ class Domain:
         base = self._bases[role]
         data = task.agent_data if role is Role.ASSISTANT else task.user_data
         if data is not None:
-            base = toolkit.model.model_validate(_merged(base.model_dump(), data))
+            base = _base(toolkit, _merged(Database.over(base).contents(), data))
         database = Database.over(base)
         return Side(toolkit.make(database), frozenset(toolkit.tools), toolkit.render, database)
 
@@ -132,8 +130,9 @@ class Domain:
             world.follow(actions, sync=True)
         return Gold(databases, world.changes())
 
-    def _json(self, name: str) -> Any:
-        return json.loads(self._source.data.read(f"domains/{self.name}/{name}"))
+    def _read(self, name: str) -> Any:
+        text = self._source.data.read(name)
+        return tomllib.loads(text) if name.endswith(".toml") else json.loads(text)
 
 
 _loaded: dict[tuple[str, Provider], Domain] = {}
@@ -152,10 +151,10 @@ def load_domain(name: str, provider: Provider = Provider.auto) -> Domain:
     return _loaded[key]
 
 
-def _parse(toolkit: Toolkit, text: str) -> BaseModel:
-    data = tomllib.loads(text) if toolkit.data.endswith(".toml") else json.loads(text)
-    model: BaseModel = toolkit.model.model_validate(data)
-    return model
+def _base(toolkit: Toolkit, data: dict[str, Any]) -> BaseModel:
+    base: BaseModel = toolkit.model.model_validate(data)
+    set_apart(base)
+    return base
 
 
 def _merged(data: dict[str, Any], update: dict[str, Any]) -> dict[str, Any]:

@@ -32,5 +32,5 @@ def sync_telecom(agent: Any, user: Any) -> None:
 
 
 @cache
-def _payment_request(surroundings: type) -> type:
-    return typing.get_args(surroundings.model_fields["payment_request"].annotation)[0]  # type: ignore[attr-defined]
+def _payment_request(surroundings: Any) -> Any:
+    return typing.get_args(surroundings.model_fields["payment_request"].annotation)[0]

@@ -52,8 +52,19 @@ def canonical(value: Any) -> str:
     return json.dumps(plain(value), sort_keys=True, default=str)
 
 
-def digest(value: Any) -> str:
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
+class Records(dict[str, Any]):
+    """A parsed table, never written to, that keeps the canonical text of what was asked for."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, records: dict[str, Any]):
+        super().__init__(records)
+        self._texts: dict[str, str] = {}
+
+    def text(self, key: str) -> str:
+        if key not in self._texts:
+            self._texts[key] = canonical(self[key])
+        return self._texts[key]
 
 
 class Table(MutableMapping[str, Any]):
@@ -61,7 +72,7 @@ class Table(MutableMapping[str, Any]):
 
     __slots__ = ("_base", "_keys", "_own")
 
-    def __init__(self, base: dict[str, Any]):
+    def __init__(self, base: Records):
         self._base = base
         self._own: dict[str, Any] = {}  # records read by key or written
         self._keys: dict[str, None] | None = None  # the order, once it differs from the base's
@@ -118,13 +129,21 @@ class Table(MutableMapping[str, Any]):
         other._keys = None if self._keys is None else dict(self._keys)
         return other
 
-    def touched(self) -> Iterator[tuple[str, Any, Any]]:
-        """(key, record at first, record now) of what may differ; None where there is none."""
-        for key, record in self._own.items():
-            yield key, self._base.get(key), record
+    def touched(self) -> Iterator[str]:
+        """The keys of all records that may differ from the base's."""
+        yield from self._own
         if self._keys is not None:
-            for key in self._base.keys() - self._keys.keys():
-                yield key, self._base[key], None
+            yield from self._base.keys() - self._keys.keys() - self._own.keys()
+
+    def unchanged(self, key: str) -> bool:
+        """Whether a record is the base's to the letter, 1 told from 1.0."""
+        return key in self and key in self._base and self.text(key) == self._base.text(key)
+
+    def text(self, key: str | None = None) -> str:
+        """The canonical text of a record, or of the whole table."""
+        if key is not None:
+            return canonical(self._own[key]) if key in self._own else self._base.text(key)
+        return "{" + ", ".join(f"{json.dumps(key)}: {self.text(key)}" for key in sorted(self)) + "}"
 
 
 class _Items(ItemsView[str, Any]):
@@ -151,19 +170,33 @@ class Database:
     @classmethod
     def over(cls, base: BaseModel) -> Database:
         fields = base.__dict__.items()
-        return cls({name: Table(value) if isinstance(value, dict) else clone(value) for name, value in fields})
+        return cls({name: Table(value) if isinstance(value, Records) else clone(value) for name, value in fields})
 
     def copy(self) -> Database:
         fields = self.__dict__.items()
         return Database({name: value.copy() if isinstance(value, Table) else clone(value) for name, value in fields})
 
     def contents(self) -> dict[str, Any]:
-        """Everything, as plain data, in the order in which τ²-bench dumps it."""
+        """Everything, as plain data."""
         return {
             name: {key: plain(record) for key, record in value.items()} if isinstance(value, Table) else plain(value)
             for name, value in self.__dict__.items()
         }
 
+    def text(self) -> str:
+        """The canonical text of everything, the same that `canonical(self.contents())` gives, but faster."""
+        texts = {
+            name: value.text() if isinstance(value, Table) else canonical(value) for name, value in vars(self).items()
+        }
+        return "{" + ", ".join(f"{json.dumps(name)}: {texts[name]}" for name in sorted(texts)) + "}"
+
     def hash(self) -> str:
-        """τ²-bench's own hash of the whole database: dumps everything, for tests and reports."""
-        return digest(self.contents())
+        """τ²-bench's own hash of the whole database: reads everything, for tests and reports."""
+        return hashlib.sha256(self.text().encode()).hexdigest()
+
+
+def set_apart(base: BaseModel) -> None:
+    """Make a parsed database's dicts into Records, which worlds can stand on."""
+    for name, value in base.__dict__.items():
+        if isinstance(value, dict):
+            base.__dict__[name] = Records(value)

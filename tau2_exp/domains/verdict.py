@@ -62,12 +62,11 @@ def fraction(checks: Sequence[bool]) -> float | None:
 def _matches(action: GoldAction, call: ToolCall) -> bool:
     if action.name != call.name:
         return False
-    names = call.arguments.keys() if action.compare_args is None else action.compare_args
-    return all(
-        (name in call.arguments) == (name in action.arguments)
-        and call.arguments.get(name) == action.arguments.get(name)
-        for name in names
+    names = call.arguments if action.compare_args is None else action.compare_args
+    made, wanted = (
+        {name: given[name] for name in names if name in given} for given in (call.arguments, action.arguments)
     )
+    return made == wanted
 
 
 def _agent_texts(messages: Sequence[Message]) -> Iterable[str]:

@@ -187,28 +187,31 @@ def replay(world: TauWorld, messages: Sequence[Message]) -> None:
 
     Raises ValueError, as τ²-bench's evaluation does, where a call's result is missing or differs.
     """
+    for call, expected in pair_calls(messages):
+        result = world.call(call)
+        if not same_result(result.content, expected.content):
+            raise ValueError(f"Tool call:\n{call}\n\nReturned:\n{result}\n\nExpected:\n{expected}")
+
+
+def pair_calls(messages: Sequence[Message]) -> list[tuple[ToolCall, Message]]:
+    """Each call with its recorded result, in order. Raises ValueError where they do not follow one another."""
     waiting: list[ToolCall] = []
-    answered = 0
+    pairs: list[tuple[ToolCall, Message]] = []
     for message in messages:
-        if message.role is Role.TOOL:
-            if answered == len(waiting):
-                raise ValueError("Tool message not expected. Tool messages should always follow a tool call.")
-            _compare(world, waiting[answered], message)
-            answered += 1
-        elif answered < len(waiting):
-            raise ValueError(f"Tool message expected. Got {message.role.value}")
-        else:
-            waiting, answered = list(message.tool_calls), 0
-    if answered < len(waiting):
+        if message.role is not Role.TOOL:
+            if waiting:
+                raise ValueError(f"Tool message expected. Got {message.role.value}")
+            waiting = list(message.tool_calls)
+            continue
+        if not waiting:
+            raise ValueError("Tool message not expected. Tool messages should always follow a tool call.")
+        call = waiting.pop(0)
+        if call.id and message.call_id and call.id != message.call_id:
+            raise ValueError(f"Tool call id mismatch. Got {call.id} and {message.call_id}")
+        pairs.append((call, message))
+    if waiting:
         raise ValueError("Tool message expected. Got None.")
-
-
-def _compare(world: TauWorld, call: ToolCall, expected: Message) -> None:
-    if call.id != expected.call_id:
-        raise ValueError(f"Tool call id mismatch. Got {call.id} and {expected.call_id}")
-    result = world.call(call)
-    if not same_result(result.content, expected.content):
-        raise ValueError(f"Tool call:\n{call}\n\nReturned:\n{result}\n\nExpected:\n{expected}")
+    return pairs
 
 
 def same_result(result: str | None, expected: str | None) -> bool:

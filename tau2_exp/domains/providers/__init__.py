@@ -38,9 +38,15 @@ class Source(Protocol):
     """A provider: `name` with its version, `revision` of the tasks, `data`, and the toolkits of a domain."""
 
     name: str
-    revision: str
-    data: DataFolder
-    domains: tuple[str, ...]
+
+    @property
+    def revision(self) -> str: ...
+
+    @property
+    def data(self) -> DataFolder: ...
+
+    @property
+    def domains(self) -> tuple[str, ...]: ...
 
     def toolkits(self, domain: str) -> dict[Role, Toolkit]: ...
 
@@ -105,4 +111,4 @@ def _tau2_folders() -> list[Path]:
     spec = importlib.util.find_spec("tau2")
     if spec is None:
         return []
-    return [Path(place) for place in spec.submodule_search_locations or [Path(spec.origin or "").parent]]
+    return [Path(place) for place in spec.submodule_search_locations or []]

@@ -91,7 +91,7 @@ def _module(name: str) -> Any:
 def _airline() -> dict[Role, Toolkit]:
     models, source = _module("airline.data_model"), _module("airline.AirlineAgentTools").AirlineAgentTools
     user, reservation = _returned(models.User), _returned(models.Reservation)
-    database = _database(models.FlightDB, users=dict[str, user], reservations=dict[str, reservation])
+    database = _database(models.FlightDB, users=user, reservations=reservation)
     kit = kit_class("AirlineTools", source, {"Reservation": reservation}, _COMMON)
     return {Role.ASSISTANT: _agent("airline", kit, database)}
 
@@ -99,7 +99,7 @@ def _airline() -> dict[Role, Toolkit]:
 def _retail() -> dict[Role, Toolkit]:
     models, source = _module("retail.data_model"), _module("retail.RetailAgentTools").RetailAgentTools
     user, order, product = (_returned(models.User), _returned(models.Order), _returned(models.Product))
-    database = _database(models.RetailDB, users=dict[str, user], orders=dict[str, order], products=dict[str, product])
+    database = _database(models.RetailDB, users=user, orders=order, products=product)
     kit = kit_class("RetailTools", source, {}, {**_COMMON, "exchange_delivered_order_items": _exchange(source)})
     render = {"list_all_product_types": lambda result: json.dumps(result, sort_keys=True)}
     return {Role.ASSISTANT: _agent("retail", kit, database, render)}
@@ -180,5 +180,6 @@ def _returned(model: type[BaseModel]) -> Any:
     return type(model.__name__, (model,), {"model_dump_json": lambda self: self, "__module__": __name__})
 
 
-def _database(model: type[BaseModel], **tables: Any) -> type[BaseModel]:
+def _database(model: type[BaseModel], **records: Any) -> type[BaseModel]:
+    tables = {name: dict[str, record] for name, record in records.items()}  # type: ignore[valid-type]
     return type(model.__name__, (model,), {"__annotations__": tables, "__module__": __name__})
