@@ -3,38 +3,49 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 
-import hydra
 from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig
 
-from tau2_exp.compose import compose_config
+from tau2_exp.compose import CONF, compose_config, config_yaml
 from tau2_exp.config import ConfigError
-
-
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def _hydra(_: DictConfig) -> None:
-    """For what Hydra itself answers: --help, --cfg, --info, shell completion."""
+from tau2_exp.help import help_text
 
 
 def main() -> int:
     arguments = get_args_parser().parse_args()
     try:
-        if arguments.config_path or arguments.config_name or arguments.config_dir:
-            raise ConfigError("--config-…: not taken here; a folder of your own goes into hydra.searchpath=[FOLDER]")
-        if arguments.cfg or arguments.info:
-            compose_config(arguments.overrides)
-        if arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion:
-            _hydra()
-            return 0
-        from tau2_exp.dispatch.launch import launch
-
-        return launch(arguments.overrides, arguments.multirun, sys.argv)
+        return _answer(arguments)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _answer(arguments: Namespace) -> int:
+    if arguments.config_path or arguments.config_name or arguments.config_dir:
+        raise ConfigError("--config-…: not taken here; a folder of your own goes into hydra.searchpath=[FOLDER]")
+    if arguments.help:
+        print(help_text(CONF))
+        return 0
+    if arguments.cfg == "job":
+        print(config_yaml(compose_config(arguments.overrides), arguments.package))
+        return 0
+    if arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion:
+        return _hydra_answers()
+
+    from tau2_exp.dispatch.launch import launch
+
+    return launch(arguments.overrides, arguments.multirun, sys.argv)
+
+
+def _hydra_answers() -> int:
+    """Flags about Hydra itself; it reads the command line again and never comes to run anything."""
+    import hydra
+
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(lambda _: None)()
+    return 0
 
 
 if __name__ == "__main__":

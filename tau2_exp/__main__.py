@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tau2_exp import replay
 from tau2_exp.config import ConfigError
 
 
@@ -13,6 +14,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tau2_exp", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _register_work(commands)
+    replay.register(commands)
     arguments = parser.parse_args()
     try:
         return arguments.run(arguments)

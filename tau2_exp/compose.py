@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -18,22 +17,16 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tau2_exp.compose_errors import explain
-from tau2_exp.config import STAGES, Config, ConfigError, PipelineConfig, from_data
+from tau2_exp.config import STAGES, Config, ConfigError, PipelineConfig, from_data, to_data
 from tau2_exp.config_check import check
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
-@dataclass
-class _ChainConfig(Config):
-    chain: PipelineConfig = MISSING
-
-
-def register() -> None:
+def _register() -> None:
     """Make the schema known to Hydra; the stages need no YAML beside it."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    store.store(name="chain_schema", node=_ChainConfig)
     for name, node in STAGES.items():
         store.store(group="stage", name=name, node=node)
 
@@ -53,14 +46,32 @@ def chain_settings(overrides: Sequence[str]) -> PipelineConfig:
     return _chain_settings(tuple(text for text in overrides if "." not in text.partition("=")[0]))
 
 
+@dataclass
+class _ChainConfig(Config):
+    chain: PipelineConfig = MISSING
+
+
 @cache
 def _chain_settings(choices: tuple[str, ...]) -> PipelineConfig:
+    ConfigStore.instance().store(name="chain_schema", node=_ChainConfig)
     with _one_line(choices):
         return OmegaConf.to_object(_compose("chain", choices).chain)
 
 
+def config_yaml(config: Config, section: str | None = None) -> str:
+    """The configuration, or one section of it by its dotted name, as YAML. Raises ConfigError for any other name."""
+    data = to_data(config)
+    for name in section.split(".") if section else ():
+        if not isinstance(data, dict) or not isinstance(data.get(name), dict):
+            raise ConfigError(f"--package {section}: no such section")
+        data = data[name]
+    return yaml.safe_dump(data, sort_keys=False).rstrip()
+
+
 def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of each job of a sweep: the product of all `key=a,b` given, and of `hydra.sweeper.params`."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
     with _one_line(overrides):
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         plain = [o.input_line for o in parsed if not o.is_sweep_override() and o.input_line]
@@ -82,4 +93,4 @@ def _one_line(overrides: Sequence[str]) -> Iterator[None]:
         raise ConfigError(explain(error, overrides)) from error
 
 
-register()
+_register()

@@ -1,0 +1,27 @@
+# What one can do here. Each target sets up what it lacks; `ARGS` goes to run.py: make run ARGS="stage=sft seed=1"
+PYTHON := $(if $(VIRTUAL_ENV),python,.venv/bin/python)
+SETUP := $(if $(VIRTUAL_ENV),python,python3) launchers/setup.py
+ARGS ?=
+
+.PHONY: run test lint bench setup
+
+run:  ## the default run: demos, SFT, RFT, GRPO, evaluations
+	@$(SETUP)
+	$(PYTHON) run.py $(ARGS)
+
+test:  ## all tests
+	@$(SETUP) --extras hf,litellm,wandb,dev
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) -m pytest $(ARGS)
+
+lint:  ## style, imports, types
+	@$(SETUP) --extras hf,litellm,wandb,dev
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+bench:  ## speed and memory, beside what users would take instead
+	@$(SETUP) --extras hf,litellm,wandb,dev
+	for file in benchmarks/*.py; do OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) $$file || exit 1; done
+
+setup:  ## everything that the other targets need
+	@$(SETUP) --extras hf,litellm,wandb,dev
