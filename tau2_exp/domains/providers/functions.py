@@ -25,12 +25,12 @@ def kit_class(name: str, source: type, replaced: dict[str, Any], methods: dict[s
             continue
         if key not in methods:
             scope = scope or {**function.__globals__, **replaced}
-        function = _rebound(function, function.__globals__ if key in methods else scope or {}, f"{name}.{key}")
+        function = rebound(function, function.__globals__ if key in methods else scope or {}, f"{name}.{key}")
         namespace[key] = property(function) if isinstance(value, property) else function
     return type(name, (), namespace)
 
 
-def _rebound(function: FunctionType, scope: dict[str, Any], qualname: str) -> FunctionType:
+def rebound(function: FunctionType, scope: dict[str, Any], qualname: str) -> FunctionType:
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     copy.__kwdefaults__ = function.__kwdefaults__
     copy.__annotations__ = dict(function.__annotations__)
