@@ -90,6 +90,21 @@ class TestSampledRows:
 
 
 class TestOnePath:
+    def test_a_dialogue_is_chatml_from_end_to_end(self):
+        row = batch.rows_from_demonstration(DIALOGUE, NATIVE, CharTokenizer(NATIVE), "Be kind.", None)
+        assert CharTokenizer(NATIVE).decode(row.ids) == (
+            "<|im_start|>system\nBe kind.<|im_end|>\n"
+            "<|im_start|>user\nMy bill is wrong.<|im_end|>\n"
+            '<|im_start|>assistant\n<tool_call>\n{"name": "look", "arguments": {"at": "bill"}}\n</tool_call>'
+            "<|im_end|>\n"
+            "<|im_start|>user\n<tool_response>\nfound\n</tool_response><|im_end|>\n"
+            "<|im_start|>assistant\nIt is paid.<|im_end|>\n"
+            "<|im_start|>user\nThanks<|im_end|>\n"
+            "<|im_start|>assistant\n###STOP###<|im_end|>"
+        )
+        single = batch.rows_from_demonstration(DIALOGUE, SINGLE, CharTokenizer(SINGLE), "Be kind.", None)
+        assert "</tool_call><|im_end|>\n<|im_start|>user\n" in CharTokenizer(SINGLE).decode(single.ids)
+
     @both
     def test_a_demonstration_has_the_ids_of_a_live_episode(self, protocol: Protocol):
         texts = [protocol.write(LOOK), protocol.write(BYE), protocol.write(None, done=True)]
