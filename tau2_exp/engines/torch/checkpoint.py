@@ -1,0 +1,148 @@
+"""Checkpoints: a Hugging Face folder, with what a killed run needs to go on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from tau2_exp.config import ConfigError, HardwareConfig
+from tau2_exp.engines.torch.device import dtype_of, prepare
+from tau2_exp.engines.torch.hub import download
+from tau2_exp.engines.torch.model import ModelShape, Qwen3
+from tau2_exp.engines.torch.tokenizer import TextTokenizer
+from tau2_exp.engines.torch.trainer import Trainer
+
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+TENSORS, STATE = "training.pt", "training.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """What a checkpoint holds beside the model: `Trainer.state_dict()`, and the stage's own JSON data.
+
+    No generator's state is among it: every random number here follows from a seed and its place in the run.
+    """
+
+    trainer: dict[str, Any]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    folder: Path,
+    model: Qwen3,
+    tokenizer: TextTokenizer,
+    trainer: Trainer | None = None,
+    extra: dict[str, Any] | None = None,
+) -> None:
+    """Write the checkpoint `folder` whole or not at all.
+
+    It is made under another name, brought to disk, then renamed; a checkpoint that stood there is removed after.
+    `standing` finds it after a kill between the two.
+    """
+    fresh, previous = _beside(folder, "new"), _beside(folder, "old")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    _write_model(fresh, model)
+    for name, content in tokenizer.files().items():
+        (fresh / name).write_text(content)
+    if trainer is not None:
+        torch.save(trainer.state_dict(), fresh / TENSORS)
+        (fresh / STATE).write_text(json.dumps({"step": trainer.step, "extra": extra or {}}))
+    _sync(fresh)
+    if standing(folder) is not None:
+        shutil.rmtree(previous, ignore_errors=True)
+        folder.rename(previous)
+    fresh.rename(folder)
+    _sync_folder(folder.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def standing(folder: Path) -> Path | None:
+    """The checkpoint at `folder`, brought back where a kill left it moved aside; None where there is none."""
+    previous = _beside(folder, "old")
+    if not folder.exists() and previous.exists():
+        previous.rename(folder)
+    return folder if folder.exists() else None
+
+
+def load_training(folder: Path, device: torch.device | str = "cpu") -> TrainingState | None:
+    """What `save_checkpoint` kept of a trainer; None where there is no such checkpoint, or it kept none."""
+    if standing(folder) is None or not (folder / STATE).is_file():
+        return None
+    trainer = torch.load(folder / TENSORS, map_location=device, weights_only=True)
+    return TrainingState(trainer, json.loads((folder / STATE).read_text())["extra"])
+
+
+def load_model(path: Path | str, hardware: HardwareConfig) -> Qwen3:
+    """A dense Qwen3 from a local folder or a hub name, on the hardware's device and in its dtype.
+
+    Raises ConfigError in one line: no such folder, no network, not a Qwen3, weights that do not fit its config.
+    """
+    device = prepare(hardware)
+    folder = Path(path)
+    if standing(folder) is None:
+        folder = download(str(path), ["*.json", "*.safetensors"])
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"model.path={folder} holds no {CONFIG}: not a Hugging Face checkpoint")
+    try:
+        shape = ModelShape.from_hf(json.loads((folder / CONFIG).read_text()))
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"model.path={folder}: {error}") from None
+    weights = _read_weights(folder, device, dtype_of(hardware))
+    if shape.tied:
+        weights.pop("lm_head.weight", None)
+    with torch.device("meta"):
+        model = Qwen3(shape)
+    try:
+        model.load_state_dict(weights, assign=True)
+    except RuntimeError as error:
+        raise ConfigError(f"model.path={folder}: weights do not fit {CONFIG}: {' '.join(str(error).split())}") from None
+    return model
+
+
+def _write_model(folder: Path, model: Qwen3) -> None:
+    dtype = str(model.head.dtype).removeprefix("torch.")
+    config = model.shape.to_hf() | {"dtype": dtype, "torch_dtype": dtype}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2))
+    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def _read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    if (folder / INDEX).is_file():
+        names = sorted(set(json.loads((folder / INDEX).read_text())["weight_map"].values()))
+    elif (folder / WEIGHTS).is_file():
+        names = [WEIGHTS]
+    else:
+        raise ConfigError(f"model.path={folder} holds no {WEIGHTS}")
+    weights: dict[str, torch.Tensor] = {}
+    for name in names:
+        loaded = load_file(folder / name, device=str(device))
+        weights |= {key: tensor.to(dtype) for key, tensor in loaded.items()}
+    return weights
+
+
+def _beside(folder: Path, kind: str) -> Path:
+    return folder.parent / f".{folder.name}.{kind}"
+
+
+def _sync(folder: Path) -> None:
+    for file in folder.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

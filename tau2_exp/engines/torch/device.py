@@ -1,0 +1,23 @@
+"""Where the engine computes, and in which numbers."""
+
+from __future__ import annotations
+
+import torch
+
+from tau2_exp.config import ConfigError, Dtype, HardwareConfig
+
+
+def prepare(hardware: HardwareConfig) -> torch.device:
+    """Set torch's threads, and return the device. Raises ConfigError in one line where the device is not there."""
+    torch.set_num_threads(hardware.threads)
+    try:
+        device = torch.device(hardware.device)
+    except RuntimeError:
+        raise ConfigError(f"hardware.device={hardware.device}: not a device; cpu, cuda or cuda:0 would do") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"hardware.device={hardware.device}: torch sees no GPU here; hardware=cpu would do")
+    return device
+
+
+def dtype_of(hardware: HardwareConfig) -> torch.dtype:
+    return torch.bfloat16 if hardware.dtype is Dtype.bfloat16 else torch.float32

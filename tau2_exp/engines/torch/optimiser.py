@@ -1,0 +1,89 @@
+"""AdamW over float32 master weights, with schedule and clipping; gradients are summed in float32 too."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tau2_exp.config import Schedule, TrainingConfig
+
+
+def learning_rate(step: int, total: int, config: TrainingConfig) -> float:
+    """The rate of optimiser step `step` (from 0) of `total`: a linear warm-up, then constant, linear or cosine to 0."""
+    warm = math.ceil(config.warmup * total)
+    if step < warm:
+        return config.lr * (step + 1) / warm
+    left = 1.0 - (step - warm) / max(1, total - warm)
+    if config.schedule is Schedule.linear:
+        return config.lr * max(0.0, left)
+    if config.schedule is Schedule.cosine:
+        return config.lr * 0.5 * (1.0 - math.cos(math.pi * max(0.0, left)))
+    return config.lr
+
+
+class Optimiser:
+    """AdamW (Loshchilov & Hutter, 2019) with decay on matrices only.
+
+    A model in bfloat16 gets float32 copies to be updated: a small step would round away in bfloat16. Each
+    micro-batch's gradient is moved onto the copies as soon as it is complete.
+    """
+
+    def __init__(self, model: nn.Module, config: TrainingConfig):
+        self._config = config
+        self._pairs: list[tuple[nn.Parameter, Tensor]] = []
+        for parameter in model.parameters():
+            self._pairs.append((parameter, self._master(parameter)))
+        masters = [master for _, master in self._pairs]
+        groups = [
+            {"params": [m for m in masters if m.ndim > 1], "weight_decay": config.weight_decay},
+            {"params": [m for m in masters if m.ndim <= 1], "weight_decay": 0.0},
+        ]
+        betas = (config.beta1, config.beta2)
+        self._adam = torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=1e-8, fused=True)
+
+    def _master(self, parameter: nn.Parameter) -> Tensor:
+        if parameter.dtype == torch.float32:
+            return parameter
+        master = parameter.detach().float().requires_grad_()
+
+        def collect(done: Tensor) -> None:
+            grad = done.grad.float()
+            master.grad = grad if master.grad is None else master.grad.add_(grad)
+            done.grad = None
+
+        parameter.register_post_accumulate_grad_hook(collect)
+        return master
+
+    def step(self, lr: float) -> float:
+        """Clip, update, clear. Returns the gradient's norm before clipping; skips the update where it is not finite."""
+        masters = [master for _, master in self._pairs]
+        limit = self._config.grad_clip if self._config.grad_clip > 0 else math.inf
+        norm = float(nn.utils.clip_grad_norm_(masters, limit))
+        if math.isfinite(norm):
+            for group in self._adam.param_groups:
+                group["lr"] = lr
+            self._adam.step()
+            self._publish()
+        self._adam.zero_grad(set_to_none=True)
+        return norm
+
+    @torch.no_grad()
+    def _publish(self) -> None:
+        for parameter, master in self._pairs:
+            if parameter is not master:
+                parameter.copy_(master)
+
+    def state_dict(self) -> dict[str, Any]:
+        masters = [None if parameter is master else master.detach() for parameter, master in self._pairs]
+        return {"adam": self._adam.state_dict(), "masters": masters}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._adam.load_state_dict(state["adam"])
+        with torch.no_grad():
+            for (_, master), saved in zip(self._pairs, state["masters"], strict=True):
+                if saved is not None:
+                    master.copy_(saved)
+        self._publish()

@@ -1,0 +1,97 @@
+"""Tokenizers: one trained from a run's own texts, or the one that comes with a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from tau2_exp.config import ConfigError
+
+BORDERS = r"\n|, |\. | \| "  # no token crosses these; every other space is merged like any byte
+FILES = ("tokenizer.json", "tokenizer_config.json")
+
+
+class TextTokenizer:
+    """A `types.Tokenizer` over one tokenizer.json. Adds no tokens of its own accord."""
+
+    def __init__(self, document: str, config: str | None = None):
+        self._document = document
+        self._config = config
+        self._parsing = Tokenizer.from_str(document)
+        self._plain: Tokenizer | None = None
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of `text`; what is written like a special token becomes it."""
+        return self._parsing.encode(text, add_special_tokens=False).ids
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Ids of text from outside: what is written like a special token stays plain characters."""
+        if self._plain is None:
+            self._plain = Tokenizer.from_str(json.dumps(json.loads(self._document) | {"added_tokens": []}))
+        return self._plain.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text, special tokens included; bytes that are no UTF-8 become U+FFFD."""
+        return self._parsing.decode(list(ids), skip_special_tokens=False)
+
+    def token_id(self, token: str) -> int | None:
+        return self._parsing.token_to_id(token)
+
+    @property
+    def size(self) -> int:
+        """How many ids a model needs: the largest, plus one."""
+        return max(self._parsing.get_vocab(with_added_tokens=True).values()) + 1
+
+    def files(self) -> dict[str, str]:
+        """File name → content: what `transformers.AutoTokenizer.from_pretrained` needs in a folder."""
+        fallback = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+        return dict(zip(FILES, (self._document, self._config or json.dumps(fallback, indent=2)), strict=True))
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, specials: Sequence[str]) -> TextTokenizer:
+    """Byte-level BPE (Sennrich et al., 2016) with at most `vocab_size` entries, whose merges may cross spaces.
+
+    A tiny model then says a whole phrase as one token, and garbles it less. `specials` get the first ids.
+    The same texts give the same tokenizer.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(BORDERS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[AddedToken(token, special=True, normalized=False) for token in specials],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_without(texts, specials), trainer)
+    return TextTokenizer(tokenizer.to_str(pretty=True))
+
+
+def _without(texts: Iterable[str], specials: Sequence[str]) -> Iterable[str]:
+    """The texts cut at special tokens, which never are part of a merge."""
+    for text in texts:
+        for special in specials:
+            text = text.replace(special, "\n")
+        yield text
+
+
+def load_tokenizer(path: Path | str) -> TextTokenizer:
+    """From a local folder, or a hub name. Raises ConfigError in one line where there is none."""
+    folder = Path(path)
+    if folder.is_dir():
+        if not (folder / FILES[0]).is_file():
+            raise ConfigError(f"model.path={folder}: holds no {FILES[0]}")
+    else:
+        from tau2_exp.engines.torch.hub import download
+
+        folder = download(str(path), list(FILES))
+    config = folder / FILES[1]
+    return TextTokenizer((folder / FILES[0]).read_text(), config.read_text() if config.is_file() else None)

@@ -1,0 +1,193 @@
+"""Rows in, one optimiser step out: SFT and GRPO over packed micro-batches."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tau2_exp.config import EngineConfig, GrpoConfig, TrainingConfig
+from tau2_exp.engines.torch.kernels import token_statistics
+from tau2_exp.engines.torch.losses import Objective, policy_loss
+from tau2_exp.engines.torch.model import Qwen3
+from tau2_exp.engines.torch.optimiser import Optimiser, learning_rate
+from tau2_exp.types import Row
+
+Metrics = dict[str, float]
+
+
+class Trainer:
+    """Steps a model. A step's loss is the mean over *all its trained tokens*, however it is cut into micro-batches.
+
+    That is DAPO's token-level mean (Yu et al., 2025): long answers count by their tokens, not each row alike.
+    `reference` (no gradient, same vocabulary) is needed where a GrpoConfig's `kl` is above 0.
+    """
+
+    def __init__(
+        self,
+        model: Qwen3,
+        config: TrainingConfig,
+        total_steps: int,
+        engine: EngineConfig,
+        reference: Qwen3 | None = None,
+    ):
+        self.model = model
+        self.config = config
+        self.total_steps = total_steps
+        self.step = 0
+        self._batch_tokens = engine.batch_tokens
+        self._reference = reference
+        self._optimiser = Optimiser(model, config)
+        model.recompute = engine.recompute
+        if isinstance(config, GrpoConfig) and config.kl > 0 and reference is None:
+            raise ValueError(f"kl={config.kl} needs a reference model")
+
+    def sft_step(self, rows: Sequence[Row]) -> Metrics:
+        """One update by the mean of −advantage · log p(token) over trained tokens (advantage 1: cross-entropy).
+
+        Returns loss, tokens, trained_tokens, grad_norm, lr, seconds. Raises ValueError where no token is trained.
+        """
+        begun = time.perf_counter()
+        trained = _count(rows)
+        loss = 0.0
+        for batch in pack(rows, self._batch_tokens):
+            log_probs, _ = self._statistics(self.model, Packed(batch, self.model.device))
+            weights = _trained_values(batch, "advantages", self.model.device)
+            part = -(log_probs * weights).sum() / trained
+            part.backward()
+            loss += part.item()
+        return {"loss": loss} | self._update(rows, trained, begun)
+
+    def grpo_step(self, rows: Sequence[Row]) -> Metrics:
+        """`updates_per_step` updates by the clipped objective (`losses.policy_loss`) on one step's rows.
+
+        The rows' stored log-probabilities are the behaviour policy's throughout. With several updates each takes
+        its share of the rows, dealt in turn so that every group has rows in each; all use this step's rate.
+        Returns the means over trained tokens of loss, kl, entropy, clip_fraction, ratio and drift, with
+        tokens, trained_tokens, grad_norm (the last update's), lr and seconds.
+        """
+        config = self.config
+        if not isinstance(config, GrpoConfig):
+            raise ValueError(f"a GRPO step needs a GrpoConfig, not {type(config).__name__}")
+        begun = time.perf_counter()
+        trained = _count(rows)
+        updates = min(config.updates_per_step, len(rows))
+        shares = [rows[i::updates] for i in range(updates)]
+        shares = [share for share in shares if any(any(row.trained) for row in share)]
+        totals: Metrics = defaultdict(float)
+        for number, share in enumerate(shares):
+            self._policy_gradient(share, config, totals)
+            if number < len(shares) - 1:
+                self._optimiser.step(self._lr())
+        means = {name: value / trained for name, value in totals.items()}
+        return means | self._update(rows, trained, begun)
+
+    def _policy_gradient(self, rows: Sequence[Row], config: GrpoConfig, totals: Metrics) -> None:
+        """Accumulate one update's gradient; add its sums to `totals`."""
+        trained = _count(rows)
+        objective = Objective(config.clip_low, config.clip_high, config.kl, config.entropy, config.tis_clip)
+        for batch in pack(rows, self._batch_tokens):
+            packed = Packed(batch, self.model.device)
+            reference = self._reference_log_probs(packed, config)
+            log_probs, entropy = self._statistics(self.model, packed, config.temperature, entropy=True)
+            old = _trained_values(batch, "log_probs", self.model.device)
+            advantages = _trained_values(batch, "advantages", self.model.device)
+            result = policy_loss(log_probs, old, advantages, entropy, reference, objective)
+            (result.loss / trained).backward()
+            totals["loss"] += result.loss.item()
+            totals["kl"] += result.kl.item()
+            totals["entropy"] += result.entropy.item()
+            totals["clip_fraction"] += result.clipped.item()
+            totals["ratio"] += result.ratio.item()
+            totals["drift"] += result.drift.item()
+
+    def _reference_log_probs(self, packed: Packed, config: GrpoConfig) -> Tensor | None:
+        if self._reference is None or config.kl == 0:
+            return None
+        with torch.no_grad():
+            return self._statistics(self._reference, packed, config.temperature)[0]
+
+    def _statistics(
+        self, model: Qwen3, packed: Packed, temperature: float = 1.0, entropy: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Of the packed rows' trained tokens: log-probability and entropy. Logits exist at those places alone."""
+        hidden = model.packed(packed.ids, packed.lengths)[packed.before]
+        return token_statistics(hidden, model.head, packed.targets, temperature or 1.0, entropy)
+
+    def _lr(self) -> float:
+        return learning_rate(self.step, self.total_steps, self.config)
+
+    def _update(self, rows: Sequence[Row], trained: int, begun: float) -> Metrics:
+        lr = self._lr()
+        norm = self._optimiser.step(lr)
+        self.step += 1
+        tokens = sum(len(row.ids) for row in rows)
+        seconds = time.perf_counter() - begun
+        return {"tokens": tokens, "trained_tokens": trained, "grad_norm": norm, "lr": lr, "seconds": seconds}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimiser and place in the schedule; the weights are the checkpoint's own."""
+        return {"step": self.step, "optimiser": self._optimiser.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self._optimiser.load_state_dict(state["optimiser"])
+
+
+class Packed:
+    """Rows laid end to end. `before` [M] are the places whose hidden state predicts the trained `targets` [M]."""
+
+    def __init__(self, rows: Sequence[Row], device: torch.device):
+        ids = torch.tensor([token for row in rows for token in row.ids])
+        trained = torch.tensor([flag for row in rows for flag in row.trained])
+        places = trained.nonzero()[:, 0]
+        self.lengths = [len(row.ids) for row in rows]
+        self.ids = ids.to(device)
+        self.before = (places - 1).to(device)
+        self.targets = ids[places].to(device)
+
+
+def pack(rows: Sequence[Row], batch_tokens: int) -> list[list[Row]]:
+    """Micro-batches of at most `batch_tokens` tokens, in order; a longer row makes one of its own.
+
+    What follows a row's last trained token is cut off: nothing depends on it. Rows with none are left out.
+    Raises ValueError where a first token is to be trained, which nothing predicts.
+    """
+    batches: list[list[Row]] = []
+    room = 0
+    for row in map(_cut, rows):
+        if not row.ids:
+            continue
+        if row.trained[0]:
+            raise ValueError("a row's first token cannot be trained: nothing predicts it")
+        if not batches or len(row.ids) > room:
+            batches.append([])
+            room = batch_tokens
+        batches[-1].append(row)
+        room -= len(row.ids)
+    return batches
+
+
+def _cut(row: Row) -> Row:
+    end = len(row.trained)
+    while end and not row.trained[end - 1]:
+        end -= 1
+    if end == len(row.ids):
+        return row
+    return Row(row.ids[:end], row.trained[:end], row.log_probs[:end], row.advantages[:end])
+
+
+def _count(rows: Sequence[Row]) -> int:
+    trained = sum(sum(row.trained) for row in rows)
+    if not trained:
+        raise ValueError("no token of these rows is to be trained")
+    return trained
+
+
+def _trained_values(rows: Sequence[Row], name: str, device: torch.device) -> Tensor:
+    values = [v for row in rows for v, flag in zip(getattr(row, name), row.trained, strict=True) if flag]
+    return torch.tensor(values, device=device, dtype=torch.float32)
