@@ -132,7 +132,7 @@ def _wrong_value(text: str, overrides: Sequence[str]) -> str:
         return f"{given}: wants a list: {key}=[{value}]"
     if found := re.search(r"could not be converted to (\w+)", text):
         return f"{given}: wants {WANTED.get(found[1], found[1])}"
-    if "None" in text:
+    if "is not Optional" in text:
         return f"{given}: wants a value, not null"
     return f"{given}: {text.splitlines()[0]}"
 

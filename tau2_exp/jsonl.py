@@ -16,14 +16,14 @@ def read_jsonl(path: Path) -> Iterator[Any]:
     """
     if not path.exists():
         return
-    with path.open(encoding="utf-8", newline="\n") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 return
             try:
                 yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: not a JSON line ({error.msg})") from None
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: not a JSON line ({error})") from None
 
 
 class JsonlWriter:
@@ -36,7 +36,7 @@ class JsonlWriter:
         self._file.truncate(_end_of_records(path, keep))
 
     def write(self, record: Any) -> None:
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n"
+        line = json.dumps(record, separators=(",", ":")) + "\n"  # ASCII: half a surrogate pair is text too
         self._file.write(line.encode())
         self._file.flush()
 
@@ -65,7 +65,7 @@ def write_json(path: Path, data: Any) -> None:
     """Write the file whole or not at all: a kill leaves the old one or the new one."""
     part = path.with_name(f".{path.name}.part")
     with part.open("w", encoding="utf-8") as file:
-        json.dump(data, file, ensure_ascii=False, indent=2)
+        json.dump(data, file, indent=2)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

@@ -20,6 +20,7 @@ from tau2_exp.config import HardwareConfig
 from tau2_exp.dispatch.tasks import Task
 from tau2_exp.rundir import Run
 
+WORKER = (sys.executable, "-u", "-m", "tau2_exp", "work", "--attended")
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 15.0  # a worker has to end after it was asked to
 
@@ -112,7 +113,7 @@ def _start(
     environment = [f"OMP_NUM_THREADS={hardware.threads}", "OMP_WAIT_POLICY=passive", "TOKENIZERS_PARALLELISM=false"]
     if device is not None:
         environment.append(f"CUDA_VISIBLE_DEVICES={device}")
-    work = [sys.executable, "-u", "-m", "tau2_exp", "work", "--attended", *(str(run.folder) for run in runs)]
+    work = [*WORKER, *(str(run.folder) for run in runs)]
     # Standard input is a pipe that closes when this process ends, however it ends.
     errors = subprocess.STDOUT if log else None
     return subprocess.Popen(["env", *environment, *work], stdin=subprocess.PIPE, stdout=log, stderr=errors)

@@ -1,0 +1,141 @@
+"""From a command line to its exit status, with stages that only say that they ran."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tau2_exp.config import ConfigError
+from tau2_exp.dispatch import local
+from tau2_exp.dispatch.launch import launch
+from tau2_exp.dispatch.sweep import read_sweep, sweep_runs
+from tau2_exp.rundir import Run, RunStatus
+
+STAND_IN = (sys.executable, "-u", "-m", "tests.dispatch.stand_in_worker")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "WORKER", STAND_IN)
+    monkeypatch.chdir(ROOT)
+
+
+def folders(outputs: Path, stage: str) -> list[Run]:
+    return [Run.open(path) for path in sorted(outputs.iterdir()) if f"-{stage}-" in path.name]
+
+
+def start(outputs: Path, *overrides: str) -> subprocess.Popen[str]:
+    """`launch` in a process of its own, to be ended from outside."""
+    code = (
+        "import sys; from tau2_exp.dispatch import local; from tau2_exp.dispatch.launch import launch\n"
+        f"local.WORKER = {STAND_IN!r}\n"
+        f"sys.exit(launch({[f'outputs={outputs}', *overrides]!r}, False, []))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    while "begins" not in process.stdout.readline():
+        assert process.poll() is None
+    return process
+
+
+def wait_for(run: Run, status: RunStatus) -> None:
+    deadline = time.monotonic() + 20
+    while run.status is not status and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert run.status is status
+
+
+def test_a_chain_is_done_in_order_and_found_the_second_time(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    command = [f"outputs={tmp_path}", "stage=rft"]
+    assert launch(command, False, ["run.py"]) == 0
+    told = capfd.readouterr().out
+    assert [line for line in told.splitlines() if "begins" in line] == ["demos begins", "sft begins", "rft begins"]
+    assert "table of rft" in told
+    (run,) = folders(tmp_path, "rft")
+    assert run.results == {"parent": "sft"}
+    assert run.manifest.hardware and run.manifest.hardware["cores"] >= 1
+
+    assert launch(command, False, ["run.py"]) == 0
+    again = capfd.readouterr().out
+    assert "begins" not in again and "table of rft" in again
+    assert len(folders(tmp_path, "rft")) == 1
+
+
+def test_a_failed_stage_stops_its_chain_and_says_where_and_why(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert launch([f"outputs={tmp_path}", "stage=rft", "seed=13"], False, []) == 1
+    told = capfd.readouterr()
+    (sft,), (rft,) = folders(tmp_path, "sft"), folders(tmp_path, "rft")
+    assert f"failed: {sft.folder}: ValueError: unlucky seed" in told.err
+    assert "Traceback" not in told.err
+    assert (sft.status, rft.status) == (RunStatus.failed, RunStatus.unfinished)
+    assert "unlucky" in (sft.folder / "failure.json").read_text()
+
+
+def test_a_dry_run_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert launch([f"outputs={tmp_path}/outputs", "stage=grpo", "reward.alpha=0,0.5", "dry_run=true"], True, []) == 0
+    told = capsys.readouterr().out
+    assert told.count("sft") == 1 and "alpha=0.0" in told and "alpha=0.5" in told
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_sweep_survives_a_failing_job_and_goes_on_with_what_is_left(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [f"outputs={tmp_path}", "stage=rft", "seed=1,13", "stage.epochs=1,2", "name=study"]
+    assert launch(command, True, ["run.py", "-m"]) == 1
+    told = capfd.readouterr().out
+    sweep = read_sweep(tmp_path / "study")
+    runs = sweep_runs(tmp_path / "study", sweep)
+    assert [job.overrides[2:4] for job in sweep.jobs] == [
+        (f"seed={s}", f"stage.epochs={e}") for s in (1, 13) for e in (1, 2)
+    ]
+    assert [run.status.value for run in runs] == ["finished", "finished", "unfinished", "unfinished"]
+    assert len(folders(tmp_path, "sft")) == 2, "one for each seed, shared by both epochs"
+    assert "unlucky seed" in told and "not finished: seed=13 stage.epochs=1" in told
+    assert f"resume={tmp_path / 'study'}" in told
+    assert runs[0].config.logger.group == "study"
+
+    (tmp_path / "lucky.py").write_text("")
+    worker = (tmp_path / "worker.py").resolve()
+    worker.write_text((ROOT / "tests/dispatch/stand_in_worker.py").read_text().replace("== 13", "== -1"))
+    monkeypatch.setattr(local, "WORKER", ("env", f"PYTHONPATH={ROOT}", sys.executable, str(worker)))
+    assert launch([f"resume={tmp_path / 'study'}"], False, []) == 0
+    told = capfd.readouterr().out
+    assert "2 of them finished" in told
+    assert all(run.status is RunStatus.finished for run in runs)
+
+
+def test_a_bad_job_refuses_the_whole_sweep(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"reward\.alpha=-1"):
+        launch([f"outputs={tmp_path}/outputs", "stage=grpo", "reward.alpha=0,-1"], True, [])
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_resume_goes_by_the_frozen_settings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert launch([f"outputs={tmp_path}", "stage=sft", "seed=13"], False, []) == 1
+    (sft,) = folders(tmp_path, "sft")
+    with pytest.raises(ConfigError, match=r"seed=1: resume=.* drop one"):
+        launch([f"resume={sft.folder}", "seed=1"], False, [])
+    with pytest.raises(ConfigError, match="no run folder"):
+        launch([f"resume={tmp_path}/nothing"], False, [])
+    assert launch([f"resume={sft.folder}"], False, []) == 1
+    assert capfd.readouterr().out.count("demos begins") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_command_that_is_ended_ends_its_worker(tmp_path: Path, number: signal.Signals) -> None:
+    process = start(tmp_path, "stage=demos", "seed=99")
+    (run,) = folders(tmp_path, "demos")
+    wait_for(run, RunStatus.running)
+    os.kill(process.pid, number)
+    process.wait(timeout=20)
+    wait_for(run, RunStatus.unfinished)

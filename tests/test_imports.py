@@ -1,0 +1,104 @@
+"""The import law of the architecture: data flows one way, and imports point along it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "tau2_exp"
+HEAVY = (
+    "torch",
+    "transformers",
+    "litellm",
+    "wandb",
+    "inspect_ai",
+    "inspect_evals",
+    "tau2",
+    "pydantic",
+    "rich",
+    "httpx",
+)
+
+BASE = {"types", "codec", "config", "jsonl"}
+SETTINGS = {"config", "codec", "config_check", "compose", "compose_errors", "address", "help"}
+SCIENCE = {"protocol", "reward", "advantage", "curriculum", "batch", "statistics"}
+TALK = {"secrets", "retry", "completion", "wording"}  # what users and policies say, and how they ask for it
+RECORD = {"manifest", "logger", "rundir", "report"}
+ACTORS = {"domains", "users", "policies"}
+
+MAY_IMPORT = {
+    "types": set(),
+    "codec": set(),
+    "jsonl": set(),
+    "config": {"codec"},
+    **dict.fromkeys(SETTINGS - {"config", "codec"}, SETTINGS),
+    **dict.fromkeys(SCIENCE, BASE | SCIENCE),
+    **dict.fromkeys(TALK, BASE | TALK),
+    **dict.fromkeys(ACTORS, BASE | SCIENCE | TALK | ACTORS),
+    "episode": BASE | {"protocol"},
+    "rollout": BASE | {"episode"},
+    "engines": BASE | SCIENCE | TALK | ACTORS | {"episode", "rollout", "engines"},
+    **dict.fromkeys(RECORD, BASE | RECORD | {"statistics", "secrets"}),
+    "replay": BASE | {"domains"},
+    "stages": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "engines", "stages"},
+    "dispatch": BASE | SETTINGS | RECORD | {"dispatch"},
+    "__main__": {"config", "dispatch", "replay", "report"},
+}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of all modules that a file imports, lazily or not."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms_imported(path: Path) -> set[str]:
+    ours = (name.split(".") for name in imported(path) if name.startswith("tau2_exp."))
+    return {parts[1] for parts in ours if (PACKAGE / parts[1]).is_dir() or (PACKAGE / f"{parts[1]}.py").exists()}
+
+
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_what_it_may(path: Path) -> None:
+    here = room(path)
+    assert here in MAY_IMPORT, f"{here} is a new room: say in this test what it may import"
+    assert rooms_imported(path) <= MAY_IMPORT[here] | {here}
+
+
+@pytest.mark.parametrize("name", ["types", "codec", "jsonl"])
+def test_the_base_is_the_standard_library(name: str) -> None:
+    tops = {module.split(".")[0] for module in imported(PACKAGE / f"{name}.py")}
+    assert tops <= set(sys.stdlib_module_names)
+
+
+def test_run_py_imports_settings_and_dispatch_only() -> None:
+    assert rooms_imported(ROOT / "run.py") <= SETTINGS | {"dispatch"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]], ids=" ".join)
+def test_run_py_answers_without_heavy_libraries(arguments: list[str]) -> None:
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = ['run.py', *{arguments!r}]\n"
+        "try: runpy.run_path('run.py', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
