@@ -1,4 +1,4 @@
-"""What an agent without a model does: a message or one tool call, with its text."""
+"""What an agent without tokens does: a message or tool calls, and their text."""
 
 from __future__ import annotations
 
@@ -14,5 +14,11 @@ def say(text: str, done: bool = False) -> Action:
 
 def use(tool: str, arguments: dict[str, Any]) -> Action:
     """One of the agent's own tools."""
-    text = f"{tool}({json.dumps(arguments, ensure_ascii=False)})"
-    return Action(Message(Role.ASSISTANT, tool_calls=(ToolCall(tool, arguments),)), text)
+    message = Message(Role.ASSISTANT, tool_calls=(ToolCall(tool, arguments),))
+    return Action(message, written(message))
+
+
+def written(message: Message) -> str:
+    """The text of an action, bound to no protocol: what is said, and each call as `tool({arguments})`."""
+    calls = [f"{call.name}({json.dumps(call.arguments, ensure_ascii=False)})" for call in message.tool_calls]
+    return "\n".join([message.content or "", *calls]).strip()

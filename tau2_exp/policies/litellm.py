@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
-from tau2_exp.completion import Completions, Conversation, Reply, Unusable
+from tau2_exp.completion import Completions, Conversation, Unusable
 from tau2_exp.config import PolicyConfig
+from tau2_exp.policies.action import written
 from tau2_exp.types import GREETING, Action, Agent, FaultSource, Message, Role, Sampling, Seat, World
 
 STOP = "###STOP###"
@@ -47,12 +47,7 @@ class _LitellmAgent:
         self._chat.say(reply)
         message = Message(Role.ASSISTANT, reply.content, reply.tool_calls)
         done = not reply.tool_calls and STOP in (reply.content or "")
-        return Action(message, _text(reply), done, usage=reply.usage)
+        return Action(message, written(message), done, usage=reply.usage)
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-def _text(reply: Reply) -> str:
-    calls = [f"{call.name}({json.dumps(call.arguments, ensure_ascii=False)})" for call in reply.tool_calls]
-    return "\n".join([reply.content or "", *calls]).strip()

@@ -24,7 +24,7 @@ class GoldAgent:
         return next(self._script)
 
     def close(self) -> None:
-        self._script.close()
+        """Nothing is held."""
 
 
 def _script(task: Task) -> Iterator[Action]:

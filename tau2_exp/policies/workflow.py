@@ -42,6 +42,7 @@ class WorkflowAgent:
         self._lines: list[str] = []  # still to be looked up
         self._line: dict[str, Any] = {}
         self._bills: list[str] = []  # still to be looked up
+        self._requested = ""  # the bill a payment was asked for
         self._sim_works = self._apn_works = False
 
     async def act(self, heard: Sequence[Message]) -> Action:
@@ -183,8 +184,6 @@ class WorkflowAgent:
             customer_id=self._customer["customer_id"],
             bill_id=self._requested,
         )
-
-    _requested = ""
 
     def _request_payment(self) -> Action:
         self._bills.append(self._requested)

@@ -150,7 +150,7 @@ def _checks(sentence: str, start: int) -> Iterator[Reading]:
 
 def _table() -> Iterator[tuple[re.Pattern[str], str, str | None]]:
     """The wording table as patterns: what `ask` writes is read back to the letter."""
-    values = {"apn_settings": r"\{.{0,400}\}"}
+    values = {"apn_settings": r"\{[^{}]{0,400}\}"}
     for tool, words in PHRASES.items():
         pattern = re.sub(
             r"\\\{(\w+)\\\}", lambda m: f"(?P<{m[1]}>{values.get(m[1], '[A-Za-z0-9_-]+')})", re.escape(words)
@@ -233,5 +233,5 @@ def _app(text: str) -> str | None:
         name = (match[1] or match[2]).lower()
         if name not in NO_APP_NAMES:
             return APP_NAMES.get(name, name)
-    match = _APP_ALONE.search(text)
-    return APP_NAMES.get(match[1].lower(), match[1].lower()) if match else None
+    alone = _APP_ALONE.search(text)
+    return APP_NAMES.get(alone[1].lower(), alone[1].lower()) if alone else None
