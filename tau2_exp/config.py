@@ -128,6 +128,7 @@ class RewardConfig:
     domain_weights: dict[str, PartWeights] = field(
         default_factory=lambda: {"telecom": PartWeights(action=0.35, communicate=0.35, env_assertion=0.30)}
     )
+    # of alpha, in that domain
     multipliers: dict[str, float] = field(default_factory=lambda: {"retail": 0.8, "airline": 1.0, "telecom": 1.6})
     unparsable_penalty: float = 0.0  # off the shaped reward, each unparsable turn
     turn_discount: float = 1.0  # γ, on the progress still to go (turn_level)

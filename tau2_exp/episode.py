@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tau2_exp.protocol import correction
 from tau2_exp.types import (
     GREETING,
     USER_STOPS,
@@ -161,7 +162,7 @@ class _Episode:
     def _correct(self, action: Action) -> Sequence[Message]:
         self.unparsable += 1
         self._step(StopReason.UNPARSABLE if self.unparsable >= self.limits.unparsable else None)
-        return [Message(Role.TOOL, f"Error: {action.error}", requestor=Role.ASSISTANT, error=True)]
+        return [correction(action.error or "the turn could not be read")]
 
     async def _until_agent_hears(self, heard: Sequence[Message]) -> Sequence[Message]:
         """Let the user speak, running its own tools, until it says something to the agent."""

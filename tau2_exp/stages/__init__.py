@@ -1,0 +1,23 @@
+"""The stages by the name they are dispatched under; each imported only when it is run."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+
+from tau2_exp.rundir import Run
+
+STAGES = {
+    "demos": "demos:demos",
+    "sft": "sft:sft",
+    "rft": "rft:rft",
+    "grpo": "grpo:grpo",
+    "eval": "eval:evaluate",
+    "pipeline": "pipeline:pipeline",
+}
+
+
+def run_stage(run: Run) -> None:
+    """Do the stage of a frozen run, in its folder, to its end."""
+    module, function = STAGES[run.stage].split(":")
+    asyncio.run(getattr(importlib.import_module(f"{__name__}.{module}"), function)(run))

@@ -1,0 +1,34 @@
+"""Demonstrations: an oracle plays the training tasks; what it solves is what SFT reads."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from tau2_exp.config import DemosConfig
+from tau2_exp.policies.oracle import OraclePolicy
+from tau2_exp.rundir import Run
+from tau2_exp.stages.studio import Studio, check_faults
+
+DEMOS = "demos"  # the file of trajectories
+
+
+async def demos(run: Run) -> None:
+    studio, stage = Studio(run), run.config.stage
+    assert isinstance(stage, DemosConfig)
+    tasks = studio.tasks(run.config.domain.train_split)
+    policy = OraclePolicy(run.config.policy.oracle)
+    trajectories = await studio.collect(DEMOS, policy, studio.seats(tasks, stage.samples_per_prompt, DEMOS))
+    check_faults(trajectories, "demonstrations")
+    solved = sum(t.scored and t.outcome >= 1.0 for t in trajectories)
+    turns = sum(len(t.turns) for t in trajectories) / len(trajectories)
+    print(f"demos: {solved} of {len(trajectories)} solved by {policy.name}, {turns:.1f} turns each")
+    run.log({"solved": solved, "trajectories": len(trajectories), "turns": turns}, step=0)
+    run.finish(
+        {
+            "solved": solved,
+            "trajectories": len(trajectories),
+            "tasks": len(tasks),
+            "turns": turns,
+            "stops": dict(Counter(t.stop.value for t in trajectories)),
+        }
+    )

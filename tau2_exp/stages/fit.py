@@ -1,0 +1,33 @@
+"""Supervised training on rows, as SFT and RFT share it: epochs of shuffled batches, resumed where a kill left them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tau2_exp.batch import epochs
+from tau2_exp.config import RftConfig, SftConfig
+from tau2_exp.stages.learner import Learner
+from tau2_exp.stages.progress import Progress
+from tau2_exp.types import Row
+
+
+def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> None:
+    """Train on all rows for so many epochs. Raises ValueError where there is nothing to train on."""
+    if not any(any(row.trained) for row in rows):
+        raise ValueError(f"{stage.name}: there is nothing to train on")
+    seed = learner.run.config.seed
+    steps = steps_of(len(rows), stage)
+    per_epoch = steps // stage.epochs
+    learner.begin(steps)
+    with Progress(f"{stage.name} training", steps, learner.step) as bar:
+        while learner.step < steps:
+            epoch, place = divmod(learner.step, per_epoch)
+            batch = epochs(len(rows), stage.batch_size, seed, epoch)[place]
+            metrics = learner.trainer.sft_step([rows[i] for i in batch])
+            learner.advance(metrics | {"epoch": epoch})
+            bar.advance(loss=metrics["loss"])
+    learner.finish()
+
+
+def steps_of(rows: int, stage: SftConfig | RftConfig) -> int:
+    return stage.epochs * -(-rows // stage.batch_size)

@@ -1,0 +1,135 @@
+"""GRPO: sample groups, reward and credit them, take a step, again. One step reads top to bottom in `_step`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from tau2_exp.advantage import advantages, has_signal
+from tau2_exp.batch import rows_from_trajectory
+from tau2_exp.config import GrpoConfig
+from tau2_exp.curriculum import Curriculum
+from tau2_exp.reward import score
+from tau2_exp.rollout import rollout
+from tau2_exp.rundir import Run
+from tau2_exp.stages.learner import Learner
+from tau2_exp.stages.progress import Progress
+from tau2_exp.stages.studio import Studio, check_faults
+from tau2_exp.types import Reward, Row, Sampling, Seat, Trajectory, stable_seed
+
+ROLLOUTS = "rollouts"  # the file of trajectories
+Group = list[tuple[Trajectory, Reward]]  # the scored trajectories of one task
+
+
+async def grpo(run: Run) -> None:
+    stage = run.config.stage
+    assert isinstance(stage, GrpoConfig)
+    trainer = _Grpo(Studio(run), stage)
+    await trainer.train()
+    run.finish({"steps": stage.steps, "model": trainer.learner.path} | trainer.totals)
+
+
+class _Grpo:
+    def __init__(self, studio: Studio, stage: GrpoConfig):
+        self.studio, self.stage, self.run = studio, stage, studio.run
+        self.tasks = {task.key: task for task in studio.tasks(studio.config.domain.train_split)}
+        self.curriculum = Curriculum(list(self.tasks), studio.config.curriculum, studio.config.seed)
+        self.learner = Learner(studio)
+        sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, studio.config.model.max_new_tokens)
+        self.policy = self.learner.policy(sampling)
+        self.totals: dict[str, int] = {"episodes": 0, "faults": 0}
+
+    async def train(self) -> None:
+        learner, stage = self.learner, self.stage
+        learner.begin(stage.steps)
+        if learner.saved:
+            self.curriculum.restore(learner.saved["curriculum"])
+            self.totals = learner.saved["totals"]
+        label = f"grpo alpha {self.studio.config.reward.alpha:g}"
+        with (
+            self.run.trajectories(ROLLOUTS, keep=self.totals["episodes"]) as file,
+            Progress(label, stage.steps, learner.step) as bar,
+        ):
+            while learner.step < stage.steps:
+                metrics, trajectories = await self._step()
+                for trajectory in trajectories:
+                    file.write(trajectory)
+                learner.advance(metrics, {"curriculum": self.curriculum.state(), "totals": dict(self.totals)})
+                bar.advance(reward=metrics["outcome"], shaped=metrics["shaped"])
+        learner.finish()
+
+    async def _step(self) -> tuple[dict[str, Any], list[Trajectory]]:
+        groups, trajectories = await self._groups()
+        rows = [row for group in groups for row in self._rows(group)]
+        metrics = self._learn(rows)
+        self.totals["episodes"] += len(trajectories)
+        self.totals["faults"] += sum(not t.scored for t in trajectories)
+        return self._metrics(groups, trajectories) | metrics, trajectories
+
+    def _learn(self, rows: Sequence[Row]) -> dict[str, Any]:
+        if rows:
+            return self.learner.trainer.grpo_step(rows)
+        self.learner.trainer.step += 1  # nothing to learn from: the schedule goes on all the same
+        return {}
+
+    async def _groups(self) -> tuple[list[Group], list[Trajectory]]:
+        """Groups with signal, drawn again for those without, up to the bound; and all that was played."""
+        groups: list[Group] = []
+        trajectories: list[Trajectory] = []
+        drawn: list[str] = []
+        for draw in range(1 + self.stage.refill):
+            keys = self.curriculum.draw(self.stage.prompts_per_step - len(groups), exclude=drawn)
+            drawn += keys
+            played = await self._play(keys, draw)
+            trajectories += played
+            for key in keys:
+                group = self._scored(key, played)
+                self.curriculum.record(key, [t.outcome for t, _ in group])
+                if has_signal([reward for _, reward in group]):
+                    groups.append(group)
+            if len(groups) == self.stage.prompts_per_step:
+                break
+        check_faults(trajectories, f"grpo step {self.learner.step}")
+        return groups, trajectories
+
+    async def _play(self, keys: Sequence[str], draw: int) -> list[Trajectory]:
+        samples, seed, step = self.stage.samples_per_prompt, self.studio.config.seed, self.learner.step
+        seats = [
+            Seat(
+                self.tasks[key], sample, stable_seed(seed, ROLLOUTS, step, draw, key, sample), place * samples + sample
+            )
+            for place, key in enumerate(keys)
+            for sample in range(samples)
+        ]
+        return await rollout(self.studio.scene, self.policy, seats)
+
+    def _scored(self, key: str, played: Sequence[Trajectory]) -> Group:
+        task = self.tasks[key]
+        mine = [t for t in played if (t.domain, t.task) == (task.domain, task.id) and t.scored]
+        return [(t, score(t, self.studio.config.reward)) for t in mine]
+
+    def _rows(self, group: Group) -> list[Row]:
+        """A group's rows; the curriculum says how much the task counts."""
+        task = group[0][0]
+        weight = self.curriculum.weight(f"{task.domain}/{task.task}")
+        credit = advantages([reward for _, reward in group], self.studio.config.reward)
+        return [
+            rows_from_trajectory(trajectory, [weight * a for a in turns])
+            for (trajectory, _), turns in zip(group, credit, strict=True)
+            if trajectory.turns
+        ]
+
+    def _metrics(self, groups: Sequence[Group], trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+        scored = [(t, score(t, self.studio.config.reward)) for t in trajectories if t.scored]
+        count = max(len(scored), 1)
+        return {
+            "outcome": sum(r.outcome for _, r in scored) / count,
+            "shaped": sum(r.shaped for _, r in scored) / count,
+            "partial": sum(r.partial for _, r in scored) / count,
+            "turns": sum(len(t.turns) for t, _ in scored) / count,
+            "unparsable": sum(turn.error is not None for t, _ in scored for turn in t.turns) / count,
+            "groups": len(groups),
+            "episodes": len(trajectories),
+            "faults": len(trajectories) - len(scored),
+        } | {f"stop/{stop}": n for stop, n in Counter(t.stop.value for t in trajectories).items()}

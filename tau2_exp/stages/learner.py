@@ -1,0 +1,106 @@
+"""A model in training: where it begins, its steps, and the checkpoint a killed run goes on from."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tau2_exp.batch import rows_from_demonstration
+from tau2_exp.config import GrpoConfig, TrainingConfig
+from tau2_exp.engines.torch.checkpoint import load_model, load_training, save_checkpoint
+from tau2_exp.engines.torch.device import dtype_of, prepare
+from tau2_exp.engines.torch.generation import TorchGenerator
+from tau2_exp.engines.torch.model import ModelShape, Qwen3, new_model
+from tau2_exp.engines.torch.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
+from tau2_exp.engines.torch.trainer import Metrics, Trainer
+from tau2_exp.policies.tokens import TokenPolicy
+from tau2_exp.stages.speakers import starting_point
+from tau2_exp.stages.studio import Studio
+from tau2_exp.types import Sampling, Trajectory
+
+CHECKPOINT = "checkpoints/last"  # within a run's folder: what the next stage starts from
+
+
+class Learner:
+    """The model of a training run, with its tokenizer; `begin` makes its trainer and takes up what a kill left.
+
+    `scratch` makes the tokenizer where there is neither a parent nor a model.path: the model is then new.
+    """
+
+    def __init__(self, studio: Studio, scratch: Callable[[], TextTokenizer] | None = None):
+        self.studio, self.run = studio, studio.run
+        self.path, self.folder = CHECKPOINT, self.run.folder / CHECKPOINT
+        config = studio.config
+        if scratch is not None and config.model.path is None and not studio.has_parent_model:
+            self.tokenizer = scratch()
+            shape = ModelShape.from_config(config.model, self.tokenizer.size)
+            device = prepare(config.hardware)
+            self.model: Qwen3 = new_model(shape, config.seed).to(device, dtype_of(config.hardware))
+        else:
+            start = starting_point(studio)
+            self.tokenizer = load_tokenizer(start)
+            self.model = load_model(start, config.hardware)
+        self.saved: dict[str, Any] = {}
+
+    @property
+    def step(self) -> int:
+        return self.trainer.step
+
+    def policy(self, sampling: Sampling) -> TokenPolicy:
+        """The model as it stands, and as it will stand after each step."""
+        return self.studio.token_policy(TorchGenerator(self.model, self.studio.engine), self.tokenizer, sampling)
+
+    def begin(self, total_steps: int) -> None:
+        config = self.studio.config
+        stage = config.stage
+        assert isinstance(stage, TrainingConfig)
+        self.save_every = stage.save_every
+        kl = isinstance(stage, GrpoConfig) and stage.kl > 0
+        reference = copy.deepcopy(self.model).requires_grad_(False) if kl else None
+        self.trainer = Trainer(self.model, stage, total_steps, config.engine, reference)
+        state = load_training(self.folder, self.model.device)
+        if state is not None:
+            self.model.load_state_dict(load_model(self.folder, config.hardware).state_dict())
+            self.trainer.load_state_dict(state.trainer)
+            self.saved = state.extra
+            print(f"{stage.name}: goes on after step {self.step} of {total_steps}")
+        self.run.rewind(self.step)
+
+    def advance(self, metrics: Metrics, extra: dict[str, Any] | None = None) -> None:
+        """Record the step just taken, with what of the stage must be known to go on after it."""
+        self.run.log(metrics, self.step)
+        self.saved = extra or {}
+        if self.step % self.save_every == 0:
+            self._save()
+
+    def finish(self) -> None:
+        self._save()
+
+    def _save(self) -> None:
+        save_checkpoint(self.folder, self.model, self.tokenizer, self.trainer, self.saved)
+
+
+def new_tokenizer(studio: Studio, demonstrations: Sequence[Trajectory]) -> TextTokenizer:
+    """A tokenizer trained on demonstrations as the model will read them. Raises ValueError where there are none."""
+    if not demonstrations:
+        raise ValueError("a model from scratch takes its tokenizer from demonstrations, and there are none")
+    letters = _Letters()
+    texts = [
+        letters.decode(rows_from_demonstration(t, studio.protocol, letters, *studio.prompts[t.domain]).ids)
+        for t in demonstrations
+    ]
+    return train_tokenizer(texts, studio.config.model.vocab_size, studio.protocol.specials)
+
+
+class _Letters:
+    """The tokenizer of one id a character: with it, ids are text."""
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) for letter in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+    def token_id(self, token: str) -> int | None:
+        return None

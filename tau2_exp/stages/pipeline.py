@@ -1,0 +1,11 @@
+"""The pipeline's own part: when its members are done, one table of them all."""
+
+from __future__ import annotations
+
+from tau2_exp.report import pipeline_table
+from tau2_exp.rundir import Run
+
+
+async def pipeline(run: Run) -> None:
+    results = {member.folder.name: member.results for member in run.members if member.stage == "eval"}
+    run.finish({"evaluations": results}, pipeline_table(run))

@@ -1,0 +1,48 @@
+"""RFT: sample each training task several times, keep what succeeded, and train on it."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import groupby
+
+from tau2_exp.batch import rows_from_trajectory, select_rft
+from tau2_exp.config import RftConfig
+from tau2_exp.reward import score
+from tau2_exp.rundir import Run
+from tau2_exp.stages.fit import fit
+from tau2_exp.stages.learner import Learner
+from tau2_exp.stages.studio import Studio, check_faults
+from tau2_exp.types import Sampling, Trajectory
+
+SAMPLES = "samples"  # the file of trajectories
+
+
+async def rft(run: Run) -> None:
+    studio, stage = Studio(run), run.config.stage
+    assert isinstance(stage, RftConfig)
+    learner = Learner(studio)
+    kept = await _kept(studio, learner, stage)
+    fit(learner, [rows_from_trajectory(t, [1.0] * len(t.turns), unparsable=False) for t in kept], stage)
+    run.finish(
+        {
+            "samples": len(list(run.read_trajectories(SAMPLES))),
+            "kept": len(kept),
+            "tasks": len({t.task for t in kept}),
+            "steps": learner.step,
+            "model": learner.path,
+        }
+    )
+
+
+async def _kept(studio: Studio, learner: Learner, stage: RftConfig) -> list[Trajectory]:
+    """The filter's choice among the samples of the model as it came from the parent."""
+    tasks = studio.tasks(studio.config.domain.train_split)
+    sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, studio.config.model.max_new_tokens)
+    policy = learner.policy(sampling)
+    samples = await studio.collect(SAMPLES, policy, studio.seats(tasks, stage.samples_per_prompt, SAMPLES))
+    check_faults(samples, "rft samples")
+    groups = {key: list(group) for key, group in groupby(samples, key=lambda t: f"{t.domain}/{t.task}")}
+    kept = select_rft(groups, stage.keep_reward, stage.keep_partial, partial(score, config=studio.config.reward))
+    solved = sum(t.outcome >= stage.keep_reward for t in samples if t.scored)
+    print(f"rft: kept {len(kept)} of {len(samples)} samples ({solved} solved) from {len({t.task for t in kept})} tasks")
+    return kept

@@ -1,0 +1,48 @@
+"""Who speaks as the agent: a model of ours, a server, an API, or an oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tau2_exp.config import ConfigError, PolicyKind
+from tau2_exp.policies.oracle import OraclePolicy
+from tau2_exp.stages.studio import Studio
+from tau2_exp.types import Policy, Sampling
+
+Speaker = Callable[[Sampling], Policy]  # one model, sampled in several ways
+
+
+def make_speaker(studio: Studio) -> Speaker:
+    """The policy that the configuration names."""
+    config = studio.config.policy
+    if config.kind is PolicyKind.oracle:
+        return lambda sampling: OraclePolicy(config.oracle)
+    if config.kind is PolicyKind.litellm:
+        from tau2_exp.policies.litellm import LitellmPolicy
+
+        return partial(LitellmPolicy, config)
+    from tau2_exp.engines.torch.tokenizer import load_tokenizer
+
+    start = starting_point(studio)
+    tokenizer = load_tokenizer(start)
+    if config.kind is PolicyKind.sglang:
+        from tau2_exp.policies.sglang import SglangGenerator
+
+        return partial(studio.token_policy, SglangGenerator(config), tokenizer)
+    from tau2_exp.engines.torch.checkpoint import load_model
+    from tau2_exp.engines.torch.generation import TorchGenerator
+
+    model = load_model(start, studio.config.hardware)
+    return partial(studio.token_policy, TorchGenerator(model, studio.engine), tokenizer)
+
+
+def starting_point(studio: Studio) -> Path | str:
+    """The folder (or hub name) of a stage's first model: its parent's last checkpoint, else model.path."""
+    parent, path = studio.run.parent, studio.config.model.path
+    if parent is not None and studio.has_parent_model:
+        return parent.folder / parent.results["model"]
+    if path:
+        return path
+    raise ConfigError(f"stage={studio.config.stage.name}: has no model to begin with; give parent=RUN or model.path=…")
