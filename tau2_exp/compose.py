@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -35,8 +36,7 @@ def compose_config(overrides: Sequence[str]) -> Config:
     """The checked configuration of one run. Raises ConfigError."""
     with _one_line(overrides):
         data = OmegaConf.to_container(_compose("config", overrides), resolve=True, throw_on_missing=True)
-        assert isinstance(data, dict)
-        config = from_data(data)
+        config = from_data(cast(dict[str, Any], data))
     check(config)
     return config
 
@@ -55,7 +55,7 @@ class _ChainConfig(Config):
 def _chain_settings(choices: tuple[str, ...]) -> PipelineConfig:
     ConfigStore.instance().store(name="chain_schema", node=_ChainConfig)
     with _one_line(choices):
-        return OmegaConf.to_object(_compose("chain", choices).chain)
+        return cast(PipelineConfig, OmegaConf.to_object(_compose("chain", choices).chain))
 
 
 def config_yaml(config: Config, section: str | None = None) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 3.0
 INIT_SECONDS = 20.0
+FINISH_SECONDS = 30.0
 
 
 class Mirror:
@@ -32,7 +33,7 @@ class Mirror:
         self._try(lambda run: run.summary.update(results))
 
     def finish(self, failed: bool) -> None:
-        self._try(lambda run: run.finish(exit_code=int(failed), quiet=True))
+        self._try(lambda run: run.finish(exit_code=int(failed)))
         self._run = None
 
     def _try(self, act: Any) -> None:
@@ -54,9 +55,11 @@ def wandb_mirror(config: Config, folder: Path, stage: str) -> Mirror | None:
         return None
 
     key, why_offline = _key(config.logger.api_key_env)
-    settings = wandb.Settings(silent=True, console="off", init_timeout=INIT_SECONDS, api_key=key)
-    if key and not _answers(settings.base_url):
-        why_offline = f"{urlsplit(settings.base_url).hostname} does not answer"
+    bounds = {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS}
+    settings = wandb.Settings(silent=True, console="off", api_key=key, **bounds)
+    server = wandb.setup().settings.base_url
+    if key and not _answers(server):
+        why_offline = f"{urlsplit(server).hostname} does not answer"
     names: dict[str, Any] = {
         "project": config.logger.project,
         "entity": config.logger.entity,

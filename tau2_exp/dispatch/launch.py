@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from tau2_exp.compose import chain_settings, compose_config, expand_sweep
@@ -25,7 +26,7 @@ def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
     if sweep:
         return _launch_sweep(expand_sweep(overrides), argv)
     config = compose_config(overrides)
-    target = Planner(Path(config.outputs)).plan(config, lambda: chain_settings(overrides))
+    target = Planner(Path(config.outputs)).plan(config, partial(chain_settings, overrides))
     if config.dry_run:
         _print_plan([target])
         return 0
@@ -57,7 +58,7 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
         raise ConfigError(f"name={folder.name}: {folder} already exists; take another name, or resume={folder}")
     planner = Planner(Path(first.outputs))
     targets = [
-        planner.plan(_of_sweep(config, folder), lambda job=job: chain_settings(job))
+        planner.plan(_of_sweep(config, folder), partial(chain_settings, job))
         for config, job in zip(configs, jobs, strict=True)
     ]
     if first.dry_run:

@@ -67,7 +67,7 @@ def run_sweep(folder: Path, sweep: Sweep, targets: Sequence[Step], hardware: Har
     print(f"sweep {folder}: {len(targets)} jobs, {sum(target.finished for target in targets)} of them finished")
     with board:
         run_side_by_side(jobs, hardware, board.update)
-    return _close(folder, names, targets, jobs)
+    return _close(folder, sweep, names, targets, jobs)
 
 
 def labels(overrides: Sequence[Sequence[str]]) -> list[str]:
@@ -82,14 +82,14 @@ def _title(task: Task, names: Sequence[str]) -> str:
     return f"{' '.join(run.stage for run in task.runs)} (for {len(task.targets)} jobs)"
 
 
-def _close(folder: Path, names: Sequence[str], targets: Sequence[Step], jobs: Sequence[Job]) -> int:
+def _close(folder: Path, sweep: Sweep, names: Sequence[str], targets: Sequence[Step], jobs: Sequence[Job]) -> int:
     unfinished = [place for place, target in enumerate(targets) if not target.finished]
     for job in jobs:
         if job.state is State.failed:
             culprit = next((run for run in job.task.runs if run.failure), job.task.runs[0])
             print(f"failed: {_title(job.task, names)}: {culprit.folder}: {culprit.failure or 'ended'} (see {job.log})")
     for place in unfinished:
-        print(f"not finished: {names[place]}: {targets[place].run and targets[place].run.folder}")
+        print(f"not finished: {names[place]}: {normpath(folder / sweep.jobs[place].run)}")
     if unfinished:
         print(f"{len(unfinished)} of {len(targets)} jobs are not finished; to go on with them: resume={folder}")
         return 1
