@@ -29,6 +29,7 @@ class Step:
     parent: Step | None = None
     members: tuple[Step, ...] = ()
     run: Run | None = None  # found, or frozen
+    fresh: bool = False  # frozen by this command
     name: str | None = None  # of the folder, where one was asked for
 
     @property
@@ -90,7 +91,7 @@ class Planner:
                 evaluation = _member(config, stage.eval)
                 members.append(self._step(evaluation, parent, _member_name(config, f"{name}-eval")))
         address = pipeline_address([member.address for member in members])
-        return self._keep(Step(config, address, None, tuple(members), self._made.get(address), config.name))
+        return self._keep(Step(config, address, None, tuple(members), self._made.get(address), name=config.name))
 
     def _parent(self, config: Config, chain: Callable[[], PipelineConfig]) -> Step | None:
         if config.parent:
@@ -126,7 +127,7 @@ class Planner:
 
     def _step(self, config: Config, parent: Step | None, name: str | None) -> Step:
         address = content_address(config, parent.address if parent else None)
-        return self._keep(Step(config, address, parent, (), self._made.get(address), name))
+        return self._keep(Step(config, address, parent, (), self._made.get(address), name=name))
 
     def _keep(self, step: Step) -> Step:
         return self._steps.setdefault(step.address, step)
@@ -140,6 +141,7 @@ def freeze(step: Step, argv: Sequence[str]) -> Run:
             parent = part.parent.run if part.parent else None
             members = [member.run for member in part.members if member.run]
             part.run = Run.create(part.config, part.address, folder, parent, members, argv)
+            part.fresh = True
     assert step.run is not None
     return step.run
 

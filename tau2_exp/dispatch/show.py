@@ -25,7 +25,7 @@ def plan_lines(target: Step) -> list[str]:
 
 
 def _fate(step: Step) -> str:
-    if step.run is None:
+    if step.run is None or step.fresh:
         return "to make"
     return {RunStatus.finished: "found", RunStatus.running: "running"}.get(step.run.status, "to go on")
 
