@@ -59,6 +59,7 @@ class Cache:
         self.rows.append(row)
         return row
 
+    @torch.inference_mode()
     def release(self, row: Row) -> None:
         """Free a row; the last row moves into its slot."""
         last = self.rows.pop()

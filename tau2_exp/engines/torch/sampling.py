@@ -54,7 +54,7 @@ def _truncated(weights: Tensor, total: Tensor, u: Tensor, samplings: Sequence[Sa
     size = weights.shape[-1]
     top_k = torch.tensor([s.top_k or size for s in samplings], device=weights.device)[:, None]
     top_p = torch.tensor([s.top_p for s in samplings], device=weights.device)[:, None]
-    ordered, index = weights.sort(-1, descending=True, stable=True)
+    ordered, index = weights.sort(dim=-1, descending=True, stable=True)
     rank = torch.arange(size, device=weights.device)
     ordered = ordered.masked_fill(rank >= top_k, 0.0)
     before = ordered.cumsum(-1) - ordered
