@@ -167,9 +167,14 @@ def _differences(episode: Episode, verdict: Verdict, hashes: dict[str, str | Non
     ours = encode(verdict)
     for name in _FIELDS:
         mine = ours.get(name)
-        if name in carried and (carried[name] or None) != (mine or None):
+        if name in carried and _present(carried[name]) != _present(mine):
             found.append(f"{name}: carries {carried[name]!r}, now {mine!r}")
     return found
+
+
+def _present(value: Any) -> Any:
+    """Nothing to check is recorded as null or as an empty list."""
+    return None if value in ([], {}) else value
 
 
 def _from_record(record: dict[str, Any]) -> Episode:
@@ -214,7 +219,7 @@ def _from_trajectory(record: dict[str, Any]) -> Episode:
     trajectory = decode(Trajectory, record)
     verdict = None
     if trajectory.verdict is not None:
-        verdict = {name: getattr(trajectory.verdict, name) for name in _FIELDS}
+        verdict = {name: encode(getattr(trajectory.verdict, name)) for name in _FIELDS}
         verdict["raises"] = trajectory.verdict.raised
     return Episode(trajectory.domain, trajectory.task, trajectory.messages, trajectory.stop, verdict, {})
 

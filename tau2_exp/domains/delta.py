@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 from pydantic import BaseModel
@@ -50,19 +51,15 @@ def _candidates(before: Database, now: Database) -> Iterator[tuple[Path, Any, An
                 old, new = (table.peek(key) if key in table else None for table in (first, value))
                 yield (name, key), old, new
         elif isinstance(value, list):
-            olds, news = _by_id(first), _by_id(value)
-            for key in {**olds, **news}:
-                yield (name, key), olds.get(key), news.get(key)
+            for old, new in zip_longest(first, value):  # no tool removes or reorders, some append
+                yield (name, _identifier(new if new is not None else old)), old, new
         else:
             yield (name,), first, value
 
 
-def _by_id(records: list[Any]) -> dict[str, Any]:
-    """A list of models by their first field, which is their identifier in every domain."""
-    return {
-        str(next(iter(record.__dict__.values()))) if isinstance(record, BaseModel) else str(index): record
-        for index, record in enumerate(records)
-    }
+def _identifier(record: BaseModel) -> str:
+    """A record's first field, which is its identifier in every domain."""
+    return str(next(iter(record.__dict__.values())))
 
 
 def _compare(old: Any, new: Any, path: str, found: dict[str, Any]) -> None:
