@@ -55,8 +55,9 @@ def wandb_mirror(config: Config, folder: Path, stage: str) -> Mirror | None:
         return None
 
     key, why_offline = _key(config.logger.api_key_env)
-    bounds = {"init_timeout": INIT_SECONDS, "finish_timeout": FINISH_SECONDS}
-    settings = wandb.Settings(silent=True, console="off", api_key=key, **bounds)
+    settings = wandb.Settings(
+        silent=True, console="off", api_key=key, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS
+    )
     server = wandb.setup().settings.base_url
     if key and not _answers(server):
         why_offline = f"{urlsplit(server).hostname} does not answer"
