@@ -57,6 +57,10 @@ def register(subparsers: Any) -> None:
 
 
 def _command(args: argparse.Namespace) -> int:
+    missing = [str(path) for path in args.episodes if not path.is_file()]
+    if missing:
+        print(f"error: no such file: {', '.join(missing)}", file=sys.stderr)
+        return 2
     with args.out.open("w", encoding="utf-8") if args.out else nullcontext() as out:
         return replay_files(args.episodes, args.provider, out)
 

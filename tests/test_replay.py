@@ -188,3 +188,11 @@ def test_our_own_trajectories(replay: Replay) -> None:
     assert replay(good)[:2] == (0, "1 of 1 agree")
     assert replay(good, wrong)[:2] == (1, "1 of 2 agree")
     assert replay(good, faulty)[:2] == (0, "1 of 1 agree")
+
+
+def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    register(parser.add_subparsers(required=True))
+    args = parser.parse_args(["replay", str(tmp_path / "none.jsonl")])
+    assert args.run(args) == 2
+    assert "no such file" in capsys.readouterr().err

@@ -104,11 +104,13 @@ class Domain:
     @cached_property
     def _bases(self) -> dict[Role, BaseModel]:
         """The parsed databases, for good: set apart from the collector, which would walk them again and again."""
+        collecting = gc.isenabled()
         gc.disable()
         try:
             bases = {role: _base(toolkit, self._read(toolkit.data)) for role, toolkit in self._toolkits.items()}
         finally:
-            gc.enable()
+            if collecting:
+                gc.enable()
         gc.freeze()
         return bases
 

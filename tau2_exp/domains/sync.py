@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import typing
-from functools import cache
 from typing import Any
 
 
@@ -31,6 +30,5 @@ def sync_telecom(agent: Any, user: Any) -> None:
             around.payment_request = request_type(bill_id=waiting[0].bill_id, amount_due=waiting[0].total_due)
 
 
-@cache
 def _payment_request(surroundings: Any) -> Any:
     return typing.get_args(surroundings.model_fields["payment_request"].annotation)[0]

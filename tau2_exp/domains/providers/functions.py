@@ -30,7 +30,8 @@ def kit_class(name: str, source: type, replaced: dict[str, Any], methods: dict[s
     return type(name, (), namespace)
 
 
-def rebound(function: FunctionType, scope: dict[str, Any], qualname: str) -> FunctionType:
+def rebound(function: Any, scope: dict[str, Any], qualname: str) -> FunctionType:
+    """A copy of a plain function that looks names up in `scope` and is called `qualname` in error texts."""
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, function.__closure__)
     copy.__kwdefaults__ = function.__kwdefaults__
     copy.__annotations__ = dict(function.__annotations__)
