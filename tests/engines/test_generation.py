@@ -154,9 +154,9 @@ def test_a_changed_context_is_read_again(model):
 
     async def main() -> list[Generation]:
         generator.open(0)
-        return [await generator.generate(0, ids, sampling, 0) for ids in (tokens(20), tokens(8) + [5, 5], [9])]
+        return [await generator.generate(0, ids, sampling, 0) for ids in (tokens(20), [*tokens(8), 5, 5], [9])]
 
-    for ids, answer in zip((tokens(20), tokens(8) + [5, 5], [9]), asyncio.run(main()), strict=True):
+    for ids, answer in zip((tokens(20), [*tokens(8), 5, 5], [9]), asyncio.run(main()), strict=True):
         assert answer.ids == naive(model, ids, sampling, 0).ids
 
 

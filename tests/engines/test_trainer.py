@@ -31,14 +31,14 @@ def naive_statistics(model: Qwen3, row: Row, temperature: float) -> tuple[torch.
 def naive_grpo(model: Qwen3, reference: Qwen3 | None, rows: list[Row], c: GrpoConfig) -> torch.Tensor:
     """The objective token by token, as one would write it on paper."""
     terms = []
-    for row in rows:
-        log_probs, entropies = naive_statistics(model, row, c.temperature)
-        ref = naive_statistics(reference, row, c.temperature)[0].detach() if reference else None
-        for i in range(1, len(row.ids)):
-            if not row.trained[i]:
+    for r in rows:
+        log_probs, entropies = naive_statistics(model, r, c.temperature)
+        ref = naive_statistics(reference, r, c.temperature)[0].detach() if reference else None
+        for i in range(1, len(r.ids)):
+            if not r.trained[i]:
                 continue
-            log_prob, advantage = log_probs[i - 1], row.advantages[i]
-            ratio = torch.exp(log_prob - row.log_probs[i])
+            log_prob, advantage = log_probs[i - 1], r.advantages[i]
+            ratio = torch.exp(log_prob - r.log_probs[i])
             if c.tis_clip is not None:
                 term = -min(float(ratio), c.tis_clip) * advantage * log_prob
             else:
@@ -108,7 +108,7 @@ def test_the_sft_loss_is_the_mean_over_all_trained_tokens(model, batch_tokens):
 
 
 def test_the_statistics_head_is_differentiated_rightly(monkeypatch):
-    monkeypatch.setattr("tau2_exp.engines.torch.kernels.CHUNK_BYTES", 4 * 13 * 3)
+    monkeypatch.setattr("tau2_exp.engines.torch.kernels.CHUNK_BYTES", {"cpu": 4 * 13 * 3})
     generator = torch.Generator().manual_seed(0)
     hidden, head = (torch.randn(n, 5, generator=generator).requires_grad_() for n in (8, 13))
     targets = torch.randint(0, 13, (8,), generator=generator)
@@ -163,10 +163,10 @@ def test_training_sees_the_log_probabilities_that_were_sampled(model):
             rows.append(Row(tuple(ids), tuple(trained), tuple(log_probs), (1.0,) * len(ids)))
         return rows
 
-    for row in asyncio.run(speak()):
-        found = naive_statistics(model, row, 0.7)[0]
-        for i, flag in enumerate(row.trained):
-            assert not flag or row.log_probs[i] == pytest.approx(found[i - 1].item(), abs=1e-4)
+    for spoken in asyncio.run(speak()):
+        found = naive_statistics(model, spoken, 0.7)[0]
+        for i, flag in enumerate(spoken.trained):
+            assert not flag or spoken.log_probs[i] == pytest.approx(found[i - 1].item(), abs=1e-4)
     metrics = Trainer(model, GrpoConfig(kl=0, lr=0.0), 1, EngineConfig()).grpo_step(asyncio.run(speak()))
     assert metrics["ratio"] == pytest.approx(1.0, abs=1e-4)
     assert metrics["drift"] == pytest.approx(0.0, abs=1e-6)
@@ -182,7 +182,10 @@ def test_good_tokens_become_likelier_and_bad_ones_rarer(model):
     config = GrpoConfig(kl=0.0, entropy=0.0, lr=3e-4, temperature=1.0, updates_per_step=2)
     Trainer(model, config, 1, EngineConfig()).grpo_step(rows)
     moved = [naive_statistics(model, r, 1.0)[0].detach() - b for r, b in zip(rows, before, strict=True)]
-    gain = sum((m * torch.tensor(r.advantages[1:]) * torch.tensor(r.trained[1:])).sum() for m, r in zip(moved, rows))
+    gain = sum(
+        (m * torch.tensor(r.advantages[1:]) * torch.tensor(r.trained[1:])).sum()
+        for m, r in zip(moved, rows, strict=True)
+    )
     assert gain > 0
 
 
@@ -222,7 +225,9 @@ def test_bfloat16_weights_keep_small_steps_in_their_masters():
     rows = [Row(r.ids, r.trained, r.log_probs, (1.0,) * len(r.ids)) for r in ROWS]
     trainer = Trainer(model, SftConfig(lr=1e-5, schedule=Schedule.constant, warmup=0.0), 100, EngineConfig())
     before = model.model.embed_tokens.weight.detach().float().clone()
-    masters = dict(zip((n for n, _ in model.named_parameters()), (m for _, m in trainer._optimiser._pairs)))
+    masters = dict(
+        zip((n for n, _ in model.named_parameters()), (m for _, m in trainer._optimiser._pairs), strict=True)
+    )
     losses = [trainer.sft_step(rows)["loss"] for _ in range(3)]
     assert all(map(math.isfinite, losses))
     master = masters["model.embed_tokens.weight"]

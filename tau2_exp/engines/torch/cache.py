@@ -79,7 +79,9 @@ class Cache:
         The rows' ids grow here; what the closure writes makes that true.
         """
         counts = [(row, 1) for row in decodes] + list(prefills)
-        slots, positions, start = [], [], 0
+        slots: list[int] = []
+        positions: list[int] = []
+        start = 0
         for row, count in counts:
             slots += [row.slot] * count
             positions += range(len(row.ids), len(row.ids) + count)

@@ -19,22 +19,25 @@ QUIET_PASSES = 3  # passes of the event loop without news before a lockstep batc
 
 @dataclass(eq=False, slots=True)
 class _Request:
-    """One turn being sampled. `feed` is what the model has not seen yet; empty ids mean it is not yet prefilled."""
+    """A turn that was asked for and waits to join the batch."""
 
+    ids: list[int]
+    sampling: Sampling
+    seed: int
+    future: asyncio.Future[Generation]
+
+
+@dataclass(eq=False, slots=True)
+class _Turn:
+    """A turn being sampled. `feed` is what the model has not seen yet: the new context, then the last token."""
+
+    row: Row
     feed: list[int]
     sampling: Sampling
     draws: list[float]
     future: asyncio.Future[Generation]
-    started: bool = False
     ids: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
-
-
-@dataclass(eq=False, slots=True)
-class _Session:
-    paused: bool = False
-    row: Row | None = None
-    request: _Request | None = None
 
 
 class TorchGenerator:
@@ -42,64 +45,68 @@ class TorchGenerator:
 
     Each iteration feeds one token of every row that decodes, together with the new context of rows that join.
     In lockstep an iteration waits until every open, unpaused session has asked: the batch is then made by
-    session number, never by arrival, and one seed gives one result bit for bit.
+    session number, never by arrival, and one seed gives one result bit for bit. (So a session that will ask no
+    more must be closed or paused.)
     """
 
     def __init__(self, model: Qwen3, engine: EngineConfig):
         self.model = model
         self._lockstep = engine.lockstep
         self._batch_tokens = engine.batch_tokens
-        self._sessions: dict[int, _Session] = {}
+        self._paused: dict[int, bool] = {}  # of every open session
+        self._waiting: dict[int, _Request] = {}
+        self._turns: dict[int, _Turn] = {}
+        self._rows: dict[int, Row] = {}
         self._cache = self._new_cache()
         self._weights = self._weights_version()
         self._news = 0
-        self._changed: asyncio.Event | None = None
+        self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------ the protocol
 
     def open(self, session: int) -> None:
-        if session in self._sessions:
+        if session in self._paused:
             raise ValueError(f"session {session} is already open")
-        self._sessions[session] = _Session()
+        self._paused[session] = False
         self._announce()
 
     async def generate(self, session: int, ids: Sequence[int], sampling: Sampling, seed: int) -> Generation:
         """Continue `ids`. Raises FaultError(ENGINE) where the engine broke, ValueError on a wrong call."""
-        state = self._sessions.get(session)
-        if state is None:
+        if session not in self._paused:
             raise ValueError(f"session {session} is not open")
-        if state.request is not None:
+        if session in self._waiting or session in self._turns:
             raise ValueError(f"session {session} already generates")
         if not ids or sampling.max_tokens < 1:
             raise ValueError("generation needs at least one token of context, and one to make")
-        draws = uniforms(seed, sampling.max_tokens)
         future = asyncio.get_running_loop().create_future()
-        state.request = _Request(list(ids), sampling, draws, future)
-        state.paused = False
-        self._announce()
+        self._waiting[session] = _Request(list(ids), sampling, seed, future)
+        self._paused[session] = False
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
-        return await future
+        self._announce()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._drop(session)
+            raise
 
     def pause(self, session: int) -> None:
-        self._sessions[session].paused = True
+        self._paused[session] = True
         self._announce()
 
     def close(self, session: int) -> None:
-        state = self._sessions.pop(session)
-        if state.request is not None:
-            state.request.future.cancel()
-        if state.row is not None:
-            self._cache.release(state.row)
-        self._announce()
+        del self._paused[session]
+        self._drop(session)
+        row = self._rows.pop(session, None)
+        if row is not None:
+            self._cache.release(row)
 
     def reset(self) -> None:
         """Forget what is cached: the weights have changed. A session's next turn is computed afresh."""
-        if any(state.request and state.request.started for state in self._sessions.values()):
+        if self._turns:
             raise RuntimeError("the cache cannot be dropped while rows decode")
-        for state in self._sessions.values():
-            state.row = None
+        self._rows.clear()
         self._cache = self._new_cache()
         self._weights = self._weights_version()
 
@@ -110,7 +117,7 @@ class TorchGenerator:
         if self._weights != self._weights_version():
             self.reset()
         try:
-            while self._live():
+            while self._waiting or self._turns:
                 await self._gather()
                 self._iterate()
         except Exception as error:
@@ -123,93 +130,97 @@ class TorchGenerator:
             return
         quiet = 0
         while quiet < QUIET_PASSES:
-            if any(s.request is None and not s.paused for s in self._sessions.values()):
+            if self._somebody_is_missing():
                 self._changed.clear()
                 await self._changed.wait()
             news = self._news
             await asyncio.sleep(0)
             quiet = quiet + 1 if news == self._news else 0
 
+    def _somebody_is_missing(self) -> bool:
+        asking = len(self._waiting) + len(self._turns)
+        return asking < len(self._paused) - sum(self._paused.values())
+
     def _announce(self) -> None:
         self._news += 1
-        if self._changed is not None:
-            self._changed.set()
+        self._changed.set()
 
-    def _live(self) -> list[_Session]:
-        """The sessions that ask, in the order of their numbers."""
-        for state in self._sessions.values():
-            if state.request is not None and state.request.future.done():
-                state.request = None  # its asker was cancelled
-        return [state for _, state in sorted(self._sessions.items()) if state.request is not None]
+    def _drop(self, session: int) -> None:
+        """Forget what a session asked for; its asker hears that it was cancelled."""
+        asked = self._waiting.pop(session, None) or self._turns.pop(session, None)
+        if asked is not None:
+            asked.future.cancel()
+        self._announce()
 
     @torch.inference_mode()
     def _iterate(self) -> None:
-        live = self._live()
-        if not live:
+        self._cache.order([turn.row for turn in self._turns.values()])
+        decoding = sorted(self._turns, key=lambda session: self._turns[session].row.slot)
+        sessions = decoding + self._admit()
+        if not sessions:
             return
-        decodes = [state for state in live if state.request.started]
-        self._cache.order([state.row for state in decodes])
-        decodes.sort(key=lambda state: state.row.slot)
-        joining = self._admit([state for state in live if not state.request.started])
-        batch = decodes + joining
-        ids, log_probs = self._forward(batch, len(decodes))
-        for state, token, log_prob in zip(batch, ids, log_probs, strict=True):
-            self._take(state, token, log_prob)
+        turns = [self._turns[session] for session in sessions]
+        ids, log_probs = self._forward(turns, len(decoding))
+        for session, token, log_prob in zip(sessions, ids, log_probs, strict=True):
+            self._take(session, token, log_prob)
 
-    def _admit(self, waiting: Sequence[_Session]) -> list[_Session]:
-        """As many as one pass may prefill; their requests are cut to what the cache does not hold."""
-        admitted, tokens = [], 0
-        for state in waiting:
-            if state.row is None:
-                state.row = self._cache.acquire()
-            known = _common_prefix(state.row.ids, state.request.feed)
-            if admitted and tokens + len(state.request.feed) - known > self._batch_tokens:
+    def _admit(self) -> list[int]:
+        """Let sessions join, in the order of their numbers, as many as one pass may prefill."""
+        admitted: list[int] = []
+        tokens = 0
+        for session, request in sorted(self._waiting.items()):
+            row = self._rows.get(session)
+            known = _common_prefix(row.ids, request.ids) if row else 0
+            tokens += len(request.ids) - known
+            if admitted and tokens > self._batch_tokens:
                 break
-            del state.row.ids[known:]
-            del state.request.feed[:known]
-            state.request.started = True
-            tokens += len(state.request.feed)
-            admitted.append(state)
+            if row is None:
+                row = self._rows[session] = self._cache.acquire()
+            del row.ids[known:]
+            draws = uniforms(request.seed, request.sampling.max_tokens)
+            self._turns[session] = _Turn(row, request.ids[known:], request.sampling, draws, request.future)
+            admitted.append(session)
+        for session in admitted:
+            del self._waiting[session]
         return admitted
 
-    def _forward(self, batch: Sequence[_Session], decodes: int) -> tuple[list[int], list[float]]:
-        """The next token of each row of the batch, whose first `decodes` rows feed one token each."""
-        requests = [state.request for state in batch]
-        ids = [token for request in requests for token in request.feed]
-        positions = [p for s in batch for p in range(len(s.row.ids), len(s.row.ids) + len(s.request.feed))]
+    def _forward(self, turns: Sequence[_Turn], decoding: int) -> tuple[list[int], list[float]]:
+        """The next token of each turn, whose first `decoding` feed one token each."""
+        ids = [token for turn in turns for token in turn.feed]
+        positions = [p for turn in turns for p in range(len(turn.row.ids), len(turn.row.ids) + len(turn.feed))]
         attend = self._cache.step(
-            [state.row for state in batch[:decodes]],
-            [(state.row, len(state.request.feed)) for state in batch[decodes:]],
-            ids,
+            [turn.row for turn in turns[:decoding]], [(turn.row, len(turn.feed)) for turn in turns[decoding:]], ids
         )
         tokens, places = torch.tensor([ids, positions], device=self.model.device)
-        hidden = self.model.hidden(tokens, places, attend)
-        if len(ids) > len(batch):
-            ends = torch.tensor([len(request.feed) for request in requests]).cumsum(0) - 1
-            hidden = hidden[ends.to(hidden.device)]
-        draws = [request.draws[len(request.ids)] for request in requests]
-        sampled, log_probs = sample(self.model.logits(hidden), draws, [request.sampling for request in requests])
+        ends = None
+        if len(ids) > len(turns):
+            ends = torch.tensor([len(turn.feed) for turn in turns], device=tokens.device).cumsum(0) - 1
+        logits = self.model.logits(self.model.hidden(tokens, places, attend, ends))
+        draws = [turn.draws[len(turn.ids)] for turn in turns]
+        sampled, log_probs = sample(logits, draws, [turn.sampling for turn in turns])
         return sampled.tolist(), log_probs.tolist()
 
-    def _take(self, state: _Session, token: int, log_prob: float) -> None:
-        request = state.request
-        request.ids.append(token)
-        request.log_probs.append(log_prob)
-        request.feed = [token]
-        stopped = token in request.sampling.stop_ids
-        if stopped or len(request.ids) >= request.sampling.max_tokens:
-            finish = "stop" if stopped else "length"
-            request.future.set_result(Generation(tuple(request.ids), tuple(request.log_probs), finish))
-            state.request = None
+    def _take(self, session: int, token: int, log_prob: float) -> None:
+        turn = self._turns[session]
+        turn.ids.append(token)
+        turn.log_probs.append(log_prob)
+        turn.feed = [token]
+        stopped = token in turn.sampling.stop_ids
+        if stopped or len(turn.ids) >= turn.sampling.max_tokens:
+            del self._turns[session]
+            if not turn.future.done():
+                finish = "stop" if stopped else "length"
+                turn.future.set_result(Generation(tuple(turn.ids), tuple(turn.log_probs), finish))
 
     def _fail(self, error: Exception) -> None:
         """The engine broke: every asker hears why, and nothing half-written is kept."""
-        for state in self._sessions.values():
-            if state.request is not None and not state.request.future.done():
-                message = f"{type(error).__name__}: {error}"
-                state.request.future.set_exception(FaultError(FaultSource.ENGINE, message))
-            state.request = None
+        futures = [asked.future for asked in self._waiting.values()] + [turn.future for turn in self._turns.values()]
+        self._waiting.clear()
+        self._turns.clear()
         self.reset()
+        for future in futures:
+            if not future.done():
+                future.set_exception(FaultError(FaultSource.ENGINE, f"{type(error).__name__}: {error}"))
 
     def _new_cache(self) -> Cache:
         return Cache(self.model.shape, self.model.device, self.model.head.dtype)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK_BYTES = 32 << 20  # of float32 logits held at once while a loss is computed
+CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}  # of float32 logits held at once while a loss is computed
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -22,9 +22,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """RoPE in the half-split layout of Hugging Face: x [N, heads, d] by cos and sin [N, 1, d]."""
-    half = x.shape[-1] // 2
-    return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
+    """RoPE in the half-split layout of Hugging Face: x [N, heads, d] by `model.rotation`'s cos and sin [N, 1, d]."""
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def swiglu(gate: Tensor, up: Tensor) -> Tensor:
@@ -36,7 +35,7 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         full = x.float()
-        scale = torch.linalg.vector_norm(full, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        scale = (full * full).sum(-1, keepdim=True).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
         return (full * scale).to(x.dtype).mul_(weight)
 
@@ -63,7 +62,7 @@ class _TokenStatistics(torch.autograd.Function):
         log_probs = torch.empty(len(targets), device=hidden.device)
         entropies = torch.zeros(len(targets), device=hidden.device)
         normalisers = torch.empty(len(targets), device=hidden.device)
-        for part in _chunks(len(targets), head.shape[0]):
+        for part in _chunks(len(targets), head):
             logits = _logits(hidden[part], head, temperature)
             normaliser = logits.logsumexp(-1)
             normalisers[part] = normaliser
@@ -81,7 +80,7 @@ class _TokenStatistics(torch.autograd.Function):
         hidden, head, targets, normalisers, entropies = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         grad_head = torch.zeros(head.shape, device=head.device)
-        for part in _chunks(len(targets), head.shape[0]):
+        for part in _chunks(len(targets), head):
             log_p = _logits(hidden[part], head, ctx.temperature).sub_(normalisers[part, None])
             g = grad_log_probs[part, None]
             if ctx.entropy:
@@ -112,6 +111,6 @@ def _logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1.0 else logits.div_(temperature)
 
 
-def _chunks(count: int, vocab_size: int) -> list[slice]:
-    size = max(1, CHUNK_BYTES // (4 * vocab_size))
+def _chunks(count: int, head: Tensor) -> list[slice]:
+    size = max(1, CHUNK_BYTES[head.device.type] // (4 * head.shape[0]))
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -121,11 +121,12 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(shape.head_dim, shape.norm_eps)
 
     def forward(self, layer: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
+        """What each token gathered from those before it, [N, heads · head_dim], before `o_proj`."""
         split = (x.shape[0], -1, self.head_dim)
         q = rotate(self.q_norm(self.q_proj(x).view(split)), cos, sin)
         k = rotate(self.k_norm(self.k_proj(x).view(split)), cos, sin)
         v = self.v_proj(x).view(split)
-        return self.o_proj(attend(layer, q, k, v).reshape(x.shape[0], -1))
+        return attend(layer, q, k, v).reshape(x.shape[0], -1)
 
 
 class FeedForward(nn.Module):
@@ -147,8 +148,14 @@ class Layer(nn.Module):
         self.input_layernorm = RMSNorm(shape.width, shape.norm_eps)
         self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_eps)
 
-    def forward(self, layer: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-        x = x + self.self_attn(layer, self.input_layernorm(x), cos, sin, attend)
+    def forward(
+        self, layer: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, keep: Tensor | None = None
+    ) -> Tensor:
+        """[N, width], or [M, width] of the tokens `keep` [M]: the others give their keys and values, and no more."""
+        gathered = self.self_attn(layer, self.input_layernorm(x), cos, sin, attend)
+        if keep is not None:
+            x, gathered = x.index_select(0, keep), gathered.index_select(0, keep)
+        x = x + self.self_attn.o_proj(gathered)
         return x + self.mlp(self.post_attention_layernorm(x))
 
 
@@ -180,21 +187,25 @@ class Qwen3(nn.Module):
     def device(self) -> torch.device:
         return self.head.device
 
-    def hidden(self, ids: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """Hidden states after the last norm, [N, width], of packed tokens `ids` [N] at `positions` [N]."""
+    def hidden(self, ids: Tensor, positions: Tensor, attend: Attend, keep: Tensor | None = None) -> Tensor:
+        """Hidden states after the last norm, of packed tokens `ids` [N] at `positions` [N].
+
+        [N, width], or [M, width] at the places `keep` [M] alone, which spares the others most of the last layer.
+        """
         x = self.model.embed_tokens(ids)
         cos, sin = rotation(positions, self.shape, x.dtype)
         for index, layer in enumerate(self.model.layers):
-            if self.recompute and self.training and torch.is_grad_enabled():
-                x = checkpoint(layer, index, x, cos, sin, attend, use_reentrant=False)
+            kept = keep if index == self.shape.layers - 1 else None
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(layer, index, x, cos, sin, attend, kept, use_reentrant=False)
             else:
-                x = layer(index, x, cos, sin, attend)
+                x = layer(index, x, cos, sin, attend, kept)
         return self.model.norm(x)
 
-    def packed(self, ids: Tensor, lengths: Sequence[int]) -> Tensor:
-        """Hidden states [N, width] of sequences laid end to end in `ids` [N], none seeing another."""
+    def packed(self, ids: Tensor, lengths: Sequence[int], keep: Tensor | None = None) -> Tensor:
+        """Hidden states of sequences laid end to end in `ids` [N], none seeing another; `keep` as in `hidden`."""
         positions = torch.cat([torch.arange(n, device=ids.device) for n in lengths])
-        return self.hidden(ids, positions, packed_attention(lengths))
+        return self.hidden(ids, positions, packed_attention(lengths), keep)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[M, vocab_size], for those hidden states alone that a caller picked."""
@@ -202,11 +213,11 @@ class Qwen3(nn.Module):
 
 
 def rotation(positions: Tensor, shape: ModelShape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """cos and sin of RoPE's angles, each [N, 1, head_dim] with both halves alike."""
+    """cos and sin of RoPE's angles for `rotate`, each [N, 1, head_dim]: both halves alike, sin negated in the first."""
     exponent = torch.arange(0, shape.head_dim, 2, device=positions.device, dtype=torch.float32) / shape.head_dim
-    angles = positions[:, None].float() * (1.0 / shape.rope_base**exponent)
-    angles = torch.cat((angles, angles), -1)[:, None]
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    angles = (positions[:, None].float() * (1.0 / shape.rope_base**exponent))[:, None]
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
 
 
 def packed_attention(lengths: Sequence[int]) -> Attend:

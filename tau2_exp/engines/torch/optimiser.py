@@ -42,7 +42,7 @@ class Optimiser:
             {"params": [m for m in masters if m.ndim <= 1], "weight_decay": 0.0},
         ]
         betas = (config.beta1, config.beta2)
-        self._adam = torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=1e-8, fused=True)
+        self._adam = torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.epsilon, fused=True)
 
     def _master(self, parameter: nn.Parameter) -> Tensor:
         if parameter.dtype == torch.float32:
@@ -50,9 +50,9 @@ class Optimiser:
         master = parameter.detach().float().requires_grad_()
 
         def collect(done: Tensor) -> None:
-            grad = done.grad.float()
-            master.grad = grad if master.grad is None else master.grad.add_(grad)
-            done.grad = None
+            grad, done.grad = done.grad, None
+            if grad is not None:
+                master.grad = grad.float() if master.grad is None else master.grad.add_(grad)
 
         parameter.register_post_accumulate_grad_hook(collect)
         return master

@@ -115,7 +115,7 @@ class Trainer:
         self, model: Qwen3, packed: Packed, temperature: float = 1.0, entropy: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Of the packed rows' trained tokens: log-probability and entropy. Logits exist at those places alone."""
-        hidden = model.packed(packed.ids, packed.lengths)[packed.before]
+        hidden = model.packed(packed.ids, packed.lengths, packed.before)
         return token_statistics(hidden, model.head, packed.targets, temperature or 1.0, entropy)
 
     def _lr(self) -> float:
