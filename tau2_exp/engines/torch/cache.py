@@ -34,7 +34,7 @@ class _Bucket:
     first: int  # the packed tokens [first, last) are theirs
     last: int
     places: Tensor | None  # where in the bucket those tokens' rows are; None: everywhere
-    mask: Tensor | None  # [rows, 1, 1, length], 0 or -inf; None: all rows fill the length
+    mask: Tensor  # [rows, 1, 1, length], 0 or -inf
 
 
 class Cache:
@@ -140,31 +140,33 @@ class Cache:
     # ------------------------------------------------------------ attention
 
     def _buckets(self, decodes: Sequence[Row]) -> list[_Bucket]:
-        buckets, first = [], 0
+        """The buckets that hold the rows, which come in the order of their slots."""
+        filled = [1] * len(self.rows)
+        for row in decodes:
+            filled[row.slot] = len(row.ids)
+        masks = self._masks(filled)
+        buckets: list[_Bucket] = []
+        first = 0
         while first < len(decodes):
             low = decodes[first].slot // self._bucket * self._bucket
             high = min(low + self._bucket, len(self.rows))
             last = first
             while last < len(decodes) and decodes[last].slot < high:
                 last += 1
-            buckets.append(self._one_bucket(low, high, decodes[first:last], first, last))
+            length = max(filled[low:high])
+            places = None
+            if last - first < high - low:
+                places = torch.tensor([row.slot - low for row in decodes[first:last]], device=self.device)
+            buckets.append(_Bucket(low, high, length, first, last, places, masks[low:high, :, :, :length]))
             first = last
         return buckets
 
-    def _one_bucket(self, low: int, high: int, rows: Sequence[Row], first: int, last: int) -> _Bucket:
-        filled = [1] * (high - low)
-        for row in rows:
-            filled[row.slot - low] = len(row.ids)
-        length = max(filled)
-        mask = None
-        if min(filled) < length:
-            beyond = torch.arange(length, device=self.device) >= torch.tensor(filled, device=self.device)[:, None]
-            mask = torch.zeros(beyond.shape, device=self.device, dtype=self.dtype).masked_fill_(beyond, -torch.inf)
-            mask = mask[:, None, None]
-        places = None
-        if last - first < high - low:
-            places = torch.tensor([row.slot - low for row in rows], device=self.device)
-        return _Bucket(low, high, length, first, last, places, mask)
+    def _masks(self, filled: list[int]) -> Tensor:
+        """[rows, 1, 1, longest], 0 where a row is filled and -inf beyond."""
+        ends = torch.tensor(filled, device=self.device)[:, None]
+        beyond = torch.arange(max(filled, default=0), device=self.device) >= ends
+        mask = torch.zeros(beyond.shape, device=self.device, dtype=self.dtype)
+        return mask.masked_fill_(beyond, -torch.inf)[:, None, None]
 
     def _prefill_mask(self, row: Row, count: int) -> Tensor | None:
         """[count, length], True where a new token may look; None where the row is new, and plainly causal."""

@@ -18,7 +18,9 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / √(mean x² + eps) · weight over the last axis (Zhang & Sennrich, 2019)."""
     if x.is_cuda:
         return F.rms_norm(x, weight.shape, weight, eps)
-    return _RMSNorm.apply(x, weight, eps)
+    if torch.is_grad_enabled():
+        return _RMSNorm.apply(x, weight, eps)
+    return (x * _scale(x, eps)).to(x.dtype).mul_(weight)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -31,13 +33,18 @@ def swiglu(gate: Tensor, up: Tensor) -> Tensor:
     return F.silu(gate) * up
 
 
+def _scale(x: Tensor, eps: float) -> Tensor:
+    """1 / √(mean x² + eps) of each line, in float32."""
+    full = x.float()
+    return (full * full).sum(-1, keepdim=True).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
+
+
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        full = x.float()
-        scale = (full * full).sum(-1, keepdim=True).mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
+        scale = _scale(x, eps)
         ctx.save_for_backward(x, weight, scale)
-        return (full * scale).to(x.dtype).mul_(weight)
+        return (x * scale).to(x.dtype).mul_(weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:

@@ -72,9 +72,12 @@ class Optimiser:
 
     @torch.no_grad()
     def _publish(self) -> None:
+        """Bring the masters to the model, and tell that the weights changed: the fused update does not say so."""
         for parameter, master in self._pairs:
             if parameter is not master:
                 parameter.copy_(master)
+            else:
+                torch.autograd.graph.increment_version(parameter)
 
     def state_dict(self) -> dict[str, Any]:
         masters = [None if parameter is master else master.detach() for parameter, master in self._pairs]
