@@ -64,7 +64,8 @@ def main() -> None:
     started = time.perf_counter()
     asyncio.run(rollout(scene, SlowPolicy(), seats))
     together = time.perf_counter() - started
-    print(f"{len(seats)} episodes together {together:.2f} s, the longest alone {longest:.2f} s: {together / longest:.3f} times")
+    ratio = together / longest
+    print(f"{len(seats)} episodes together {together:.2f} s, the longest alone {longest:.2f} s: {ratio:.3f} times")
 
 
 if __name__ == "__main__":

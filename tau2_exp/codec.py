@@ -68,7 +68,7 @@ def _decode(cls: Any, data: Any, where: str) -> Any:
             raise ValueError(f"{where}: expected an object, got {type(data).__name__}")
         item = typing.get_args(cls)[1]
         return {k: _decode(item, v, f"{where}.{k}") for k, v in data.items()}
-    if dataclasses.is_dataclass(cls):
+    if isinstance(cls, type) and dataclasses.is_dataclass(cls):
         return _decode_dataclass(cls, data, where)
     if isinstance(cls, type) and issubclass(cls, Enum):
         try:

@@ -47,7 +47,7 @@ class _Stop(Exception):
 
 
 async def run_episode(agent: Agent, user: User, world: World, seat: Seat, limits: Limits) -> Trajectory:
-    """Play one episode to its end. Never raises for what happens inside it: that ends it with a StopReason or a Fault."""
+    """Play one episode to its end. What happens inside it ends it with a StopReason or a Fault, and never raises."""
     return await _Episode(agent, user, world, seat, limits).play()
 
 
@@ -61,7 +61,7 @@ class _Episode:
     steps: int = 0
     tool_errors: int = 0
     unparsable: int = 0
-    policy_usage: Usage = Usage()
+    policy_usage: Usage = field(default_factory=Usage)
     messages: list[Message] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     changes: dict[str, Any] = field(default_factory=dict)

@@ -57,9 +57,13 @@ def _by_domain(
     results = {split: _results(studio, tasks, greedy, several, samples)}
     names = list(studio.domains) if len(studio.domains) > 1 else []
     for name in names:
-        parts = [[t for t in some if t.domain == name] for some in (tasks, greedy, several)]
-        results[f"{name} {split}"] = _results(studio, *parts, samples)
+        own = [task for task in tasks if task.domain == name]
+        results[f"{name} {split}"] = _results(studio, own, _of(name, greedy), _of(name, several), samples)
     return results
+
+
+def _of(domain: str, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    return [t for t in trajectories if t.domain == domain]
 
 
 def _results(

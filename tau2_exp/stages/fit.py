@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tau2_exp.batch import epochs
-from tau2_exp.config import RftConfig, SftConfig
+from tau2_exp.config import ConfigError, RftConfig, SftConfig
 from tau2_exp.stages.learner import Learner
 from tau2_exp.stages.progress import Progress
 from tau2_exp.types import Row
 
 
 def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> None:
-    """Train on all rows for so many epochs. Raises ValueError where there is nothing to train on."""
+    """Train on all rows for so many epochs. Raises ConfigError where no token of them is the agent's."""
     if not any(any(row.trained) for row in rows):
-        raise ValueError(f"{stage.name}: there is nothing to train on")
+        raise ConfigError(f"{stage.name}: none of {len(rows)} conversations holds a turn to learn from")
     seed = learner.run.config.seed
     steps = steps_of(len(rows), stage)
     per_epoch = steps // stage.epochs

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tau2_exp.batch import rows_from_demonstration
 from tau2_exp.config import GrpoConfig, TrainingConfig
 from tau2_exp.engines.torch.checkpoint import load_model, load_training, save_checkpoint
 from tau2_exp.engines.torch.device import dtype_of, prepare
@@ -17,7 +16,7 @@ from tau2_exp.engines.torch.trainer import Metrics, Trainer
 from tau2_exp.policies.tokens import TokenPolicy
 from tau2_exp.stages.speakers import starting_point
 from tau2_exp.stages.studio import Studio
-from tau2_exp.types import Sampling, Trajectory
+from tau2_exp.types import Row, Sampling, Tokenizer
 
 CHECKPOINT = "checkpoints/last"  # within a run's folder: what the next stage starts from
 
@@ -81,15 +80,10 @@ class Learner:
         save_checkpoint(self.folder, self.model, self.tokenizer, self.trainer, self.saved)
 
 
-def new_tokenizer(studio: Studio, demonstrations: Sequence[Trajectory]) -> TextTokenizer:
-    """A tokenizer trained on demonstrations as the model will read them. Raises ValueError where there are none."""
-    if not demonstrations:
-        raise ValueError("a model from scratch takes its tokenizer from demonstrations, and there are none")
+def new_tokenizer(studio: Studio, rows: Callable[[Tokenizer], Iterable[Row]]) -> TextTokenizer:
+    """A tokenizer trained on conversations as the model will read them; `rows` gives them by any tokenizer."""
     letters = _Letters()
-    texts = [
-        letters.decode(rows_from_demonstration(t, studio.protocol, letters, *studio.prompts[t.domain]).ids)
-        for t in demonstrations
-    ]
+    texts = [letters.decode(row.ids) for row in rows(letters)]
     return train_tokenizer(texts, studio.config.model.vocab_size, studio.protocol.specials)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 
 from tau2_exp.batch import rows_from_trajectory, select_rft
-from tau2_exp.config import RftConfig
+from tau2_exp.config import ConfigError, RewardConfig, RftConfig
 from tau2_exp.reward import score
 from tau2_exp.rundir import Run
 from tau2_exp.stages.fit import fit
@@ -44,5 +45,17 @@ async def _kept(studio: Studio, learner: Learner, stage: RftConfig) -> list[Traj
     groups = {key: list(group) for key, group in groupby(samples, key=lambda t: f"{t.domain}/{t.task}")}
     kept = select_rft(groups, stage.keep_reward, stage.keep_partial, partial(score, config=studio.config.reward))
     solved = sum(t.outcome >= stage.keep_reward for t in samples if t.scored)
+    if not kept:
+        raise ConfigError(_nothing_kept(samples, stage, studio.config.reward))
     print(f"rft: kept {len(kept)} of {len(samples)} samples ({solved} solved) from {len({t.task for t in kept})} tasks")
     return kept
+
+
+def _nothing_kept(samples: Sequence[Trajectory], stage: RftConfig, reward: RewardConfig) -> str:
+    scores = [score(t, reward) for t in samples if t.scored]
+    outcome, partial_score = max(s.outcome for s in scores), max(s.partial for s in scores)
+    return (
+        f"keep_reward={stage.keep_reward:g} keep_partial={stage.keep_partial:g}: RFT keeps none of {len(samples)} "
+        f"samples (best reward {outcome:g}, best partial score {partial_score:.2f}); raise SFT's epochs or RFT's "
+        "samples_per_prompt, or lower keep_partial"
+    )

@@ -18,7 +18,7 @@ from tau2_exp.stages.demos import DEMOS
 from tau2_exp.stages.fit import fit
 from tau2_exp.stages.learner import Learner, new_tokenizer
 from tau2_exp.stages.studio import Studio
-from tau2_exp.types import Row, Tokenizer, Trajectory
+from tau2_exp.types import Row, Tokenizer, Trajectory, Turn
 
 Example = Trajectory | Conversation
 
@@ -27,13 +27,17 @@ async def sft(run: Run) -> None:
     studio, stage = Studio(run), run.config.stage
     assert isinstance(stage, SftConfig)
     examples = _examples(run, stage)
-    learner = Learner(studio, lambda: new_tokenizer(studio, [e for e in examples if isinstance(e, Trajectory)]))
+    learner = Learner(
+        studio, lambda: new_tokenizer(studio, lambda letters: (_row(studio, letters, e) for e in examples))
+    )
     rows = [_row(studio, learner.tokenizer, example) for example in examples]
-    short = [row for row in rows if len(row.ids) <= run.config.model.context]
+    context = run.config.model.context
+    short = [row for row in rows if len(row.ids) <= context]
+    if not short:
+        shortest = min(len(row.ids) for row in rows)
+        raise ConfigError(f"model.context={context}: even the shortest conversation has {shortest} tokens; raise it")
     if len(short) < len(rows):
-        print(
-            f"sft: left out {len(rows) - len(short)} conversations longer than model.context={run.config.model.context}"
-        )
+        print(f"sft: left out {len(rows) - len(short)} conversations longer than model.context={context}")
     fit(learner, short, stage)
     tokens = sum(len(row.ids) for row in short)
     print(f"sft: {len(short)} conversations, {tokens} tokens, vocabulary {learner.model.shape.vocab_size}")
@@ -58,6 +62,11 @@ def _examples(run: Run, stage: SftConfig) -> Sequence[Example]:
 def _row(studio: Studio, tokenizer: Tokenizer, example: Example) -> Row:
     if not isinstance(example, Trajectory):
         return rows_from_messages(example, studio.protocol, tokenizer)
-    if example.turns and all(turn.tokens for turn in example.turns):
+    if example.turns and all(_sampled_with(tokenizer, turn) for turn in example.turns):
         return rows_from_trajectory(example, [1.0] * len(example.turns), unparsable=False)
     return rows_from_demonstration(example, studio.protocol, tokenizer, *studio.prompts[example.domain])
+
+
+def _sampled_with(tokenizer: Tokenizer, turn: Turn) -> bool:
+    """Whether the turn's token ids are this tokenizer's: a file may hold what another model sampled."""
+    return turn.tokens is not None and tokenizer.decode(turn.tokens.sampled) == turn.text
