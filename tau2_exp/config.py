@@ -131,7 +131,7 @@ class RewardConfig:
     # of alpha, in that domain
     multipliers: dict[str, float] = field(default_factory=lambda: {"retail": 0.8, "airline": 1.0, "telecom": 1.6})
     unparsable_penalty: float = 0.0  # off the shaped reward, each unparsable turn
-    turn_discount: float = 1.0  # γ, on the progress still to go (turn_level)
+    turn_discount: float = 0.9  # γ, on the progress still to go (turn_level); chosen on development tasks
     outcome_over_deviation: bool = True  # divide the outcome's advantage by its group's deviation
     progress_over_deviation: bool = False  # the same for the turn's return (turn_level)
 
@@ -223,6 +223,7 @@ class TrainingConfig(StageConfig):
     weight_decay: float = 0.01
     beta1: float = 0.9
     beta2: float = 0.98
+    epsilon: float = 1e-8  # Adam's: above a weight's usual gradient, it keeps that weight nearly still
     grad_clip: float = 1.0
     save_every: int = 10  # optimiser steps between checkpoints that a killed run resumes from
 
