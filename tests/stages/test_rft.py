@@ -1,0 +1,40 @@
+"""RFT trains on what it kept, and says what to change where it kept nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tau2_exp.config import ConfigError
+from tau2_exp.rundir import Run
+from tau2_exp.stages import run_stage
+from tau2_exp.stages.fit import fit
+from tau2_exp.stages.learner import Learner
+from tau2_exp.stages.studio import Studio
+from tau2_exp.types import Row
+
+SHORT = ("stage=rft", "stage.samples_per_prompt=2", "domain.max_steps=6")  # too few for any task
+
+
+def test_where_nothing_is_kept_it_says_what_to_change(make_run, pupil: Run) -> None:
+    run = make_run(*SHORT, parent=pupil)
+    with pytest.raises(ConfigError) as caught:
+        run_stage(run)
+    message = str(caught.value)
+    assert "\n" not in message and "keeps none of 4 samples (best reward 0" in message
+    for knob in ("epochs", "samples_per_prompt", "keep_partial"):
+        assert knob in message
+    assert len(list(run.read_trajectories("samples"))) == 4, "they are kept for whoever wants to know why"
+
+
+def test_it_trains_on_what_it_kept(make_run, pupil: Run) -> None:
+    run = make_run(*SHORT, "stage.keep_partial=0", "stage.epochs=3", "stage.batch_size=1", parent=pupil)
+    run_stage(run)
+    assert run.results["samples"] == 4 and run.results["kept"] == run.results["tasks"] == 2
+    assert [record["step"] for record in run.metrics()] == list(range(1, 7))
+
+
+def test_conversations_without_a_turn_to_learn_from_are_refused(make_run, pupil: Run) -> None:
+    heard = Row(ids=(1, 2, 3), trained=(False,) * 3, log_probs=(0.0,) * 3, advantages=(0.0,) * 3)
+    run = make_run("stage=rft", parent=pupil)
+    with pytest.raises(ConfigError, match="rft: none of 2 conversations holds a turn to learn from"):
+        fit(Learner(Studio(run)), [heard, heard], run.config.stage)

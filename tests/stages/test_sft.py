@@ -1,0 +1,96 @@
+"""SFT from a file: a published dataset's conversations, or trajectories, each bad line named before training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tau2_exp.config import ConfigError
+from tau2_exp.engines.torch.tokenizer import load_tokenizer
+from tau2_exp.rundir import Run
+from tau2_exp.stages import run_stage
+
+CALL = '<tool_call>\n{"name": "get_customer_by_phone", "arguments": {"phone_number": "555-123-2002"}}\n</tool_call>'
+PUBLISHED = {
+    "prompt": [
+        {"role": "system", "content": "You help customers of a phone company."},
+        {"role": "user", "content": "My phone is 555-123-2002 and it has no signal."},
+        {"role": "assistant", "content": CALL},
+        {"role": "tool", "content": '{"customer_id": "C1001"}'},
+        {"role": "assistant", "content": "Please turn airplane mode off."},
+    ]
+}
+SETTINGS = ("stage=sft", "stage.epochs=6", "stage.batch_size=1", "stage.lr=1e-2")
+
+
+def write(path: Path, *lines: object) -> Path:
+    path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+    return path
+
+
+def learned(run: Run) -> bool:
+    losses = [record["loss"] for record in run.metrics()]
+    return losses[-1] < 0.7 * losses[0]
+
+
+def test_it_learns_from_published_conversations_alone(make_run, tmp_path: Path) -> None:
+    file = write(tmp_path / "published.jsonl", PUBLISHED, PUBLISHED)
+    run = make_run(*SETTINGS, f"stage.data={file}")
+    run_stage(run)
+    assert run.results["conversations"] == 2 and run.results["steps"] == 12
+    assert learned(run)
+    tokenizer = load_tokenizer(run.folder / run.results["model"])
+    assert len(tokenizer.encode("555-123-2002")) < 12, "the tokenizer is made of what the file says"
+
+
+def test_trajectories_in_a_file_teach_as_a_parent_does(make_run, demos: Run, tmp_path: Path) -> None:
+    file = shutil.copy(demos.folder / "trajectories" / "demos.jsonl", tmp_path / "mine.jsonl")
+    from_file, from_parent = make_run(*SETTINGS, f"stage.data={file}"), make_run(*SETTINGS, parent=demos)
+    for run in (from_file, from_parent):
+        run_stage(run)
+    assert [r["loss"] for r in from_file.metrics()] == [r["loss"] for r in from_parent.metrics()]
+    assert learned(from_file)
+
+
+def test_tokens_that_another_model_sampled_are_not_taken_for_ones_own(make_run, demos: Run, tmp_path: Path) -> None:
+    """The same words, whatever ids they were sampled as, give the same rows."""
+    trajectories = [json.loads(line) for line in (demos.folder / "trajectories/demos.jsonl").read_text().splitlines()]
+    plain = write(tmp_path / "plain.jsonl", *trajectories)
+    for trajectory in trajectories:
+        for turn in trajectory["turns"]:
+            turn["tokens"] = {"context": [7], "sampled": [3, 5, 999_999], "log_probs": [-0.1, -0.2, -0.3]}
+    foreign = write(tmp_path / "foreign.jsonl", *trajectories)
+    runs = [make_run(*SETTINGS, "stage.epochs=1", f"stage.data={file}") for file in (plain, foreign)]
+    for run in runs:
+        run_stage(run)
+    assert runs[0].results == runs[1].results
+    assert [r["loss"] for r in runs[0].metrics()] == [r["loss"] for r in runs[1].metrics()]
+
+
+def test_bad_lines_are_named_before_anything_is_trained(make_run, tmp_path: Path) -> None:
+    nameless = {"prompt": [{"role": "narrator", "content": "Once"}]}
+    file = write(tmp_path / "bad.jsonl", PUBLISHED, "{not json", nameless, {"task": "t"})
+    run = make_run(*SETTINGS, f"stage.data={file}")
+    with pytest.raises(ConfigError) as caught:
+        run_stage(run)
+    message = str(caught.value)
+    assert f"{file}:2: " in message and f"{file}:3: prompt[0].role: 'narrator' is not one of" in message
+    assert f"{file}:4: " in message and f"{file}:1: " not in message
+    assert not (run.folder / "metrics.jsonl").exists() and not (run.folder / "checkpoints").exists()
+
+
+def test_a_bad_line_is_one_line_for_whoever_runs_it(run_py, tmp_path: Path) -> None:
+    file = write(tmp_path / "bad.jsonl", PUBLISHED, {"prompt": "hello"})
+    done = run_py("stage=sft", f"stage.data={file}")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: stage.data: {file}:2: prompt: expected a list of messages, got str")
+
+
+def test_conversations_that_do_not_fit_are_refused_with_their_length(make_run, demos: Run) -> None:
+    run = make_run(*SETTINGS, "model.context=200", parent=demos)
+    with pytest.raises(ConfigError, match=r"model.context=200: even the shortest conversation has \d+ tokens"):
+        run_stage(run)
