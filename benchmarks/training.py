@@ -1,11 +1,15 @@
 """SFT and GRPO steps, beside the plain loop one would write with transformers: padded rows, all logits, AdamW.
 
+Those rows share nothing. "grpo, groups" steps on groups of 8 rows that branch off one another, as the samples of one
+task do, and is compared with as many rows of the same lengths that share nothing.
+
 python benchmarks/training.py [--shape tiny] [--device cpu] [--rows 16] [--length 300 750] [--batch-tokens 4096]
 """
 
 from __future__ import annotations
 
 import argparse
+import random
 from collections.abc import Callable, Sequence
 
 import torch
@@ -14,6 +18,7 @@ from torch import Tensor
 
 from tau2_exp.config import EngineConfig, GrpoConfig, SftConfig
 from tau2_exp.engines.torch.model import ModelShape
+from tau2_exp.engines.torch.packing import Packed, pack
 from tau2_exp.engines.torch.trainer import Trainer
 from tau2_exp.types import Row
 
@@ -63,6 +68,18 @@ def grpo_loss(log_probs: Tensor, old: Tensor, advantages: Tensor, entropy: Tenso
     return -torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.28) * advantages) - 0.001 * entropy
 
 
+def branching(rows: Sequence[Row], vocab_size: int, group: int = 8) -> list[Row]:
+    """The same rows, but that each begins as another of its group did, for 30 to 100 % of its length."""
+    draw = random.Random(0)
+    made: list[Row] = []
+    for number, row in enumerate(rows):
+        siblings = made[number - number % group :]
+        common = draw.choice(siblings).ids[: int(draw.uniform(0.3, 1.0) * len(row.ids))] if siblings else ()
+        ids = common + tuple(draw.randrange(vocab_size) for _ in range(len(row.ids) - len(common)))
+        made.append(Row(ids, row.trained, row.log_probs, row.advantages))
+    return made
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
@@ -91,6 +108,10 @@ def _ours(shape: ModelShape, rows: Sequence[Row], device: str, engine: EngineCon
     measured = {"sft": cost(lambda: sft.sft_step(rows), device)}
     grpo = Trainer(sft.model, GrpoConfig(kl=0.0), 1000, engine)
     measured["grpo"] = cost(lambda: grpo.grpo_step(rows), device)
+    groups = branching(rows, shape.vocab_size)
+    distinct = sum(len(Packed(b, grpo.model.device).ids) for b in pack(groups, engine.batch_tokens))
+    print(f"groups: {distinct / sum(len(row.ids) for row in rows):.0%} of the tokens are computed")
+    measured["grpo, groups"] = cost(lambda: grpo.grpo_step(groups), device)
     grpo = Trainer(sft.model, GrpoConfig(kl=0.01), 1000, engine, random_model(shape, device, seed=1))
     measured["grpo with KL"] = cost(lambda: grpo.grpo_step(rows), device)
     return measured
@@ -101,6 +122,8 @@ def _show(measured: dict[str, float], tokens: int, device: str) -> None:
     for name, seconds in measured.items():
         theirs = measured.get(f"{name}, transformers padded")
         ratio = f"   {theirs / seconds:.2f} × transformers padded" if theirs else ""
+        if name == "grpo, groups":
+            ratio = f"   {measured['grpo'] / seconds:.2f} × rows that share nothing"
         print(
             f"{name:28} {seconds:8.3f} {unit} a step of {tokens} tokens   {tokens / seconds:9.0f} tokens/{unit}{ratio}"
         )

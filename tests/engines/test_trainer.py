@@ -14,7 +14,7 @@ from tau2_exp.engines.torch.kernels import token_statistics
 from tau2_exp.engines.torch.losses import Objective, policy_loss
 from tau2_exp.engines.torch.model import Qwen3, new_model
 from tau2_exp.engines.torch.optimiser import Optimiser, learning_rate
-from tau2_exp.engines.torch.trainer import Trainer, pack
+from tau2_exp.engines.torch.trainer import Trainer
 from tau2_exp.types import Row, Sampling
 from tests.engines.conftest import SHAPE, lively, row, tokens
 
@@ -187,17 +187,6 @@ def test_good_tokens_become_likelier_and_bad_ones_rarer(model):
         for m, r in zip(moved, rows, strict=True)
     )
     assert gain > 0
-
-
-def test_rows_are_packed_in_order_within_the_bound_and_cut_after_their_last_trained_token():
-    rows = [row(n, n) for n in (10, 20, 30, 70, 5)]
-    rows[1] = Row(rows[1].ids, (False,) * 12 + (True,) + (False,) * 7, rows[1].log_probs, rows[1].advantages)
-    batches = pack(rows, 50)
-    assert [[len(r.ids) for r in batch] for batch in batches] == [[10, 13], [30], [70], [5]]
-    untrained = Row((1, 2), (False, False), (0.0, 0.0), (0.0, 0.0))
-    assert pack([untrained], 50) == []
-    with pytest.raises(ValueError, match="first token"):
-        pack([Row((1, 2), (True, True), (0.0, 0.0), (0.0, 0.0))], 50)
 
 
 def test_nothing_to_train_on_is_said(model):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.bias import causal_lower_right
 from torch.utils.checkpoint import checkpoint
 
 from tau2_exp.config import ModelConfig
@@ -202,10 +203,22 @@ class Qwen3(nn.Module):
                 x = layer(index, x, cos, sin, attend, kept)
         return self.model.norm(x)
 
-    def packed(self, ids: Tensor, lengths: Sequence[int], keep: Tensor | None = None) -> Tensor:
-        """Hidden states of sequences laid end to end in `ids` [N], none seeing another; `keep` as in `hidden`."""
-        positions = torch.cat([torch.arange(n, device=ids.device) for n in lengths])
-        return self.hidden(ids, positions, packed_attention(lengths), keep)
+    def packed(
+        self,
+        ids: Tensor,
+        lengths: Sequence[int],
+        keep: Tensor | None = None,
+        ancestors: Sequence[Sequence[int]] | None = None,
+    ) -> Tensor:
+        """Hidden states of segments laid end to end in `ids` [N]; `keep` as in `hidden`.
+
+        Segment i goes on where the segments `ancestors[i]`, from the root on, end, and sees them and itself alone.
+        Without `ancestors` each is a sequence of its own.
+        """
+        paths = [()] * len(lengths) if ancestors is None else ancestors
+        starts = [sum(lengths[number] for number in path) for path in paths]
+        spans = [torch.arange(start, start + n) for start, n in zip(starts, lengths, strict=True)]
+        return self.hidden(ids, torch.cat(spans).to(ids.device), tree_attention(lengths, paths), keep)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[M, vocab_size], for those hidden states alone that a caller picked."""
@@ -220,21 +233,36 @@ def rotation(positions: Tensor, shape: ModelShape, dtype: torch.dtype) -> tuple[
     return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
 
 
-def packed_attention(lengths: Sequence[int]) -> Attend:
-    """Causal attention within each of the packed sequences: exact, no padding, no mask."""
+def tree_attention(lengths: Sequence[int], ancestors: Sequence[Sequence[int]]) -> Attend:
+    """Causal attention of each packed segment to its ancestors and itself: exact, no padding."""
     sizes = list(lengths)
 
     def attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        rows = zip(q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
-        return torch.cat([causal_attention(*row) for row in rows])
+        queries, keys, values = q.split(sizes), k.split(sizes), v.split(sizes)
+
+        def along(path: Sequence[int], parts: Sequence[Tensor], own: int) -> Tensor:
+            return torch.cat([*(parts[number] for number in path), parts[own]]) if path else parts[own]
+
+        return torch.cat(
+            [causal_attention(queries[i], along(p, keys, i), along(p, values, i)) for i, p in enumerate(ancestors)]
+        )
 
     return attend
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """One sequence: q [L, heads, d], k and v [L, kv_heads, d] → [L, heads, d]."""
+    """The last L tokens of a sequence of S: q [L, heads, d], k and v [S, kv_heads, d] → [L, heads, d]."""
+    mask = None if len(q) == len(k) else _last_rows(len(q), len(k), q.device)
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)[0].transpose(0, 1)
+    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
+    return attended[0].transpose(0, 1)
+
+
+def _last_rows(rows: int, columns: int, device: torch.device) -> Tensor:
+    """The last `rows` of a square causal mask. On a GPU torch's own, which flash attention needs not hold in memory."""
+    if device.type == "cuda":
+        return causal_lower_right(rows, columns)
+    return torch.ones(rows, columns, dtype=torch.bool, device=device).tril(columns - rows)
 
 
 def new_model(shape: ModelShape, seed: int, recompute: bool = False) -> Qwen3:

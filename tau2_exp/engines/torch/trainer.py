@@ -1,4 +1,4 @@
-"""Rows in, one optimiser step out: SFT and GRPO over packed micro-batches."""
+"""Rows in, one optimiser step out: SFT and GRPO over packed micro-batches, shared prefixes computed once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tau2_exp.engines.torch.kernels import token_statistics
 from tau2_exp.engines.torch.losses import Objective, policy_loss
 from tau2_exp.engines.torch.model import Qwen3
 from tau2_exp.engines.torch.optimiser import Optimiser, learning_rate
+from tau2_exp.engines.torch.packing import Packed, pack
 from tau2_exp.types import Row
 
 Metrics = dict[str, float]
@@ -55,9 +56,9 @@ class Trainer:
         trained = _count(rows)
         loss = 0.0
         for batch in pack(rows, self._batch_tokens):
-            log_probs, _ = self._statistics(self.model, Packed(batch, self.model.device))
-            weights = _trained_values(batch, "advantages", self.model.device)
-            part = -(log_probs * weights).sum() / trained
+            packed = Packed(batch, self.model.device)
+            log_probs, _ = self._statistics(self.model, packed)
+            part = -(log_probs * packed.advantages).sum() / trained
             part.backward()
             loss += part.item()
         return {"loss": loss} | self._update(rows, trained, begun)
@@ -94,9 +95,7 @@ class Trainer:
             packed = Packed(batch, self.model.device)
             reference = self._reference_log_probs(packed, config)
             log_probs, entropy = self._statistics(self.model, packed, config.temperature, entropy=True)
-            old = _trained_values(batch, "log_probs", self.model.device)
-            advantages = _trained_values(batch, "advantages", self.model.device)
-            result = policy_loss(log_probs, old, advantages, entropy, reference, objective)
+            result = policy_loss(log_probs, packed.log_probs, packed.advantages, entropy, reference, objective)
             (result.loss / trained).backward()
             totals["loss"] += result.loss.item()
             totals["kl"] += result.kl.item()
@@ -114,9 +113,10 @@ class Trainer:
     def _statistics(
         self, model: Qwen3, packed: Packed, temperature: float = 1.0, entropy: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """Of the packed rows' trained tokens: log-probability and entropy. Logits exist at those places alone."""
-        hidden = model.packed(packed.ids, packed.lengths, packed.before)
-        return token_statistics(hidden, model.head, packed.targets, temperature or 1.0, entropy)
+        """Of each row's trained tokens: log-probability and entropy. Logits exist once for each distinct one."""
+        hidden = model.packed(packed.ids, packed.lengths, packed.before, packed.ancestors)
+        log_probs, entropies = token_statistics(hidden, model.head, packed.targets, temperature or 1.0, entropy)
+        return log_probs[packed.index], entropies[packed.index]
 
     def _lr(self) -> float:
         return learning_rate(self.step, self.total_steps, self.config)
@@ -138,56 +138,8 @@ class Trainer:
         self._optimiser.load_state_dict(state["optimiser"])
 
 
-class Packed:
-    """Rows laid end to end. `before` [M] are the places whose hidden state predicts the trained `targets` [M]."""
-
-    def __init__(self, rows: Sequence[Row], device: torch.device):
-        ids = torch.tensor([token for row in rows for token in row.ids])
-        trained = torch.tensor([flag for row in rows for flag in row.trained])
-        places = trained.nonzero()[:, 0]
-        self.lengths = [len(row.ids) for row in rows]
-        self.ids = ids.to(device)
-        self.before = (places - 1).to(device)
-        self.targets = ids[places].to(device)
-
-
-def pack(rows: Sequence[Row], batch_tokens: int) -> list[list[Row]]:
-    """Micro-batches of at most `batch_tokens` tokens, in order; a longer row makes one of its own.
-
-    What follows a row's last trained token is cut off: nothing depends on it. Rows with none are left out.
-    Raises ValueError where a first token is to be trained, which nothing predicts.
-    """
-    batches: list[list[Row]] = []
-    room = 0
-    for row in map(_cut, rows):
-        if not row.ids:
-            continue
-        if row.trained[0]:
-            raise ValueError("a row's first token cannot be trained: nothing predicts it")
-        if not batches or len(row.ids) > room:
-            batches.append([])
-            room = batch_tokens
-        batches[-1].append(row)
-        room -= len(row.ids)
-    return batches
-
-
-def _cut(row: Row) -> Row:
-    end = len(row.trained)
-    while end and not row.trained[end - 1]:
-        end -= 1
-    if end == len(row.ids):
-        return row
-    return Row(row.ids[:end], row.trained[:end], row.log_probs[:end], row.advantages[:end])
-
-
 def _count(rows: Sequence[Row]) -> int:
     trained = sum(sum(row.trained) for row in rows)
     if not trained:
         raise ValueError("no token of these rows is to be trained")
     return trained
-
-
-def _trained_values(rows: Sequence[Row], name: str, device: torch.device) -> Tensor:
-    values = [v for row in rows for v, flag in zip(getattr(row, name), row.trained, strict=True) if flag]
-    return torch.tensor(values, device=device, dtype=torch.float32)

@@ -1,0 +1,117 @@
+"""Rows into micro-batches in which a prefix that several rows share is there once: a forest of prefix trees.
+
+Rows of one group begin alike (the same prompt, often the same first turns). Under a causal mask a token's hidden
+state depends on what is before it alone, so that a shared prefix has one forward and, its rows' gradients added,
+one backward: the numbers are those of the rows taken one by one, up to the order of sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from tau2_exp.types import Row
+
+
+class Segment(NamedTuple):
+    """A chain of tokens between two branchings: those of row `row` from `start` to `end`.
+
+    `ancestors` are the segments, from the root on, that hold the tokens before `start`.
+    """
+
+    row: int
+    start: int
+    end: int
+    ancestors: tuple[int, ...]
+
+
+class Packed:
+    """A micro-batch: the distinct tokens of `rows`, segment by segment.
+
+    ids [N]; `lengths` and `ancestors` per segment, as `Qwen3.packed` takes them. Distinct trained tokens: `targets`
+    [M], `before` [M] the places whose hidden state predicts them. The rows' trained tokens, row by row: `index` [T]
+    says which of the M each is, `log_probs` and `advantages` [T] are each row's own. `rows` as `pack` sorts them.
+    """
+
+    def __init__(self, rows: Sequence[Row], device: torch.device):
+        segments, paths = prefix_forest([row.ids for row in rows])
+        ids = torch.tensor([token for s in segments for token in rows[s.row].ids[s.start : s.end]])
+        self.lengths = [s.end - s.start for s in segments]
+        self.ancestors = [s.ancestors for s in segments]
+        spans = torch.arange(len(ids)).split(self.lengths)
+        places = torch.cat([spans[number] for path in paths for number in path])
+        trained = torch.tensor([flag for row in rows for flag in row.trained]).nonzero()[:, 0]
+        previous = torch.zeros_like(ids)
+        previous[places[trained]] = places[trained - 1]
+        distinct, index = places[trained].unique(return_inverse=True)
+        self.ids = ids.to(device)
+        self.targets = ids[distinct].to(device)
+        self.before = previous[distinct].to(device)
+        self.index = index.to(device)
+        self.log_probs = _trained([row.log_probs for row in rows], trained, device)
+        self.advantages = _trained([row.advantages for row in rows], trained, device)
+
+
+def pack(rows: Sequence[Row], batch_tokens: int) -> list[list[Row]]:
+    """Micro-batches of at most `batch_tokens` distinct tokens; a longer row makes one of its own.
+
+    Rows are sorted by their tokens, so that those which share most are neighbours. What follows a row's last trained
+    token is cut off: nothing depends on it. Rows with none are left out.
+    Raises ValueError where a first token is to be trained, which nothing predicts.
+    """
+    batches: list[list[Row]] = []
+    room = 0
+    for row in sorted(filter(None, map(_cut, rows)), key=lambda row: row.ids):
+        if row.trained[0]:
+            raise ValueError("a row's first token cannot be trained: nothing predicts it")
+        new = len(row.ids) - _shared(batches[-1][-1].ids, row.ids) if batches else len(row.ids)
+        if not batches or new > room:
+            batches.append([])
+            room, new = batch_tokens, len(row.ids)
+        batches[-1].append(row)
+        room -= new
+    return batches
+
+
+def prefix_forest(rows: Sequence[Sequence[int]]) -> tuple[list[Segment], list[tuple[int, ...]]]:
+    """Sorted rows as segments, ancestors first; and for each row the path of segments that spells it."""
+    shared = [0, *(_shared(a, b) for a, b in pairwise(rows))]
+    segments: list[Segment] = []
+    paths: list[tuple[int, ...]] = [()] * len(rows)
+    pending: list[tuple[int, int, int, tuple[int, ...]]] = [(0, len(rows), 0, ())]
+    while pending:
+        first, last, start, path = pending.pop()
+        end = min(shared[first + 1 : last], default=len(rows[first]))
+        if end > start:
+            segments.append(Segment(first, start, end, path))
+            path = (*path, len(segments) - 1)
+        forks = [first, *(i for i in range(first + 1, last) if shared[i] == end), last]
+        for low, high in pairwise(forks):
+            if len(rows[low]) > end:
+                pending.append((low, high, end, path))
+            else:
+                paths[low] = path
+    return segments, paths
+
+
+def _shared(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two rows have in common from their beginning."""
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))
+
+
+def _cut(row: Row) -> Row | None:
+    end = len(row.trained)
+    while end and not row.trained[end - 1]:
+        end -= 1
+    return Row(row.ids[:end], row.trained[:end], row.log_probs[:end], row.advantages[:end]) if end else None
+
+
+def _trained(values: Sequence[Sequence[float]], places: Tensor, device: torch.device) -> Tensor:
+    return torch.tensor([v for row in values for v in row], dtype=torch.float32)[places].to(device)

@@ -1,0 +1,129 @@
+"""Shared prefixes are computed once, and nobody can tell from the numbers: each row as if it were alone."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tau2_exp.config import EngineConfig, GrpoConfig, SftConfig
+from tau2_exp.engines.torch.model import new_model
+from tau2_exp.engines.torch.packing import Packed, pack, prefix_forest
+from tau2_exp.engines.torch.trainer import Trainer
+from tau2_exp.types import Row
+from tests.engines.conftest import SHAPE, lively, row, tokens
+from tests.engines.test_trainer import naive_grpo, naive_statistics, recorded
+
+
+def with_own_values(ids: tuple[int, ...], seed: int) -> Row:
+    """These tokens with flags, log-probabilities and advantages of their own."""
+    made = row(len(ids), seed)
+    return Row(ids, made.trained, made.log_probs, made.advantages)
+
+
+@st.composite
+def families(draw: st.DrawFn) -> list[Row]:
+    """Rows that each go on from some place of an earlier one; some repeat it whole, or end within it."""
+    seed = draw(st.integers(0, 1000))
+    rows: list[tuple[int, ...]] = []
+    for number in range(draw(st.integers(1, 7))):
+        start: tuple[int, ...] = ()
+        if rows:
+            earlier = rows[draw(st.integers(0, len(rows) - 1))]
+            start = earlier[: draw(st.integers(0, len(earlier)))]
+        fresh = draw(st.integers(2 if len(start) < 2 else 0, 12))
+        rows.append(start + tuple(tokens(fresh, seed + number)))
+    return [with_own_values(ids, seed + 100 + i) for i, ids in enumerate(rows)]
+
+
+def prefixes(rows: list[Row]) -> set[tuple[int, ...]]:
+    return {r.ids[: i + 1] for r in rows for i in range(len(r.ids))}
+
+
+def close(found: list[torch.Tensor], wanted: list[torch.Tensor]) -> bool:
+    scale = max(float(w.abs().max()) for w in wanted)
+    return all((f - w).abs().max() <= 5e-7 + 2e-6 * scale for f, w in zip(found, wanted, strict=True))
+
+
+@settings(deadline=None, max_examples=60)
+@given(families(), st.sampled_from([8, 25, 1000]))
+def test_each_distinct_prefix_is_there_once_and_every_row_can_be_read_back(rows, batch_tokens):
+    batches = pack(rows, batch_tokens)
+    assert sorted(r.ids for batch in batches for r in batch) == sorted(r.ids for r in rows)
+    for batch in batches:
+        packed = Packed(batch, torch.device("cpu"))
+        assert len(packed.ids) == sum(packed.lengths) == len(prefixes(batch))
+        assert len(packed.ids) <= batch_tokens or len(batch) == 1 or len(packed.ids) == len(batch[0].ids)
+        segments, paths = prefix_forest([r.ids for r in batch])
+        for r, path in zip(batch, paths, strict=True):
+            assert segments[path[-1]].ancestors == path[:-1]
+            parts = [segments[number] for number in path]
+            assert sum((batch[s.row].ids[s.start : s.end] for s in parts), ()) == r.ids
+
+
+@settings(deadline=None, max_examples=25)
+@given(families(), st.sampled_from([25, 1000]), st.booleans())
+def test_gradients_are_those_of_the_rows_one_by_one(rows, batch_tokens, recompute):
+    model = lively(new_model(SHAPE, seed=1), 3.0)
+    reference = lively(new_model(SHAPE, seed=4), 3.0)
+    engine = EngineConfig(batch_tokens=batch_tokens, recompute=recompute)
+    config = GrpoConfig(kl=0.1, entropy=0.01)
+    wanted = torch.autograd.grad(naive_grpo(model, reference, rows, config), list(model.parameters()))
+    grpo = recorded(Trainer(model, config, 10, engine, reference))
+    grpo.grpo_step(rows)
+    assert close(grpo._optimiser.gradients, list(wanted))
+
+    terms = [
+        naive_statistics(model, r, 1.0)[0] * torch.tensor(r.advantages[1:]) * torch.tensor(r.trained[1:]) for r in rows
+    ]
+    loss = -torch.cat(terms).sum() / sum(sum(r.trained) for r in rows)
+    wanted = torch.autograd.grad(loss, list(model.parameters()))
+    sft = recorded(Trainer(model, SftConfig(), 10, engine))
+    assert sft.sft_step(rows)["loss"] == pytest.approx(loss.item(), rel=1e-5, abs=1e-6)
+    assert close(sft._optimiser.gradients, list(wanted))
+
+
+@settings(deadline=None, max_examples=25)
+@given(families())
+def test_log_probabilities_are_those_of_the_rows_one_by_one(rows):
+    model = lively(new_model(SHAPE, seed=1), 3.0)
+    trainer = Trainer(model, SftConfig(), 1, EngineConfig())
+    with torch.no_grad():
+        for batch in pack(rows, 1000):
+            found, entropy = trainer._statistics(model, Packed(batch, model.device), 0.7, entropy=True)
+            alone = [naive_statistics(model, r, 0.7) for r in batch]
+            flags = [torch.tensor(r.trained[1:]) for r in batch]
+            for mine, part in ((found, 0), (entropy, 1)):
+                wanted = torch.cat([pair[part][flag] for pair, flag in zip(alone, flags, strict=True)])
+                assert torch.allclose(mine, wanted, atol=1e-5)
+
+
+def test_opposite_advantages_on_the_same_tokens_cancel(model):
+    ids = tuple(tokens(20))
+    flags = (False,) + (True,) * 19
+    rows = [Row(ids, flags, (-2.0,) * 20, (sign,) * 20) for sign in (1.0, -1.0)]
+    trainer = recorded(Trainer(model, SftConfig(), 10, EngineConfig()))
+    assert trainer.sft_step(rows)["loss"] == pytest.approx(0.0, abs=1e-6)
+    assert all(g.abs().max() < 1e-6 for g in trainer._optimiser.gradients)
+
+
+def test_micro_batches_keep_siblings_together_whatever_the_order():
+    rows = [with_own_values((*tokens(30, task), i, *tokens(9, i)), i) for task in range(3) for i in range(1, 5)]
+    random.Random(0).shuffle(rows)
+    batches = pack(rows, 70)
+    assert [len(Packed(batch, torch.device("cpu")).ids) for batch in batches] == [70, 70, 70]
+
+
+def test_rows_are_cut_after_their_last_trained_token_and_bounded_by_distinct_ones():
+    rows = [row(n, n) for n in (10, 20, 30, 70, 5)]
+    rows[1] = Row(rows[1].ids, (False,) * 12 + (True,) + (False,) * 7, rows[1].log_probs, rows[1].advantages)
+    batches = pack(rows, 50)
+    assert sorted(len(r.ids) for batch in batches for r in batch) == [5, 10, 13, 30, 70]
+    assert all(sum(len(r.ids) for r in batch) <= 50 or len(batch) == 1 for batch in batches)
+    untrained = Row((1, 2), (False, False), (0.0, 0.0), (0.0, 0.0))
+    assert pack([untrained], 50) == []
+    with pytest.raises(ValueError, match="first token"):
+        pack([Row((1, 2), (True, True), (0.0, 0.0), (0.0, 0.0))], 50)
