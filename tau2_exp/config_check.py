@@ -23,6 +23,7 @@ from tau2_exp.config import (
     PipelineConfig,
     PolicyKind,
     Provider,
+    RewardConfig,
     RewardKind,
     RftConfig,
     SftConfig,
@@ -131,10 +132,10 @@ def _reward(config: Config) -> Iterator[str]:
     reward, curriculum = config.reward, config.curriculum
     if reward.kind is RewardKind.outcome and reward.alpha != 0:
         yield f"reward.alpha={reward.alpha}: reward=outcome has no shaping; take reward=shaped, or alpha 0"
-    if reward.kind is not RewardKind.turn_level and (reward.turn_discount != 1 or reward.progress_over_deviation):
-        key = "turn_discount" if reward.turn_discount != 1 else "progress_over_deviation"
+    for key in ("turn_discount", "progress_over_deviation"):
         value = getattr(reward, key)
-        yield f"reward.{key}={value}: only reward=turn_level has it, not {reward.kind.value}"
+        if reward.kind is not RewardKind.turn_level and value != getattr(RewardConfig, key):
+            yield f"reward.{key}={value}: only reward=turn_level has it, not {reward.kind.value}"
     for key, weights in (("weights", reward.weights), *(_dotted("domain_weights", reward.domain_weights))):
         if not any(dataclasses.astuple(weights)):
             yield f"reward.{key}: every part weighs 0; give one of them a weight"

@@ -89,7 +89,7 @@ REFUSED = [
     (["hardware.device=gpu"], "hardware.device=gpu", "cuda"),
     (["reward.alpha=-0.1"], "reward.alpha=-0.1", "0 or more"),
     (["reward=outcome", "reward.alpha=0.1"], "reward.alpha=0.1", "reward=shaped"),
-    (["reward.turn_discount=0.9"], "reward.turn_discount=0.9", "reward=turn_level"),
+    (["reward=shaped", "reward.turn_discount=0.8"], "reward.turn_discount=0.8", "reward=turn_level"),
     (["stage=grpo", "stage.temperature=0"], "stage.temperature=0", "0.7"),
     (["stage=grpo", "stage.samples_per_prompt=1"], "stage.samples_per_prompt=1", "2 or more"),
     (["stage.grpo.samples_per_prompt=1"], "stage.grpo.samples_per_prompt=1", "2 or more"),

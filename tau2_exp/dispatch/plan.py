@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 
 from tau2_exp.address import content_address, pipeline_address
@@ -174,4 +175,8 @@ def _unlike(theirs: ModelConfig, ours: ModelConfig) -> str:
     if theirs.name != ours.name:
         return f"model={theirs.name}"
     differ = [key for key in SHAPE if getattr(theirs, key) != getattr(ours, key)]
-    return " ".join(f"model.{key}={getattr(theirs, key)}" for key in differ)
+    return " ".join(f"model.{key}={_written(getattr(theirs, key))}" for key in differ)
+
+
+def _written(value: object) -> object:
+    return value.value if isinstance(value, Enum) else value

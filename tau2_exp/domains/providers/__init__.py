@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from tau2_exp.config import Provider
 from tau2_exp.types import Role, Schema
 
-INSTALL = "install inspect-evals (pip install 'tau2-exp[inspect]'), or τ²-bench itself (the extra 'tau2')"
+INSTALL = "pip install inspect-evals, or τ²-bench itself (the extra 'tau2')"
 _log = logging.getLogger(__name__)
 
 
