@@ -15,7 +15,7 @@ from tau2_exp.codec import decode, encode
 from tau2_exp.config import Provider
 from tau2_exp.domains import ProviderError, TauWorld, load_domain
 from tau2_exp.domains.tasks import read_message
-from tau2_exp.domains.world import pair_calls, same_result
+from tau2_exp.domains.world import pair_calls, same_result, same_text
 from tau2_exp.types import Message, Role, StopReason, Task, Trajectory, Verdict
 
 _HASHES = {"agent_db_hash": Role.ASSISTANT, "user_db_hash": Role.USER}
@@ -137,7 +137,7 @@ def _run_again(world: TauWorld, messages: tuple[Message, ...]) -> tuple[str | No
         return f"ValueError: {problem}", texts
     for call, expected in pairs:
         result = world.call(call)
-        if result.content != expected.content:
+        if not same_text(result.content, expected.content):
             texts.append(f"{call.name} returned {result.content!r}, recorded {expected.content!r}")
         try:
             same = same_result(result.content, expected.content)

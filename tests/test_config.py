@@ -164,7 +164,7 @@ def test_an_address_changes_with_what_determines_the_result_and_with_nothing_els
             ("dry_run", True),
         ):
             assert address(stage) == address(stage, key, value)
-    for key, value in (("alpha", 0.5), ("kind", "turn_level"), ("multipliers", {"telecom": 1.0})):
+    for key, value in (("alpha", 0.5), ("kind", "outcome"), ("multipliers", {"telecom": 1.0})):
         assert address("rft") == address("rft", f"reward.{key}", value)
         assert address("grpo") != address("grpo", f"reward.{key}", value)
     assert address("rft") == address("rft", "curriculum.kind", "adaptive")

@@ -14,6 +14,7 @@ import pytest
 
 from tau2_exp.codec import encode
 from tau2_exp.domains import load_domain
+from tau2_exp.domains.world import same_result, same_text
 from tau2_exp.replay import register
 from tau2_exp.types import Fault, FaultSource, Message, Role, StopReason, ToolCall, Trajectory, Turn, Verdict
 
@@ -87,6 +88,13 @@ def test_premature_endings_are_not_evaluated(replay: Replay, ending: str) -> Non
 def test_a_wrong_verdict_or_hash_is_a_disagreement(replay: Replay) -> None:
     status, last, _ = replay(record(), record(verdict={"reward": 0.0}), record(agent_db_hash="0" * 64))
     assert (status, last) == (1, "1 of 3 agree")
+
+
+@pytest.mark.parametrize(("link", "agrees"), [("pydantic.dev/1.99/v/int_type", True), ("pydantic.dev/2.1/v/x", False)])
+def test_an_error_reads_the_same_whichever_pydantic_worded_it(link: str, agrees: bool) -> None:
+    said = "Error: 1 validation error\n    For further information visit https://errors.pydantic.dev/2.14/v/int_type"
+    recorded = said.replace("pydantic.dev/2.14/v/int_type", link)
+    assert same_text(said, recorded) == same_result(said, recorded) == agrees
 
 
 def tampered(change: Callable[[list[dict[str, Any]]], Any]) -> dict[str, Any]:

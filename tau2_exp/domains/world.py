@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tau2_exp.domains.domain import Domain
 
 _NAMES = {Role.ASSISTANT: "agent", Role.USER: "user"}
+_PYDANTIC_VERSION = re.compile(r"(?<=https://errors\.pydantic\.dev/)\d+\.\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,8 +221,17 @@ def same_result(result: str | None, expected: str | None) -> bool:
     return bool(_loaded(result) == _loaded(expected))
 
 
+def same_text(text: str | None, expected: str | None) -> bool:
+    """Whether two results read the same, whichever pydantic worded their errors: it names its version in a link."""
+    return _versionless(text) == _versionless(expected)
+
+
 def _loaded(text: str | None) -> Any:
     try:
         return json.loads(text)  # type: ignore[arg-type]
     except json.JSONDecodeError:
-        return text
+        return _versionless(text)
+
+
+def _versionless(text: str | None) -> str | None:
+    return text and _PYDANTIC_VERSION.sub("", text)
