@@ -38,7 +38,7 @@ def test_the_wrong_tau2_is_named_and_never_imported(caplog: pytest.LogCaptureFix
 def test_missing_sierra_is_said_in_one_line() -> None:
     if sierra_installed() or wrong_tau2():
         pytest.skip("a package tau2 is installed")
-    with pytest.raises(ProviderError, match="not installed; install"):
+    with pytest.raises(ProviderError, match="not installed; pip install"):
         find_source(Provider.sierra)
 
 
