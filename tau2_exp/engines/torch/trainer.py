@@ -67,7 +67,8 @@ class Trainer:
         """`updates_per_step` updates by the clipped objective (`losses.policy_loss`) on one step's rows.
 
         The rows' stored log-probabilities are the behaviour policy's throughout. With several updates each takes
-        its share of the rows, dealt in turn so that every group has rows in each; all use this step's rate.
+        its share of the rows as they stand, so that a group's rows, and the prefix they share, stay together as far as
+        they can; all use this step's rate.
         Returns the means over trained tokens of loss, kl, entropy, clip_fraction, ratio and drift, with
         tokens, trained_tokens, grad_norm (the last update's), lr and seconds.
         """
@@ -77,7 +78,7 @@ class Trainer:
         begun = time.perf_counter()
         trained = _count(rows)
         updates = min(config.updates_per_step, len(rows))
-        shares = [rows[i::updates] for i in range(updates)]
+        shares = [rows[len(rows) * i // updates : len(rows) * (i + 1) // updates] for i in range(updates)]
         shares = [share for share in shares if any(any(row.trained) for row in share)]
         totals: Metrics = defaultdict(float)
         for number, share in enumerate(shares):
