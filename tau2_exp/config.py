@@ -131,7 +131,7 @@ class RewardConfig:
     # of alpha, in that domain
     multipliers: dict[str, float] = field(default_factory=lambda: {"retail": 0.8, "airline": 1.0, "telecom": 1.6})
     unparsable_penalty: float = 0.0  # off the shaped reward, each unparsable turn
-    turn_discount: float = 0.9  # γ, on the progress still to go (turn_level); chosen on development tasks
+    turn_discount: float = 0.9  # γ, on the progress still to go (turn_level); at 1 all turns before progress tie
     outcome_over_deviation: bool = True  # divide the outcome's advantage by its group's deviation
     progress_over_deviation: bool = False  # the same for the turn's return (turn_level)
 
