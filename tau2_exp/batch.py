@@ -85,7 +85,7 @@ def rows_from_trajectory(trajectory: Trajectory, advantages: Sequence[float], un
     for number, (turn, advantage) in enumerate(zip(trajectory.turns, advantages, strict=True)):
         span = turn.tokens
         if span is None:
-            raise ValueError(f"{trajectory.domain}/{trajectory.task}: turn {number} has no token record")
+            raise ValueError(f"{trajectory.key}: turn {number} has no token record")
         builder.context(span.context)
         if turn.error is not None and not unparsable:
             builder.context(span.sampled)

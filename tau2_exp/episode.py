@@ -138,12 +138,7 @@ class _Episode:
             raise
         except Exception as error:
             raise FaultError(FaultSource.ENGINE, _describe(error)) from error
-        used, new = self.policy_usage, action.usage
-        self.policy_usage = Usage(
-            used.prompt_tokens + new.prompt_tokens,
-            used.completion_tokens + new.completion_tokens,
-            used.dollars + new.dollars,
-        )
+        self.policy_usage += action.usage
         return action
 
     async def _carry_out(self, action: Action) -> Sequence[Message]:

@@ -24,7 +24,7 @@ def score(trajectory: Trajectory, config: RewardConfig) -> Reward:
     no partial score. `turn_level` scores the world as it stands however the episode ended. `outcome` has alpha 0.
     """
     if not trajectory.scored:
-        raise ValueError(f"{trajectory.domain}/{trajectory.task}: an episode that a fault spoiled has no reward")
+        raise ValueError(f"{trajectory.key}: an episode that a fault spoiled has no reward")
     weights = config.domain_weights.get(trajectory.domain, config.weights)
     potentials = [partial_score(parts, weights) for parts in (trajectory.initial, *(t.parts for t in trajectory.turns))]
     stands = config.kind is RewardKind.turn_level or trajectory.stop.natural

@@ -208,6 +208,13 @@ class Usage:
     completion_tokens: int = 0
     dollars: float = 0.0
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.dollars + other.dollars,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Action:
@@ -257,6 +264,11 @@ class Trajectory:
     user: str = ""  # which user simulator spoke
     user_usage: Usage = Usage()
     policy_usage: Usage = Usage()
+
+    @property
+    def key(self) -> str:
+        """Its task's `Task.key`: ids alone repeat across domains."""
+        return f"{self.domain}/{self.task}"
 
     @property
     def messages(self) -> tuple[Message, ...]:

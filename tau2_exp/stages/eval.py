@@ -99,7 +99,7 @@ def _outcomes(keys: Sequence[str], trajectories: Sequence[Trajectory]) -> dict[s
     outcomes: dict[str, list[float]] = {key: [] for key in keys}
     for t in trajectories:
         if t.scored:
-            outcomes[f"{t.domain}/{t.task}"].append(t.outcome)
+            outcomes[t.key].append(t.outcome)
     return outcomes
 
 
@@ -118,7 +118,7 @@ def _nothing(studio: Studio, task: Task) -> float:
 
 
 def _usage(usages: Sequence[Usage]) -> dict[str, float]:
-    return {field.name: sum(getattr(u, field.name) for u in usages) for field in dataclasses.fields(Usage)}
+    return dataclasses.asdict(sum(usages, Usage()))
 
 
 def _label(run: Run) -> str:

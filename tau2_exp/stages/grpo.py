@@ -60,12 +60,12 @@ class _Grpo:
         learner.finish()
 
     async def _step(self) -> tuple[dict[str, Any], list[Trajectory]]:
-        groups, trajectories = await self._groups()
+        groups, scored, trajectories = await self._groups()
         rows = [row for group in groups for row in self._rows(group)]
         metrics = self._learn(rows)
         self.totals["episodes"] += len(trajectories)
         self.totals["faults"] += sum(not t.scored for t in trajectories)
-        return self._metrics(groups, trajectories) | metrics, trajectories
+        return _metrics(groups, scored, trajectories) | metrics, trajectories
 
     def _learn(self, rows: Sequence[Row]) -> dict[str, Any]:
         if rows:
@@ -73,9 +73,10 @@ class _Grpo:
         self.learner.trainer.step += 1  # nothing to learn from: the schedule goes on all the same
         return {}
 
-    async def _groups(self) -> tuple[list[Group], list[Trajectory]]:
-        """Groups with signal, drawn again for those without, up to the bound; and all that was played."""
+    async def _groups(self) -> tuple[list[Group], Group, list[Trajectory]]:
+        """Groups with signal, drawn again up to the bound for those without; all scored; all played."""
         groups: list[Group] = []
+        scored: Group = []
         trajectories: list[Trajectory] = []
         drawn: list[str] = []
         for draw in range(1 + self.stage.refill):
@@ -85,13 +86,14 @@ class _Grpo:
             trajectories += played
             for key in keys:
                 group = self._scored(key, played)
+                scored += group
                 self.curriculum.record(key, [t.outcome for t, _ in group])
                 if has_signal([reward for _, reward in group]):
                     groups.append(group)
             if len(groups) == self.stage.prompts_per_step:
                 break
         check_faults(trajectories, f"grpo step {self.learner.step}")
-        return groups, trajectories
+        return groups, scored, trajectories
 
     async def _play(self, keys: Sequence[str], draw: int) -> list[Trajectory]:
         samples, seed, step = self.stage.samples_per_prompt, self.studio.config.seed, self.learner.step
@@ -105,14 +107,11 @@ class _Grpo:
         return await rollout(self.studio.scene, self.policy, seats)
 
     def _scored(self, key: str, played: Sequence[Trajectory]) -> Group:
-        task = self.tasks[key]
-        mine = [t for t in played if (t.domain, t.task) == (task.domain, task.id) and t.scored]
-        return [(t, score(t, self.studio.config.reward)) for t in mine]
+        return [(t, score(t, self.studio.config.reward)) for t in played if t.key == key and t.scored]
 
     def _rows(self, group: Group) -> list[Row]:
         """A group's rows; the curriculum says how much the task counts."""
-        task = group[0][0]
-        weight = self.curriculum.weight(f"{task.domain}/{task.task}")
+        weight = self.curriculum.weight(group[0][0].key)
         credit = advantages([reward for _, reward in group], self.studio.config.reward)
         return [
             rows_from_trajectory(trajectory, [weight * a for a in turns])
@@ -120,16 +119,16 @@ class _Grpo:
             if trajectory.turns
         ]
 
-    def _metrics(self, groups: Sequence[Group], trajectories: Sequence[Trajectory]) -> dict[str, Any]:
-        scored = [(t, score(t, self.studio.config.reward)) for t in trajectories if t.scored]
-        count = max(len(scored), 1)
-        return {
-            "outcome": sum(r.outcome for _, r in scored) / count,
-            "shaped": sum(r.shaped for _, r in scored) / count,
-            "partial": sum(r.partial for _, r in scored) / count,
-            "turns": sum(len(t.turns) for t, _ in scored) / count,
-            "unparsable": sum(turn.error is not None for t, _ in scored for turn in t.turns) / count,
-            "groups": len(groups),
-            "episodes": len(trajectories),
-            "faults": len(trajectories) - len(scored),
-        } | {f"stop/{stop}": n for stop, n in Counter(t.stop.value for t in trajectories).items()}
+
+def _metrics(groups: Sequence[Group], scored: Group, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    count = max(len(scored), 1)
+    return {
+        "outcome": sum(r.outcome for _, r in scored) / count,
+        "shaped": sum(r.shaped for _, r in scored) / count,
+        "partial": sum(r.partial for _, r in scored) / count,
+        "turns": sum(len(t.turns) for t, _ in scored) / count,
+        "unparsable": sum(turn.error is not None for t, _ in scored for turn in t.turns) / count,
+        "groups": len(groups),
+        "episodes": len(trajectories),
+        "faults": len(trajectories) - len(scored),
+    } | {f"stop/{stop}": n for stop, n in Counter(t.stop.value for t in trajectories).items()}

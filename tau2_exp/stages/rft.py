@@ -22,32 +22,38 @@ async def rft(run: Run) -> None:
     studio, stage = Studio(run), run.config.stage
     assert isinstance(stage, RftConfig)
     learner = Learner(studio)
-    kept = await _kept(studio, learner, stage)
+    samples = await _samples(studio, learner, stage)
+    kept = _kept(samples, stage, studio.config.reward)
     fit(learner, [rows_from_trajectory(t, [1.0] * len(t.turns), unparsable=False) for t in kept], stage)
     run.finish(
         {
-            "samples": len(list(run.read_trajectories(SAMPLES))),
+            "samples": len(samples),
             "kept": len(kept),
-            "tasks": len({t.task for t in kept}),
+            "tasks": len({t.key for t in kept}),
             "steps": learner.step,
             "model": learner.path,
         }
     )
 
 
-async def _kept(studio: Studio, learner: Learner, stage: RftConfig) -> list[Trajectory]:
-    """The filter's choice among the samples of the model as it came from the parent."""
+async def _samples(studio: Studio, learner: Learner, stage: RftConfig) -> list[Trajectory]:
+    """What the model says as it came from the parent."""
     tasks = studio.tasks(studio.config.domain.train_split)
     sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, studio.config.model.max_new_tokens)
     policy = learner.policy(sampling)
     samples = await studio.collect(SAMPLES, policy, studio.seats(tasks, stage.samples_per_prompt, SAMPLES))
     check_faults(samples, "rft samples")
-    groups = {key: list(group) for key, group in groupby(samples, key=lambda t: f"{t.domain}/{t.task}")}
-    kept = select_rft(groups, stage.keep_reward, stage.keep_partial, partial(score, config=studio.config.reward))
+    return samples
+
+
+def _kept(samples: Sequence[Trajectory], stage: RftConfig, reward: RewardConfig) -> list[Trajectory]:
+    """The filter's choice."""
+    groups = {key: list(group) for key, group in groupby(samples, key=lambda t: t.key)}
+    kept = select_rft(groups, stage.keep_reward, stage.keep_partial, partial(score, config=reward))
     solved = sum(t.outcome >= stage.keep_reward for t in samples if t.scored)
     if not kept:
-        raise ConfigError(_nothing_kept(samples, stage, studio.config.reward))
-    print(f"rft: kept {len(kept)} of {len(samples)} samples ({solved} solved) from {len({t.task for t in kept})} tasks")
+        raise ConfigError(_nothing_kept(samples, stage, reward))
+    print(f"rft: kept {len(kept)} of {len(samples)} samples ({solved} solved) from {len({t.key for t in kept})} tasks")
     return kept
 
 

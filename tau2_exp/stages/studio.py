@@ -136,7 +136,7 @@ class Studio:
 
 
 def _key(trajectory: Trajectory) -> tuple[str, int]:
-    return f"{trajectory.domain}/{trajectory.task}", trajectory.sample
+    return trajectory.key, trajectory.sample
 
 
 def _limited(tasks: list[Task], domain: DomainConfig) -> list[Task]:

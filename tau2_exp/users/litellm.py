@@ -33,12 +33,7 @@ class LitellmUser:
         self._chat.hear(heard)
         reply = await self._model.complete(self._chat.messages, self._tools, retry_unusable=True)
         self._chat.say(reply)
-        used, new = self.usage, reply.usage
-        self.usage = Usage(
-            used.prompt_tokens + new.prompt_tokens,
-            used.completion_tokens + new.completion_tokens,
-            used.dollars + new.dollars,
-        )
+        self.usage += reply.usage
         return Message(Role.USER, None if reply.tool_calls else reply.content, reply.tool_calls)
 
 
