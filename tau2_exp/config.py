@@ -69,6 +69,11 @@ class LoggerKind(str, Enum):
     wandb = "wandb"
 
 
+class LauncherKind(str, Enum):
+    local = "local"
+    slurm = "slurm"
+
+
 class Schedule(str, Enum):
     constant = "constant"
     linear = "linear"
@@ -93,6 +98,9 @@ class ModelConfig:
     vocab_size: int = 1900  # an upper bound where the tokenizer is trained from scratch
     rope_base: float = 10000.0
     tied: bool = True
+    experts: int = 0  # of each layer; 0: dense
+    experts_per_token: int = 0
+    expert_ffn: int = 0
     context: int = 32768  # tokens an episode may hold
     max_new_tokens: int = 1024  # tokens a turn may have
     protocol: ProtocolName = ProtocolName.single_action
@@ -148,12 +156,54 @@ class CurriculumConfig:
 
 
 @dataclass
+class SlurmConfig:
+    """What is asked of SLURM for one job (one stage of one run)."""
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    minutes: int = 240  # the time limit; a job that reaches it saves, and is queued again
+    cpus: int = 1  # cores of each node
+    memory_gb: int | None = None  # of each node; null: the partition's default
+    at_once: int | None = None  # jobs of a sweep that run at once; null: as many as SLURM lets
+    array_limit: int = 1000  # jobs of one array; a longer sweep is split (SLURM's MaxArraySize)
+    save_seconds: int = 120  # before its end, a job is told to save
+    setup: list[str] = field(default_factory=list)  # shell lines before the worker: module load …
+    options: dict[str, str] = field(default_factory=dict)  # further sbatch options, by their long names
+
+
+@dataclass
 class HardwareConfig:
     name: str = MISSING
     device: str = "cpu"
     dtype: Dtype = Dtype.float32
     threads: int = 1  # torch threads a process
     jobs: int | None = None  # runs of a sweep side by side; null: one for each core or device
+    launcher: LauncherKind = LauncherKind.local
+    nodes: int = 1
+    gpus: int = 0  # of each node; more than one wants engine=slime
+    colocate: bool = True  # slime: training and rollouts take turns on the same GPUs
+    train_gpus: int | None = None  # slime, not colocated: each node's GPUs for training; null: half of them
+    user_gpus: int = 0  # slime: the first node's last GPUs, set apart for the user simulator that user.serve names
+    slurm: SlurmConfig = field(default_factory=SlurmConfig)
+
+
+@dataclass
+class SlimeConfig:
+    """Where slime lies in its container, and how it divides a model and the GPUs."""
+
+    root: str = "/root/slime"
+    megatron: str = "/root/Megatron-LM"
+    tensor_parallel: int = 2
+    pipeline_parallel: int = 1
+    context_parallel: int = 1
+    expert_parallel: int = 1
+    server_gpus: int = 2  # of one SGLang server
+    memory_fraction: float = 0.70  # of a GPU, for SGLang's weights and cache
+    asynchronous: bool = False  # rollouts go on while the model is trained (train_async.py); wants colocate=false
+    start_seconds: int = 1800  # until a server answers, or all of Ray's nodes are there
+    flags: dict[str, Any] = field(default_factory=dict)  # further flags of slime, without the dashes; checked
 
 
 @dataclass
@@ -162,6 +212,7 @@ class EngineConfig:
     lockstep: bool = True  # decode only when every open episode waits: one seed, one result
     batch_tokens: int = 16384  # tokens of one forward and backward pass
     recompute: bool = False  # recompute activations in the backward pass: less memory, more time
+    slime: SlimeConfig = field(default_factory=SlimeConfig)
 
 
 @dataclass
@@ -170,6 +221,7 @@ class UserConfig:
     model: str | None = None  # litellm's name of the model
     api_base: str | None = None
     api_key_env: str | None = None  # the environment variable's name, never the key
+    serve: str | None = None  # slime: a model folder or hub name, served on hardware.user_gpus for this run
     temperature: float = 0.0
     max_tokens: int = 1024
     timeout: float = 120.0  # seconds a request
@@ -309,7 +361,8 @@ class Config:
     seed: int = 0
     parent: str | None = None  # the run folder this stage stands on; null: found by content, or made
     resume: str | None = None  # continue this run or sweep
-    dry_run: bool = False  # print what would run
+    dry_run: Any = False  # print what would run: true (a shell script that one could paste) or json
+    wait: bool = False  # slurm: stay until all is done, with a live table
     outputs: str = "outputs"  # where run folders go
     name: str | None = None  # of the run's folder; null: made from time and stage
 

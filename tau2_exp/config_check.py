@@ -16,7 +16,6 @@ from tau2_exp.config import (
     CurriculumKind,
     DemosConfig,
     Dtype,
-    EngineName,
     EvalConfig,
     GrpoConfig,
     OracleKind,
@@ -41,8 +40,9 @@ CHAIN = ("demos", "sft", "rft", "grpo")
 
 POSITIVE = set(
     "layers width heads kv_heads head_dim ffn vocab_size rope_base context max_new_tokens limit max_steps max_errors "
-    "attempts memory threads jobs batch_tokens timeout max_tokens concurrency unparsable_limit lr grad_clip save_every "
-    "epochs batch_size steps prompts_per_step updates_per_step clip_low clip_high tis_clip top_p".split()
+    "attempts memory threads jobs nodes minutes cpus memory_gb at_once array_limit save_seconds start_seconds "
+    "tensor_parallel pipeline_parallel context_parallel expert_parallel server_gpus memory_fraction train_gpus "
+    "batch_tokens timeout max_tokens concurrency unparsable_limit lr grad_clip save_every epochs batch_size steps prompts_per_step updates_per_step clip_low clip_high tis_clip top_p".split()
 )
 NOT_NEGATIVE = set(
     "alpha action communicate env_assertion db db_progress unparsable_penalty temperature top_k kl entropy refill "
@@ -159,8 +159,6 @@ def _machine(config: Config) -> Iterator[str]:
         yield f"hardware.device={hardware.device}: wants cpu, cuda or cuda:N"
     if hardware.device == "cpu" and hardware.dtype is Dtype.bfloat16:
         yield "hardware.dtype=bfloat16: slower and coarser than float32 on a CPU; take float32, or hardware=gpu_1"
-    if config.engine.name is EngineName.slime:
-        yield "engine.name=slime: not in this version; take engine=torch"
 
 
 def _speakers(config: Config) -> Iterator[str]:

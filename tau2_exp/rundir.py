@@ -163,6 +163,14 @@ class Run:
         folder.mkdir(exist_ok=True)
         return folder
 
+    def server(self, name: str) -> str:
+        """The address of a server that was started for this run. Raises ConfigError where it is not up."""
+        path = self.folder / "servers" / f"{name}.json"
+        try:
+            return json.loads(path.read_text())["url"]
+        except (OSError, ValueError, KeyError):
+            raise ConfigError(f"{path}: no {name} server of this run is up; resume={self.folder} starts it") from None
+
     # ------------------------------------------------------------ what it records
 
     def record(self, *, provider: str | None = None, hardware: dict[str, Any] | None = None) -> None:

@@ -24,7 +24,7 @@ HEAVY = (
     "httpx",
 )
 
-BASE = {"types", "codec", "config", "jsonl"}
+BASE = {"types", "codec", "config", "jsonl", "commands"}
 SETTINGS = {"config", "codec", "config_check", "compose", "compose_errors", "address", "help"}
 SCIENCE = {"protocol", "reward", "advantage", "curriculum", "batch", "statistics"}
 TALK = {"secrets", "retry", "completion", "wording"}  # what users and policies say, and how they ask for it
@@ -33,6 +33,7 @@ ACTORS = {"domains", "users", "policies"}
 
 MAY_IMPORT = {
     "types": set(),
+    "commands": set(),
     "codec": set(),
     "jsonl": set(),
     "config": {"codec"},
@@ -42,7 +43,7 @@ MAY_IMPORT = {
     **dict.fromkeys(ACTORS, BASE | SCIENCE | TALK | ACTORS),
     "episode": BASE | {"protocol"},
     "rollout": BASE | {"episode"},
-    "engines": BASE | SCIENCE | TALK | ACTORS | {"episode", "rollout", "engines"},
+    "engines": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "engines"},
     **dict.fromkeys(RECORD, BASE | RECORD | {"statistics", "secrets"}),
     "replay": BASE | {"domains"},
     "stages": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "engines", "stages"},
