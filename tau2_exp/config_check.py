@@ -42,7 +42,8 @@ POSITIVE = set(
     "layers width heads kv_heads head_dim ffn vocab_size rope_base context max_new_tokens limit max_steps max_errors "
     "attempts memory threads jobs nodes minutes cpus memory_gb at_once array_limit save_seconds start_seconds "
     "tensor_parallel pipeline_parallel context_parallel expert_parallel server_gpus memory_fraction train_gpus "
-    "batch_tokens timeout max_tokens concurrency unparsable_limit lr grad_clip save_every epochs batch_size steps prompts_per_step updates_per_step clip_low clip_high tis_clip top_p".split()
+    "batch_tokens timeout max_tokens concurrency unparsable_limit lr grad_clip save_every epochs batch_size steps "
+    "prompts_per_step updates_per_step clip_low clip_high tis_clip top_p".split()
 )
 NOT_NEGATIVE = set(
     "alpha action communicate env_assertion db db_progress unparsable_penalty temperature top_k kl entropy refill "
