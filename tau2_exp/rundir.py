@@ -5,6 +5,7 @@ manifest.json        what it stands on and where it was made: parent, address, c
 metrics.jsonl        one line a step
 trajectories/*.jsonl one line an episode
 checkpoints/         what a killed run resumes from, and what the next stage starts from
+progress.json        how far it is
 results.json         its presence says that the run is finished; table.txt is the same for people
 failure.json         why the last attempt ended, where it failed
 """
@@ -29,6 +30,7 @@ from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, write_json
 from tau2_exp.logger import Mirror, wandb_mirror
 from tau2_exp.manifest import Manifest, current_commit, installed_versions
+from tau2_exp.standing import Standing, read_standing
 from tau2_exp.types import Trajectory
 
 
@@ -146,6 +148,10 @@ class Run:
     def results(self) -> dict[str, Any]:
         """Raises FileNotFoundError before the run is finished."""
         return json.loads((self.folder / "results.json").read_text())
+
+    @property
+    def progress(self) -> Standing | None:
+        return read_standing(self.folder)
 
     @property
     def table(self) -> str:

@@ -28,7 +28,7 @@ BASE = {"types", "codec", "config", "jsonl", "commands"}
 SETTINGS = {"config", "codec", "config_check", "compose", "compose_errors", "address", "help"}
 SCIENCE = {"protocol", "reward", "advantage", "curriculum", "batch", "statistics"}
 TALK = {"secrets", "retry", "completion", "wording"}  # what users and policies say, and how they ask for it
-RECORD = {"manifest", "logger", "rundir", "report"}
+RECORD = {"standing", "manifest", "logger", "rundir", "report"}
 ACTORS = {"domains", "users", "policies"}
 
 MAY_IMPORT = {

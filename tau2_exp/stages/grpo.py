@@ -49,7 +49,7 @@ class _Grpo:
         label = f"grpo alpha {self.studio.config.reward.alpha:g}"
         with (
             self.run.trajectories(ROLLOUTS, keep=self.totals["episodes"]) as file,
-            Progress(label, stage.steps, learner.step) as bar,
+            Progress(label, stage.steps, self.run.folder, learner.step) as bar,
         ):
             while learner.step < stage.steps:
                 metrics, trajectories = await self._step()

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
+
+from tau2_exp.standing import Standing
 
 _LINE_EVERY = 10.0  # seconds between plain lines
+_NOTE_EVERY = 1.0  # seconds between notes in the run's folder
 
 
 class Progress:
-    """`with Progress("rft rollouts", 148) as bar: bar.advance(reward=0.5)`; the last values given stay shown."""
+    """`with Progress("rft rollouts", 148, folder) as bar: bar.advance(reward=0.5)`; the last values given stay shown.
 
-    def __init__(self, label: str, total: int, done: int = 0):
-        self.label, self.total, self.done = label, total, done
+    The same is noted in the run's folder, for whoever looks from elsewhere.
+    """
+
+    def __init__(self, label: str, total: int, folder: Path, done: int = 0):
+        self.label, self.total, self.folder, self.done, self.began = label, total, folder, done, done
         self.values: dict[str, float] = {}
         self.started = time.monotonic()
-        self._last_line = self.started
+        self._last_line = self._last_note = self.started
         self._bar = _rich_bar(label, total, done) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Progress:
         if self._bar:
             self._bar.start()
+        self._note()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._note()
         if self._bar:
             self._bar.stop()
         else:
@@ -36,6 +45,13 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=self.done, values=self._values())
         elif time.monotonic() - self._last_line > _LINE_EVERY:
             self._line()
+        if time.monotonic() - self._last_note > _NOTE_EVERY:
+            self._note()
+
+    def _note(self) -> None:
+        self._last_note = time.monotonic()
+        seconds = self._last_note - self.started
+        Standing(self.label, self.done, self.total, self.began, seconds, self.values).write(self.folder)
 
     def _line(self) -> None:
         self._last_line = time.monotonic()
