@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError, HardwareConfig
+from tau2_exp.dispatch.board import Board, Line, current
 from tau2_exp.dispatch.local import Job, State, run_side_by_side
 from tau2_exp.dispatch.plan import Step
-from tau2_exp.dispatch.show import SweepBoard
 from tau2_exp.dispatch.tasks import Task, make_tasks
 from tau2_exp.jsonl import write_json
 from tau2_exp.manifest import current_commit
@@ -63,7 +63,7 @@ def run_sweep(folder: Path, sweep: Sweep, targets: Sequence[Step], hardware: Har
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
     jobs = [Job(task, logs / f"{place:03}.log") for place, task in enumerate(make_tasks(targets))]
-    board = SweepBoard({id(job): _title(job.task, names) for job in jobs}, jobs)
+    board = Board(lambda: [_line(job, names) for job in jobs])
     print(f"sweep {folder}: {len(targets)} jobs, {sum(target.finished for target in targets)} of them finished")
     with board:
         run_side_by_side(jobs, hardware, board.update)
@@ -74,6 +74,13 @@ def labels(overrides: Sequence[Sequence[str]]) -> list[str]:
     """Each job by the overrides in which the jobs differ; by all of them where they are one."""
     common = set.intersection(*(set(job) for job in overrides))
     return [" ".join(text for text in job if text not in common) or " ".join(job) for job in overrides]
+
+
+def _line(job: Job, names: Sequence[str]) -> Line:
+    running = job.state is State.running
+    detail = f"log {job.log}" if running else f"{job.seconds:.0f} s"
+    doing = current(job.task.runs) if running else None
+    return Line(_title(job.task, names), job.state.value, doing, job.seconds if job.began else None, detail)
 
 
 def _title(task: Task, names: Sequence[str]) -> str:
