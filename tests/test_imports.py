@@ -26,7 +26,7 @@ HEAVY = (
 
 BASE = {"types", "codec", "config", "jsonl", "commands"}
 SETTINGS = {"config", "codec", "config_check", "compose", "compose_errors", "address", "help"}
-SCIENCE = {"protocol", "reward", "advantage", "curriculum", "batch", "statistics"}
+SCIENCE = {"protocol", "reward", "advantage", "curriculum", "batch", "metrics", "statistics"}
 TALK = {"secrets", "retry", "completion", "wording"}  # what users and policies say, and how they ask for it
 RECORD = {"standing", "manifest", "logger", "rundir", "report"}
 ACTORS = {"domains", "users", "policies"}
@@ -43,10 +43,11 @@ MAY_IMPORT = {
     **dict.fromkeys(ACTORS, BASE | SCIENCE | TALK | ACTORS),
     "episode": BASE | {"protocol"},
     "rollout": BASE | {"episode"},
-    "engines": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "engines"},
+    "scenery": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout"},
+    "engines": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines"},
     **dict.fromkeys(RECORD, BASE | RECORD | {"statistics", "secrets"}),
     "replay": BASE | {"domains"},
-    "stages": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "engines", "stages"},
+    "stages": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "stages"},
     "dispatch": BASE | SETTINGS | RECORD | {"dispatch"},
     "__main__": {"config", "dispatch", "replay", "report"},
 }

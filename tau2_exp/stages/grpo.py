@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,16 +9,16 @@ from tau2_exp.advantage import advantages, has_signal
 from tau2_exp.batch import rows_from_trajectory
 from tau2_exp.config import GrpoConfig
 from tau2_exp.curriculum import Curriculum
+from tau2_exp.metrics import Group, rollout_metrics
 from tau2_exp.reward import score
 from tau2_exp.rollout import rollout
 from tau2_exp.rundir import Run
 from tau2_exp.stages.learner import Learner
 from tau2_exp.stages.progress import Progress
 from tau2_exp.stages.studio import Studio, check_faults
-from tau2_exp.types import Reward, Row, Sampling, Seat, Trajectory, stable_seed
+from tau2_exp.types import Row, Sampling, Seat, Trajectory, stable_seed
 
 ROLLOUTS = "rollouts"  # the file of trajectories
-Group = list[tuple[Trajectory, Reward]]  # the scored trajectories of one task
 
 
 async def grpo(run: Run) -> None:
@@ -65,7 +64,7 @@ class _Grpo:
         metrics = self._learn(rows)
         self.totals["episodes"] += len(trajectories)
         self.totals["faults"] += sum(not t.scored for t in trajectories)
-        return _metrics(groups, scored, trajectories) | metrics, trajectories
+        return rollout_metrics(len(groups), scored, trajectories) | metrics, trajectories
 
     def _learn(self, rows: Sequence[Row]) -> dict[str, Any]:
         if rows:
@@ -118,17 +117,3 @@ class _Grpo:
             for (trajectory, _), turns in zip(group, credit, strict=True)
             if trajectory.turns
         ]
-
-
-def _metrics(groups: Sequence[Group], scored: Group, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
-    count = max(len(scored), 1)
-    return {
-        "outcome": sum(r.outcome for _, r in scored) / count,
-        "shaped": sum(r.shaped for _, r in scored) / count,
-        "partial": sum(r.partial for _, r in scored) / count,
-        "turns": sum(len(t.turns) for t, _ in scored) / count,
-        "unparsable": sum(turn.error is not None for t, _ in scored for turn in t.turns) / count,
-        "groups": len(groups),
-        "episodes": len(trajectories),
-        "faults": len(trajectories) - len(scored),
-    } | {f"stop/{stop}": n for stop, n in Counter(t.stop.value for t in trajectories).items()}

@@ -1,0 +1,83 @@
+"""What the episodes of a run need, whoever plays them: domains, tasks, worlds, users and token policies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from tau2_exp.config import DomainConfig, UserKind
+from tau2_exp.domains import Domain, load_domain
+from tau2_exp.episode import Limits
+from tau2_exp.policies.tokens import TokenPolicy
+from tau2_exp.protocol import make_protocol
+from tau2_exp.rollout import Scene
+from tau2_exp.rundir import Run
+from tau2_exp.types import Generator, Role, Sampling, Schema, Seat, Task, Tokenizer, User, World, stable_seed
+from tau2_exp.users import make_user
+
+
+class Scenery:
+    """Worlds, users and token policies for the episodes of one run; each domain is loaded once."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.config = run.config
+        self.protocol = make_protocol(self.config.model.protocol)
+
+    @cached_property
+    def domains(self) -> dict[str, Domain]:
+        return {name: load_domain(name, self.config.domain.provider) for name in self.config.domain.names}
+
+    @property
+    def provider(self) -> str:
+        return ", ".join(sorted({f"{domain.provider} ({domain.revision})" for domain in self.domains.values()}))
+
+    def tasks(self, split: str) -> list[Task]:
+        return [task for domain in self.domains.values() for task in _limited(domain.tasks(split), self.config.domain)]
+
+    @cached_property
+    def scene(self) -> Scene:
+        domain, limits = self.config.domain, self.config.rollout
+        return Scene(
+            world=lambda task: self.domains[task.domain].world(task),
+            user=self._user,
+            limits=Limits(domain.max_steps, domain.max_errors, limits.unparsable_limit),
+            config=limits,
+        )
+
+    @cached_property
+    def prompts(self) -> dict[str, tuple[str, list[Schema] | None]]:
+        """Each domain's document and, where the model is shown them, the agent's tool schemas."""
+        kind, shown = self.config.domain.document, self.config.model.schemas
+        return {
+            name: (domain.document(kind), domain.schemas(Role.ASSISTANT) if shown else None)
+            for name, domain in self.domains.items()
+        }
+
+    @property
+    def user_name(self) -> str:
+        user = self.config.user
+        return user.kind.value if user.kind is UserKind.scripted else f"{user.kind.value} {user.model}"
+
+    def token_policy(self, generator: Generator, tokenizer: Tokenizer, sampling: Sampling) -> TokenPolicy:
+        model = self.config.model
+        return TokenPolicy(model.name, generator, self.protocol, tokenizer, self.prompts, sampling, model.context)
+
+    def seats(self, tasks: Sequence[Task], samples: int, name: str) -> list[Seat]:
+        """`samples` seats of each task, seeded by the run's seed, what they are for, task and sample."""
+        pairs = [(task, sample) for task in tasks for sample in range(samples)]
+        return [
+            Seat(task, sample, stable_seed(self.config.seed, name, task.key, sample), index)
+            for index, (task, sample) in enumerate(pairs)
+        ]
+
+    def _user(self, task: Task, world: World) -> User:
+        guidelines = self.domains[task.domain].guidelines(tools=bool(world.schemas(Role.USER)))
+        return make_user(task, world, guidelines, self.config.user)
+
+
+def _limited(tasks: list[Task], domain: DomainConfig) -> list[Task]:
+    """At most `limit` tasks, evenly spaced, since neighbours resemble one another."""
+    if domain.limit is None or domain.limit >= len(tasks):
+        return tasks
+    return [tasks[i * len(tasks) // domain.limit] for i in range(domain.limit)]
