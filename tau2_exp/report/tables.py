@@ -1,4 +1,4 @@
-"""Run folders → tables. Numbers that do not compare are not put in one column."""
+"""The tables that a person reads at the end of a run. Numbers that do not compare are not put in one column."""
 
 from __future__ import annotations
 
