@@ -22,6 +22,7 @@ HEAVY = (
     "pydantic",
     "rich",
     "httpx",
+    "ray",
 )
 
 BASE = {"types", "codec", "config", "jsonl", "commands"}
@@ -35,6 +36,7 @@ MAY_IMPORT = {
     "types": set(),
     "commands": set(),
     "codec": set(),
+    "allocation": set(),
     "jsonl": set(),
     "config": {"codec"},
     **dict.fromkeys(SETTINGS - {"config", "codec"}, SETTINGS),
@@ -44,12 +46,12 @@ MAY_IMPORT = {
     "episode": BASE | {"protocol"},
     "rollout": BASE | {"episode"},
     "scenery": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout"},
-    "engines": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines"},
+    "engines": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "allocation"},
     **dict.fromkeys(RECORD, BASE | RECORD | {"statistics", "secrets"}),
     "replay": BASE | {"domains"},
     "stages": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "stages"},
     "dispatch": BASE | SETTINGS | RECORD | {"dispatch"},
-    "__main__": {"config", "dispatch", "replay", "report"},
+    "__main__": {"config", "dispatch", "engines", "replay", "report", "stages"},
 }
 
 
