@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 
-from tau2_exp.config import DomainConfig, UserKind
+from tau2_exp.config import DomainConfig, UserConfig, UserKind
 from tau2_exp.domains import Domain, load_domain
 from tau2_exp.episode import Limits
 from tau2_exp.policies.tokens import TokenPolicy
@@ -73,7 +74,15 @@ class Scenery:
 
     def _user(self, task: Task, world: World) -> User:
         guidelines = self.domains[task.domain].guidelines(tools=bool(world.schemas(Role.USER)))
-        return make_user(task, world, guidelines, self.config.user)
+        return make_user(task, world, guidelines, self._user_config)
+
+    @cached_property
+    def _user_config(self) -> UserConfig:
+        """The user's settings, with the address of the model that is served for it."""
+        user = self.config.user
+        if not user.serve:
+            return user
+        return dataclasses.replace(user, api_base=f"{self.run.server('user')}/v1")
 
 
 def _limited(tasks: list[Task], domain: DomainConfig) -> list[Task]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tau2_exp.config import ConfigError, PolicyKind
+from tau2_exp.config import ConfigError, EngineName, PolicyKind
 from tau2_exp.policies.oracle import OraclePolicy
 from tau2_exp.stages.studio import Studio
 from tau2_exp.types import Policy, Sampling
@@ -15,7 +16,7 @@ Speaker = Callable[[Sampling], Policy]  # one model, sampled in several ways
 
 
 def make_speaker(studio: Studio) -> Speaker:
-    """The policy that the configuration names."""
+    """The policy that the configuration names. A model of ours is served, where the engine is slime."""
     config = studio.config.policy
     if config.kind is PolicyKind.oracle:
         return lambda sampling: OraclePolicy(config.oracle)
@@ -27,9 +28,12 @@ def make_speaker(studio: Studio) -> Speaker:
 
     start = starting_point(studio)
     tokenizer = load_tokenizer(start)
-    if config.kind is PolicyKind.sglang:
+    served = config.kind is PolicyKind.model and studio.config.engine.name is EngineName.slime
+    if served or config.kind is PolicyKind.sglang:
         from tau2_exp.policies.sglang import SglangGenerator
 
+        if served:
+            config = dataclasses.replace(config, url=studio.run.server("policy"))
         return partial(studio.token_policy, SglangGenerator(config), tokenizer)
     from tau2_exp.engines.torch.checkpoint import load_model
     from tau2_exp.engines.torch.generation import TorchGenerator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from tau2_exp.config import EngineConfig, PolicyKind, UserKind
+from tau2_exp.config import EngineConfig, EngineName, PolicyKind, UserKind
 from tau2_exp.rollout import rollout
 from tau2_exp.rundir import Run
 from tau2_exp.scenery import Scenery
@@ -28,7 +28,8 @@ class Studio(Scenery):
     def lockstep(self) -> bool:
         """Whether episodes can be repeated bit for bit: nothing in them waits for another machine."""
         config = self.config
-        local = config.policy.kind in (PolicyKind.model, PolicyKind.oracle)
+        own = config.policy.kind is PolicyKind.model and config.engine.name is EngineName.torch
+        local = own or config.policy.kind is PolicyKind.oracle
         return config.engine.lockstep and local and config.user.kind is UserKind.scripted
 
     @property
