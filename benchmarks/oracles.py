@@ -32,7 +32,7 @@ def main() -> None:
     )
     for kind, name, split in PLAYS:
         domain = load_domain(name)
-        scene = Scene(domain.world, ScriptedUser, Limits(), RolloutConfig())
+        scene = Scene(domain.world, lambda seat, world: ScriptedUser(seat.task, world), Limits(), RolloutConfig())
         seats = [Seat(task, 0, 0, index) for index, task in enumerate(domain.tasks(split))]
         started = time.process_time()
         trajectories = asyncio.run(rollout(scene, OraclePolicy(kind), seats))

@@ -57,7 +57,7 @@ class SlowPolicy:
 def main() -> None:
     domain = load_domain("telecom")
     tasks: list[Task] = domain.tasks("train")[:EPISODES]
-    scene = Scene(domain.world, lambda task, world: SlowUser(), Limits(), RolloutConfig(concurrency=EPISODES))
+    scene = Scene(domain.world, lambda seat, world: SlowUser(), Limits(), RolloutConfig(concurrency=EPISODES))
     seats = [Seat(task, 0, index, index) for index, task in enumerate(tasks)]
     asyncio.run(rollout(scene, SlowPolicy(), seats[:1]))
     longest = asyncio.run(rollout(scene, SlowPolicy(), [seats[4]]))[0].seconds

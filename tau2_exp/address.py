@@ -29,7 +29,9 @@ READS = {
     "eval": ("domain", "user", "policy", "rollout"),
 }
 # What changes how a result is come by, and not the result.
-NEUTRAL = {"save_every", "concurrency", "fault_retries", "retries", "timeout", "api_key_env"}
+NEUTRAL = set(
+    "save_every concurrency fault_retries retries timeout api_key_env cache budget_dollars budget_tokens".split()
+)
 
 
 def content_address(config: Config, parent: str | None) -> str:

@@ -69,6 +69,12 @@ class LoggerKind(str, Enum):
     wandb = "wandb"
 
 
+class ArtifactKind(str, Enum):
+    none = "none"
+    reference = "reference"  # to where the checkpoint lies; nothing is copied
+    upload = "upload"
+
+
 class LauncherKind(str, Enum):
     local = "local"
     slurm = "slurm"
@@ -226,6 +232,7 @@ class UserConfig:
     max_tokens: int = 1024
     timeout: float = 120.0  # seconds a request
     retries: int = 4
+    cache: bool | None = None  # stage=eval: keep replies by what was asked; null: a hosted model's, not a server's
 
 
 @dataclass
@@ -238,6 +245,7 @@ class PolicyConfig:
     api_key_env: str | None = None
     timeout: float = 300.0
     retries: int = 4
+    cache: bool | None = None  # as user.cache
 
 
 @dataclass
@@ -247,6 +255,8 @@ class LoggerConfig:
     entity: str | None = None
     group: str | None = None
     api_key_env: str = "WANDB_API_KEY"
+    episodes: int = 32  # of each trajectories file, in a table
+    artifacts: ArtifactKind = ArtifactKind.reference
 
 
 @dataclass
@@ -331,6 +341,8 @@ class EvalConfig(StageConfig):
     top_p: float = 1.0
     top_k: int = 0
     greedy: bool = True  # one more, greedy, sample a task
+    budget_dollars: float | None = None  # on all that litellm is asked, user and policy together; then the run stops
+    budget_tokens: int | None = None
 
 
 @dataclass

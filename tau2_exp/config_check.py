@@ -47,7 +47,7 @@ POSITIVE = set(
 )
 NOT_NEGATIVE = set(
     "alpha action communicate env_assertion db db_progress unparsable_penalty temperature top_k kl entropy refill "
-    "weight_decay fault_retries retries samples_per_prompt".split()
+    "weight_decay fault_retries retries samples_per_prompt budget_dollars budget_tokens episodes".split()
 )
 AT_MOST_ONE = set(
     "memory easy_above easy_weight hard_below hard_weight turn_discount warmup beta1 beta2 top_p keep_reward "
@@ -166,9 +166,14 @@ def _speakers(config: Config) -> Iterator[str]:
     user, policy = config.user, config.policy
     if user.kind is UserKind.litellm and not user.model:
         yield "user.model=null: user=litellm needs the name of a model; user.model=NAME"
-    for group, base in (("user", user.api_base), ("policy", policy.api_base)):
-        if base and urlsplit(base).password:
-            yield f"{group}.api_base: holds a password; put the key into a variable and name it: {group}.api_key_env=…"
+    for group, base in (
+        ("user.api_base", user.api_base),
+        ("policy.api_base", policy.api_base),
+        ("policy.url", policy.url),
+    ):
+        if base and _holds_secret(base):
+            name = f"{group.partition('.')[0]}.api_key_env=…"
+            yield f"{group}: holds a password or a key; put it into a variable and name that: {name}"
     if policy.kind is PolicyKind.litellm and not policy.model:
         yield "policy.model=null: policy=litellm needs the name of a model; policy.model=NAME"
     if policy.kind is PolicyKind.sglang and not policy.url:
@@ -177,6 +182,11 @@ def _speakers(config: Config) -> Iterator[str]:
         yield "model.path=null: policy=sglang needs the served model's tokenizer; model.path=FOLDER, or parent=RUN"
     if policy.kind is not PolicyKind.model and not isinstance(config.stage, EvalConfig):
         yield f"policy={policy.kind.value}: only stage=eval has another speaker than the model; drop it"
+
+
+def _holds_secret(url: str) -> bool:
+    parts = urlsplit(url)
+    return "@" in parts.netloc or bool(re.search(r"(?i)(key|token|secret|password|sig)=", parts.query))
 
 
 def _stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ class Scene:
     """Where episodes take place, whoever speaks in them."""
 
     world: Callable[[Task], World]
-    user: Callable[[Task, World], User]
+    user: Callable[[Seat, World], User]
     limits: Limits
     config: RolloutConfig
 
@@ -45,7 +45,7 @@ async def _play_without_fault(scene: Scene, policy: Policy, seat: Seat) -> Traje
     while True:
         world = scene.world(seat.task)
         agent = policy.sit(world, seat)
-        trajectory = await run_episode(agent, scene.user(seat.task, world), world, seat, scene.limits)
+        trajectory = await run_episode(agent, scene.user(seat, world), world, seat, scene.limits)
         if trajectory.scored or attempt > scene.config.fault_retries:
             return dataclasses.replace(trajectory, attempts=attempt)
         attempt += 1

@@ -72,9 +72,9 @@ class Scenery:
             for index, (task, sample) in enumerate(pairs)
         ]
 
-    def _user(self, task: Task, world: World) -> User:
-        guidelines = self.domains[task.domain].guidelines(tools=bool(world.schemas(Role.USER)))
-        return make_user(task, world, guidelines, self._user_config)
+    def _user(self, seat: Seat, world: World) -> User:
+        guidelines = self.domains[seat.task.domain].guidelines(tools=bool(world.schemas(Role.USER)))
+        return make_user(seat.task, world, guidelines, self._user_config)
 
     @cached_property
     def _user_config(self) -> UserConfig:

@@ -65,6 +65,10 @@ class ContextFull(Exception):
     """Raised by an agent whose context has no room for another turn: ends the episode CONTEXT_FULL."""
 
 
+class BudgetReached(Exception):
+    """Raised by a user or an agent that may spend no more: the episode is left, to be played another time."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     name: str
@@ -204,15 +208,19 @@ class TokenSpan:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
+    """What one side took. `reused_tokens` came out of a cache: they were not sampled again and cost nothing."""
+
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    dollars: float = 0.0
+    dollars: float | None = 0.0  # None: unknown, as is any sum with it
+    reused_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
-            self.dollars + other.dollars,
+            None if self.dollars is None or other.dollars is None else self.dollars + other.dollars,
+            self.reused_tokens + other.reused_tokens,
         )
 
 

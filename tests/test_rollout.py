@@ -30,7 +30,7 @@ class Scripted:
 
 
 def scene(**config) -> Scene:
-    return Scene(CounterWorld, lambda task, world: ScriptUser("Hi."), Limits(), RolloutConfig(**config))
+    return Scene(CounterWorld, lambda seat, world: ScriptUser("Hi."), Limits(), RolloutConfig(**config))
 
 
 def test_episodes_that_wait_do_not_wait_for_one_another():
@@ -42,7 +42,7 @@ def test_episodes_that_wait_do_not_wait_for_one_another():
                 await everyone.wait()
                 return await super().reply(heard)
 
-        place = Scene(CounterWorld, lambda task, world: MeetingUser("Hi."), Limits(), RolloutConfig(concurrency=64))
+        place = Scene(CounterWorld, lambda seat, world: MeetingUser("Hi."), Limits(), RolloutConfig(concurrency=64))
         seats = [make_seat(i) for i in range(64)]
         return len(await asyncio.wait_for(rollout(place, Scripted("one?"), seats), timeout=30))
 
