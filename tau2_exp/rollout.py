@@ -30,7 +30,7 @@ async def rollout(
 
     async def play(seat: Seat) -> Trajectory:
         async with places:
-            trajectory = await _play_without_fault(scene, policy, seat)
+            trajectory = await play_without_fault(scene, policy, seat)
         finished(trajectory)
         return trajectory
 
@@ -39,7 +39,7 @@ async def rollout(
     return [task.result() for task in tasks]
 
 
-async def _play_without_fault(scene: Scene, policy: Policy, seat: Seat) -> Trajectory:
+async def play_without_fault(scene: Scene, policy: Policy, seat: Seat) -> Trajectory:
     """The first attempt that no fault but the agent's ended, else the last one."""
     attempt = 1
     while True:
