@@ -39,6 +39,16 @@ class SglangGenerator:
 
     async def generate(self, session: int, ids: Sequence[int], sampling: Sampling, seed: int) -> Generation:
         """Continue `ids`. Raises FaultError(ENGINE); ContextFull where the server's context has no room for them."""
+        generation = await self.request(ids, sampling)
+        if generation.finish not in ("stop", "length"):
+            raise self.fault(f"the request ended by {generation.finish!r}")
+        return generation
+
+    async def request(self, ids: Sequence[int], sampling: Sampling) -> Generation:
+        """One answer of the server; one that it aborted has what was generated until then, maybe nothing.
+
+        Raises as `generate` does.
+        """
         request = {"input_ids": list(ids), "sampling_params": _sampling_params(sampling), "return_logprob": True}
 
         async def attempt() -> httpx.Response:
@@ -49,13 +59,13 @@ class SglangGenerator:
         try:
             return _read(await retry(attempt, self._retries, _passes))
         except TimeoutError:
-            raise self._fault(f"no answer within {self._timeout:g} s (policy.timeout)") from None
+            raise self.fault(f"no answer within {self._timeout:g} s (policy.timeout)") from None
         except httpx.HTTPStatusError as error:
             raise self._refused(error.response) from error
         except httpx.HTTPError as error:
-            raise self._fault(f"{type(error).__name__}: {error}; is the server of policy.url up?") from error
+            raise self.fault(f"{type(error).__name__}: {error}; is the server of policy.url up?") from error
         except ValueError as error:
-            raise self._fault(str(error)) from error
+            raise self.fault(str(error)) from error
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -75,9 +85,10 @@ class SglangGenerator:
         reason = " ".join(response.text.split())[:300]
         if response.status_code == 400 and "context length" in reason:
             return ContextFull(reason)
-        return self._fault(f"HTTP {response.status_code}: {reason}")
+        return self.fault(f"HTTP {response.status_code}: {reason}")
 
-    def _fault(self, reason: str) -> FaultError:
+    def fault(self, reason: str) -> FaultError:
+        """What ends an episode for a reason that lies with this server."""
         return FaultError(FaultSource.ENGINE, f"SGLang at {self._url}: {reason}")
 
 
@@ -102,15 +113,14 @@ def _passes(error: Exception) -> bool:
 
 
 def _read(response: httpx.Response) -> Generation:
-    """Raises ValueError for what is no answer of /generate, or for a request that the server aborted."""
+    """Raises ValueError for what is no answer of /generate."""
     try:
         meta = response.json()["meta_info"]
         finish = meta["finish_reason"]["type"]
-        pairs = [(int(token), float(log_prob)) for log_prob, token, *_ in meta["output_token_logprobs"]]
+        sampled = meta.get("output_token_logprobs", []) if finish == "abort" else meta["output_token_logprobs"]
+        pairs = [(int(token), float(log_prob)) for log_prob, token, *_ in sampled]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not an answer of /generate ({type(error).__name__}: {error})") from error
-    if finish not in ("stop", "length"):
-        raise ValueError(f"the request ended by {finish!r}")
-    if not pairs:
+    if not pairs and finish in ("stop", "length"):
         raise ValueError("no token was generated")
     return Generation(tuple(token for token, _ in pairs), tuple(p for _, p in pairs), finish)
