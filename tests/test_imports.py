@@ -28,7 +28,14 @@ HEAVY = (
 BASE = {"types", "codec", "config", "jsonl", "commands"}
 SETTINGS = {"config", "codec", "config_check", "compose", "compose_errors", "address", "help"}
 SCIENCE = {"protocol", "reward", "advantage", "curriculum", "batch", "metrics", "statistics"}
-TALK = {"secrets", "retry", "completion", "wording"}  # what users and policies say, and how they ask for it
+TALK = {
+    "secrets",
+    "retry",
+    "replies",
+    "budget",
+    "completion",
+    "wording",
+}  # what users and policies say, and how they ask for it
 RECORD = {"standing", "manifest", "logger", "rundir", "report"}
 ACTORS = {"domains", "users", "policies"}
 
@@ -48,6 +55,7 @@ MAY_IMPORT = {
     "scenery": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout"},
     "engines": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "allocation"},
     **dict.fromkeys(RECORD, BASE | RECORD | {"statistics", "secrets"}),
+    "report": BASE | RECORD | {"statistics", "reward", "advantage", "domains"},
     "replay": BASE | {"domains"},
     "stages": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "stages"},
     "dispatch": BASE | SETTINGS | RECORD | {"dispatch"},
