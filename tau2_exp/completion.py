@@ -6,17 +6,31 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
 from typing import Any
 
+from tau2_exp.budget import Budget
 from tau2_exp.config import ConfigError, PolicyConfig, UserConfig
+from tau2_exp.replies import Replies, Reply
 from tau2_exp.retry import retry
 from tau2_exp.secrets import secret
-from tau2_exp.types import ContextFull, FaultError, FaultSource, Message, Role, Sampling, Schema, ToolCall, Usage
+from tau2_exp.types import (
+    BudgetReached,
+    ContextFull,
+    FaultError,
+    FaultSource,
+    Message,
+    Role,
+    Sampling,
+    Schema,
+    ToolCall,
+    Usage,
+)
 
 Chat = list[dict[str, Any]]  # OpenAI's messages
+NOT_ASKED = ("api_key", "timeout", "max_retries", "drop_params")  # of a request: they do not change its reply
 
 
 class Unusable(Exception):
@@ -24,10 +38,21 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    content: str | None
-    tool_calls: tuple[ToolCall, ...]
-    usage: Usage
+class Account:
+    """What the completions of one run share.
+
+    `resumable` says that every reply is kept: an episode that is cut short is played again for nothing, so that the
+    budget is looked at before each request, and not only before each episode.
+    """
+
+    replies: Replies | None = None
+    budget: Budget | None = None
+    resumable: bool = False
+
+    @property
+    def admits(self) -> bool:
+        """Whether another episode may begin."""
+        return self.resumable or self.budget is None or not self.budget.reached
 
 
 class Completions:
@@ -36,29 +61,57 @@ class Completions:
     Raises ConfigError where the model, or the key that the configuration names, is not set.
     """
 
-    def __init__(self, config: UserConfig | PolicyConfig, sampling: Sampling, source: FaultSource):
+    def __init__(
+        self, config: UserConfig | PolicyConfig, sampling: Sampling, source: FaultSource, account: Account | None = None
+    ):
         self._group = "user" if source is FaultSource.USER else "policy"
         if not config.model:
             raise ConfigError(f"{self._group}.model is not set: give litellm's name of a model")
         self._config, self._sampling, self._source = config, sampling, source
         self._speaker = Role.USER if source is FaultSource.USER else Role.ASSISTANT
         self._key = secret(config.api_key_env) if config.api_key_env else None
+        self._account = account or Account()
+        self._replies = self._account.replies if keeps_replies(config) else None
         self.name = config.model
 
-    async def complete(self, messages: Chat, tools: Sequence[Schema], retry_unusable: bool) -> Reply:
-        """One reply. Raises FaultError; ContextFull where a policy's context is; Unusable unless that is retried."""
+    async def complete(self, messages: Chat, tools: Sequence[Schema], seed: int, retry_unusable: bool) -> Reply:
+        """One reply, a kept one where the same was asked before: `seed`, the episode's, tells samples apart.
+
+        Raises FaultError; BudgetReached; ContextFull where a policy's context is; Unusable unless that is retried.
+        """
+        request = self._request(messages, tools, seed)
+        if self._replies is None:
+            return await self._ask(request, retry_unusable)
+        asked = {name: value for name, value in request.items() if name not in NOT_ASKED}
+        kept = await asyncio.to_thread(self._replies.get, asked)
+        if kept is not None:
+            usage = kept.usage
+            return replace(kept, usage=Usage(reused_tokens=usage.prompt_tokens + usage.completion_tokens))
+        reply = await self._ask(request, retry_unusable)
+        await asyncio.to_thread(self._replies.put, asked, reply)
+        return reply
+
+    async def _ask(self, request: dict[str, Any], retry_unusable: bool) -> Reply:
         litellm = await asyncio.to_thread(_litellm)
+        budget = self._account.budget
 
         async def attempt() -> Reply:
+            if budget and budget.reached and self._account.resumable:
+                raise BudgetReached
             async with asyncio.timeout(self._config.timeout):
-                response = await litellm.acompletion(**self._request(messages, tools))
-            return self._read(litellm, response)
+                response = await litellm.acompletion(**request)
+            usage = _usage(litellm, response)
+            if budget:
+                budget.add(usage)
+            return self._read(response, usage)
 
         def passes(error: Exception) -> bool:
             return (retry_unusable and isinstance(error, Unusable)) or _passes(error)
 
         try:
             return await retry(attempt, self._config.retries, passes)
+        except BudgetReached:
+            raise
         except Exception as error:
             if self._speaker is Role.ASSISTANT and isinstance(error, litellm.ContextWindowExceededError):
                 raise ContextFull(str(error)) from error
@@ -66,19 +119,22 @@ class Completions:
                 raise
             raise FaultError(self._source, self._describe(error)) from error
 
-    def _request(self, messages: Chat, tools: Sequence[Schema]) -> dict[str, Any]:
+    def _request(self, messages: Chat, tools: Sequence[Schema], seed: int) -> dict[str, Any]:
         config, sampling = self._config, self._sampling
         request: dict[str, Any] = {
             "model": config.model,
             "messages": messages,
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
+            "seed": seed & 0x7FFFFFFF,
             "timeout": config.timeout,
             "max_retries": 0,
-            "drop_params": True,  # some models take no temperature
+            "drop_params": True,  # some models take no temperature, or no seed
         }
         if sampling.top_p != 1.0:
             request["top_p"] = sampling.top_p
+        if sampling.top_k:
+            request["top_k"] = sampling.top_k
         if tools:
             request |= {"tools": list(tools), "tool_choice": "auto"}
         if config.api_base:
@@ -87,13 +143,13 @@ class Completions:
             request["api_key"] = self._key
         return request
 
-    def _read(self, litellm: ModuleType, response: Any) -> Reply:
+    def _read(self, response: Any, usage: Usage) -> Reply:
         message = response.choices[0].message
         calls = tuple(self._call(call) for call in message.tool_calls or ())
         content = message.content if (message.content or "").strip() else None
         if content is None and not calls:
             raise Unusable("the model's reply was empty")
-        return Reply(content, calls, _usage(litellm, response))
+        return Reply(content, calls, usage)
 
     def _call(self, call: Any) -> ToolCall:
         try:
@@ -119,6 +175,11 @@ class Completions:
             reason = reason.replace(self._key, "***")
         mend = f": check {group}.model and {group}.api_base" if status in (400, 404, 422) else ""
         return f"{model} failed{mend}: {reason}"
+
+
+def keeps_replies(config: UserConfig | PolicyConfig) -> bool:
+    """Whether replies are kept: by default those of hosted models, since a server may change what it serves."""
+    return config.api_base is None if config.cache is None else config.cache
 
 
 class Conversation:
@@ -159,12 +220,22 @@ def _passes(error: Exception) -> bool:
 
 
 def _usage(litellm: ModuleType, response: Any) -> Usage:
+    dollars: float | None
     try:
         dollars = float(litellm.completion_cost(response))
-    except Exception:  # litellm raises bare Exceptions for models without a price: they count as free
-        dollars = 0.0
+    except Exception:  # litellm raises bare Exceptions for models without a price
+        dollars = None
     usage = getattr(response, "usage", None)
     return Usage(getattr(usage, "prompt_tokens", 0) or 0, getattr(usage, "completion_tokens", 0) or 0, dollars)
+
+
+def has_price(model: str) -> bool:
+    """Whether litellm's own table lists what the model's tokens cost."""
+    try:
+        _litellm().cost_per_token(model=model, prompt_tokens=1, completion_tokens=1)
+    except Exception:  # as above
+        return False
+    return True
 
 
 @cache

@@ -17,6 +17,7 @@ from tau2_exp.types import (
     USER_STOPS,
     Action,
     Agent,
+    BudgetReached,
     ContextFull,
     Fault,
     FaultError,
@@ -47,7 +48,10 @@ class _Stop(Exception):
 
 
 async def run_episode(agent: Agent, user: User, world: World, seat: Seat, limits: Limits) -> Trajectory:
-    """Play one episode to its end. What happens inside it ends it with a StopReason or a Fault, and never raises."""
+    """Play one episode to its end. What happens inside it ends it with a StopReason or a Fault.
+
+    Raises nothing but BudgetReached, which leaves the episode unplayed.
+    """
     return await _Episode(agent, user, world, seat, limits).play()
 
 
@@ -134,7 +138,7 @@ class _Episode:
             action = await self.agent.act(heard)
         except ContextFull:
             raise _Stop(StopReason.CONTEXT_FULL) from None
-        except FaultError:
+        except (FaultError, BudgetReached):
             raise
         except Exception as error:
             raise FaultError(FaultSource.ENGINE, _describe(error)) from error
@@ -176,7 +180,7 @@ class _Episode:
         clock = time.perf_counter()
         try:
             return await self.user.reply(heard)
-        except FaultError:
+        except (FaultError, BudgetReached):
             raise
         except Exception as error:
             raise FaultError(FaultSource.USER, _describe(error)) from error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tau2_exp.config import RolloutConfig
 from tau2_exp.episode import Limits, run_episode
-from tau2_exp.types import Policy, Seat, Task, Trajectory, User, World
+from tau2_exp.types import BudgetReached, Policy, Seat, Task, Trajectory, User, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +20,32 @@ class Scene:
     user: Callable[[Seat, World], User]
     limits: Limits
     config: RolloutConfig
+    admits: Callable[[], bool] = lambda: True  # whether another episode may begin
 
 
 async def rollout(
     scene: Scene, policy: Policy, seats: Sequence[Seat], finished: Callable[[Trajectory], None] = lambda _: None
 ) -> list[Trajectory]:
-    """Play every seat; trajectories in the order of the seats. `finished` sees each as it ends."""
+    """Play every seat; trajectories in the order of the seats. `finished` sees each as it ends.
+
+    Seats that a budget left unplayed are missing.
+    """
     places = asyncio.Semaphore(scene.config.concurrency)
 
-    async def play(seat: Seat) -> Trajectory:
+    async def play(seat: Seat) -> Trajectory | None:
         async with places:
-            trajectory = await play_without_fault(scene, policy, seat)
+            if not scene.admits():
+                return None
+            try:
+                trajectory = await play_without_fault(scene, policy, seat)
+            except BudgetReached:
+                return None
         finished(trajectory)
         return trajectory
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(play(seat)) for seat in seats]
-    return [task.result() for task in tasks]
+    return [trajectory for task in tasks if (trajectory := task.result())]
 
 
 async def play_without_fault(scene: Scene, policy: Policy, seat: Seat) -> Trajectory:

@@ -6,11 +6,14 @@ import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 
-from tau2_exp.config import DomainConfig, UserConfig, UserKind
+from tau2_exp.budget import Budget
+from tau2_exp.completion import Account, keeps_replies
+from tau2_exp.config import DomainConfig, EvalConfig, PolicyKind, UserConfig, UserKind
 from tau2_exp.domains import Domain, load_domain
 from tau2_exp.episode import Limits
 from tau2_exp.policies.tokens import TokenPolicy
 from tau2_exp.protocol import make_protocol
+from tau2_exp.replies import Replies
 from tau2_exp.rollout import Scene
 from tau2_exp.rundir import Run
 from tau2_exp.types import Generator, Role, Sampling, Schema, Seat, Task, Tokenizer, User, World, stable_seed
@@ -44,6 +47,7 @@ class Scenery:
             user=self._user,
             limits=Limits(domain.max_steps, domain.max_errors, limits.unparsable_limit),
             config=limits,
+            admits=lambda: self.account.admits,
         )
 
     @cached_property
@@ -72,9 +76,31 @@ class Scenery:
             for index, (task, sample) in enumerate(pairs)
         ]
 
+    @cached_property
+    def account(self) -> Account:
+        """Evaluations keep the replies they pay for, beside all runs, and count what they spend."""
+        config, folder = self.config, self.run.folder
+        if not isinstance(config.stage, EvalConfig):
+            return Account()
+        return Account(
+            replies=Replies(folder.parent / ".cache" / "replies"),
+            budget=Budget(folder / "spending.jsonl", config.stage.budget_dollars, config.stage.budget_tokens),
+            resumable=self._repeats_from_replies,
+        )
+
+    @property
+    def _repeats_from_replies(self) -> bool:
+        """Whether an episode that is played again says the same, from kept replies, for nothing."""
+        user, policy = self.config.user, self.config.policy
+        if user.kind is UserKind.litellm and not keeps_replies(self._user_config):
+            return False
+        if policy.kind is PolicyKind.litellm:
+            return keeps_replies(policy)
+        return policy.kind is PolicyKind.oracle
+
     def _user(self, seat: Seat, world: World) -> User:
         guidelines = self.domains[seat.task.domain].guidelines(tools=bool(world.schemas(Role.USER)))
-        return make_user(seat.task, world, guidelines, self._user_config)
+        return make_user(seat.task, world, guidelines, self._user_config, seat.seed, self.account)
 
     @cached_property
     def _user_config(self) -> UserConfig:

@@ -23,6 +23,8 @@ HEAVY = (
     "rich",
     "httpx",
     "ray",
+    "starlette",
+    "uvicorn",
 )
 
 BASE = {"types", "codec", "config", "jsonl", "commands"}
@@ -59,7 +61,8 @@ MAY_IMPORT = {
     "replay": BASE | {"domains"},
     "stages": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "stages"},
     "dispatch": BASE | SETTINGS | RECORD | {"dispatch"},
-    "__main__": {"config", "dispatch", "engines", "replay", "report", "stages"},
+    "serve": BASE | RECORD,
+    "__main__": {"serve", "config", "dispatch", "engines", "replay", "report", "stages"},
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tau2_exp.completion import Completions, Conversation, Unusable
+from tau2_exp.completion import Account, Completions, Conversation, Unusable
 from tau2_exp.config import PolicyConfig
 from tau2_exp.policies.action import written
 from tau2_exp.types import GREETING, Action, Agent, FaultSource, Message, Role, Sampling, Seat, World
@@ -21,17 +21,17 @@ You serve customers and keep to the policy below. In each turn, either write to 
 class LitellmPolicy:
     """Its agents share one endpoint; `sampling` gives temperature, top-p and the tokens of a turn."""
 
-    def __init__(self, config: PolicyConfig, sampling: Sampling):
-        self._model = Completions(config, sampling, FaultSource.ENGINE)
+    def __init__(self, config: PolicyConfig, sampling: Sampling, account: Account | None = None):
+        self._model = Completions(config, sampling, FaultSource.ENGINE, account)
         self.name = self._model.name
 
     def sit(self, world: World, seat: Seat) -> Agent:
-        return _LitellmAgent(self._model, world)
+        return _LitellmAgent(self._model, world, seat.seed)
 
 
 class _LitellmAgent:
-    def __init__(self, model: Completions, world: World):
-        self._model = model
+    def __init__(self, model: Completions, world: World, seed: int):
+        self._model, self._seed = model, seed
         self._tools = world.schemas(Role.ASSISTANT)
         self._chat = Conversation(PROMPT.format(policy=world.policy), Role.ASSISTANT)
         if not world.task.history:
@@ -41,7 +41,7 @@ class _LitellmAgent:
         """Text beside tool calls stays in the message, as in τ²-bench. An unusable reply is an unparsable turn."""
         self._chat.hear(heard)
         try:
-            reply = await self._model.complete(self._chat.messages, self._tools, retry_unusable=False)
+            reply = await self._model.complete(self._chat.messages, self._tools, self._seed, retry_unusable=False)
         except Unusable as error:
             return Action(None, "", error=str(error))
         self._chat.say(reply)

@@ -23,7 +23,7 @@ def make_speaker(studio: Studio) -> Speaker:
     if config.kind is PolicyKind.litellm:
         from tau2_exp.policies.litellm import LitellmPolicy
 
-        return partial(LitellmPolicy, config)
+        return partial(LitellmPolicy, config, account=studio.account)
     from tau2_exp.engines.torch.tokenizer import load_tokenizer
 
     start = starting_point(studio)

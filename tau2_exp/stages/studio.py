@@ -40,6 +40,8 @@ class Studio(Scenery):
     async def collect(self, name: str, policy: Policy, seats: Sequence[Seat]) -> list[Trajectory]:
         """Play the seats into trajectories/NAME.jsonl and return them in order; what a killed run has is kept.
 
+        Missing are those that a budget left unplayed.
+
         Where episodes repeat bit for bit they are played in blocks, and a block cut short is played
         again whole, since what is decoded together decides the last bits.
         """
@@ -65,7 +67,7 @@ class Studio(Scenery):
 
             for start in range(0, len(waiting), block or 1):
                 await rollout(self.scene, policy, waiting[start : start + block], finished)
-        return [done[seat.task.key, seat.sample] for seat in seats]
+        return [done[key] for seat in seats if (key := (seat.task.key, seat.sample)) in done]
 
 
 def _key(trajectory: Trajectory) -> tuple[str, int]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from tau2_exp.completion import Account
 from tau2_exp.config import UserConfig, UserKind
 from tau2_exp.types import Task, User, World
 from tau2_exp.users.scripted import ScriptedUser
 
 
-def make_user(task: Task, world: World, guidelines: str, config: UserConfig) -> User:
-    """The user of one episode; `guidelines` are τ²-bench's own for a simulating model."""
+def make_user(
+    task: Task,
+    world: World,
+    guidelines: str,
+    config: UserConfig,
+    seed: int = 0,
+    account: Account | None = None,
+) -> User:
+    """The user of one episode, whose seed it has; `guidelines` are τ²-bench's own for a simulating model."""
     if config.kind is UserKind.scripted:
         return ScriptedUser(task, world)
     from tau2_exp.users.litellm import LitellmUser
 
-    return LitellmUser(task, world, guidelines, config)
+    return LitellmUser(task, world, guidelines, config, seed, account)

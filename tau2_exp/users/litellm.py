@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tau2_exp.completion import Completions, Conversation
+from tau2_exp.completion import Account, Completions, Conversation
 from tau2_exp.config import UserConfig
 from tau2_exp.types import FaultSource, Message, Role, Sampling, Task, Usage, World
 
@@ -18,9 +18,18 @@ class LitellmUser:
     no JSON are asked for again, as passing errors are; after `retries` of them the episode ends with a user fault.
     """
 
-    def __init__(self, task: Task, world: World, guidelines: str, config: UserConfig):
+    def __init__(
+        self,
+        task: Task,
+        world: World,
+        guidelines: str,
+        config: UserConfig,
+        seed: int = 0,
+        account: Account | None = None,
+    ):
         sampling = Sampling(temperature=config.temperature, max_tokens=config.max_tokens)
-        self._model = Completions(config, sampling, FaultSource.USER)
+        self._model = Completions(config, sampling, FaultSource.USER, account)
+        self._seed = seed
         self.name = self._model.name
         self.usage = Usage()
         self._tools = world.schemas(Role.USER)
@@ -31,7 +40,7 @@ class LitellmUser:
     async def reply(self, heard: Sequence[Message]) -> Message:
         """The model's next message, or its tool calls. Raises FaultError(USER)."""
         self._chat.hear(heard)
-        reply = await self._model.complete(self._chat.messages, self._tools, retry_unusable=True)
+        reply = await self._model.complete(self._chat.messages, self._tools, self._seed, retry_unusable=True)
         self._chat.say(reply)
         self.usage += reply.usage
         return Message(Role.USER, None if reply.tool_calls else reply.content, reply.tool_calls)
