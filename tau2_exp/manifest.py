@@ -30,6 +30,7 @@ class Manifest:
     hardware: dict[str, Any] | None = None  # the worker's
     parent: str | None = None
     members: tuple[str, ...] = ()  # of a pipeline, in the order they are made
+    code: str | None = None  # the copy of the code that its jobs on a cluster are done with
 
 
 def current_commit() -> str | None:

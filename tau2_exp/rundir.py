@@ -16,7 +16,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -67,6 +67,7 @@ class Run:
         self.folder = folder
         self._metrics: JsonlWriter | None = None
         self._mirror: Mirror | None = None
+        self._save: Callable[[], bool] | None = None
 
     @classmethod
     def create(
@@ -179,10 +180,12 @@ class Run:
 
     # ------------------------------------------------------------ what it records
 
-    def record(self, *, provider: str | None = None, hardware: dict[str, Any] | None = None) -> None:
-        """Add to the manifest what only the worker knows."""
-        manifest = self.manifest
-        manifest = replace(manifest, provider=provider or manifest.provider, hardware=hardware or manifest.hardware)
+    def record(
+        self, *, provider: str | None = None, hardware: dict[str, Any] | None = None, code: str | None = None
+    ) -> None:
+        """Add to the manifest what only the worker, or who sends it, knows."""
+        new = {"provider": provider, "hardware": hardware, "code": code}
+        manifest = replace(self.manifest, **{key: value for key, value in new.items() if value})
         write_json(self.folder / "manifest.json", encode(manifest))
         self.manifest = manifest
 
@@ -239,6 +242,15 @@ class Run:
         if self._mirror:
             self._mirror.finish(failed)
             self._mirror = None
+
+    def on_stop(self, save: Callable[[], bool]) -> None:
+        """What a stage in progress does when it is told to save and end; see `stop`."""
+        self._save = save
+
+    def stop(self) -> bool:
+        """Save at once what is worth it. False where the stage is in the middle of a step: at the end of that one it
+        saves, and raises KeyboardInterrupt."""
+        return self._save is None or self._save()
 
     @contextmanager
     def claim(self) -> Iterator[None]:

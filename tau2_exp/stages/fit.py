@@ -23,6 +23,7 @@ def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> 
         while learner.step < steps:
             epoch, place = divmod(learner.step, per_epoch)
             batch = epochs(len(rows), stage.batch_size, seed, epoch)[place]
+            learner.open_step()
             metrics = learner.trainer.sft_step([rows[i] for i in batch])
             learner.advance(metrics | {"epoch": epoch})
             bar.advance(loss=metrics["loss"])

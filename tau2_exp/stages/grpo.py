@@ -67,6 +67,7 @@ class _Grpo:
         return rollout_metrics(len(groups), scored, trajectories) | metrics, trajectories
 
     def _learn(self, rows: Sequence[Row]) -> dict[str, Any]:
+        self.learner.open_step()
         if rows:
             return self.learner.trainer.grpo_step(rows)
         self.learner.trainer.step += 1  # nothing to learn from: the schedule goes on all the same

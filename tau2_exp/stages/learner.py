@@ -41,6 +41,7 @@ class Learner:
             self.tokenizer = load_tokenizer(start)
             self.model = load_model(start, config.hardware)
         self.saved: dict[str, Any] = {}
+        self._step_open = self._told_to_stop = False
 
     @property
     def step(self) -> int:
@@ -64,7 +65,13 @@ class Learner:
             self.trainer.load_state_dict(state.trainer)
             self.saved = state.extra
             print(f"{stage.name}: goes on after step {self.step} of {total_steps}")
+        self._saved_step = self.step
         self.run.rewind(self.step)
+        self.run.on_stop(self._stop)
+
+    def open_step(self) -> None:
+        """The model is about to change: from here until `advance`, a stop waits."""
+        self._step_open = True
 
     def advance(self, metrics: Metrics, extra: dict[str, Any] | None = None) -> None:
         """Record the step just taken, with what of the stage must be known to go on after it."""
@@ -72,12 +79,26 @@ class Learner:
         self.saved = extra or {}
         if self.step % self.save_every == 0:
             self._save()
+        self._step_open = False
+        if self._told_to_stop:
+            self._save()
+            raise KeyboardInterrupt
 
     def finish(self) -> None:
         self._save()
 
+    def _stop(self) -> bool:
+        """Called by a signal, wherever the stage is: between steps the model is as the last one left it."""
+        if self._step_open:
+            self._told_to_stop = True
+            return False
+        self._save()
+        return True
+
     def _save(self) -> None:
-        save_checkpoint(self.folder, self.model, self.tokenizer, self.trainer, self.saved)
+        if self.step > self._saved_step or not self.folder.exists():
+            save_checkpoint(self.folder, self.model, self.tokenizer, self.trainer, self.saved)
+            self._saved_step = self.step
 
 
 def new_tokenizer(studio: Studio, rows: Callable[[Tokenizer], Iterable[Row]]) -> TextTokenizer:
