@@ -1,0 +1,96 @@
+"""Processes that do not outlive who started them, and end with all that they started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import NoReturn
+
+GRACE_SECONDS = 8.0  # to end after being asked to; a worker's own dispatcher gives it 15
+PYTHONS = ("python", "python3")
+
+
+def start(
+    argv: Sequence[str], env: Mapping[str, str], log: Path | None = None, cwd: str | None = None
+) -> subprocess.Popen[bytes]:
+    """A process in a group of its own, with `env` beside the environment there is, its output behind that in `log`.
+
+    It gets SIGTERM when this process dies, even by SIGKILL. `python` is the interpreter that runs this.
+    """
+    settings = [f"{name}={value}" for name, value in env.items()]
+    command = ["setpriv", "--pdeathsig", "TERM", "--", "env", *settings, *with_this_python(argv)]
+    if log is None:
+        return subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def with_this_python(argv: Sequence[str]) -> list[str]:
+    return [sys.executable if argv[0] in PYTHONS else argv[0], *argv[1:]]
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """End these, gently first, and what is left of their groups."""
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    deadline = monotonic() + GRACE_SECONDS
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - monotonic()))
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM interrupts what is inside, as Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """What is inside takes seconds and is not to be interrupted: once asked to end is enough."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def how_it_ended(status: int) -> str:
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last lines that say something; few where there are few."""
+    if not log.exists():
+        return []
+    with log.open(errors="replace") as lines:
+        return list(deque((line.rstrip() for line in lines if line.strip()), maxlen=count))
