@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tau2_exp import replay
 from tau2_exp.config import ConfigError
+from tau2_exp.serve import command as serve
 
 
 def main() -> int:
@@ -15,6 +16,7 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     _register_work(commands)
     replay.register(commands)
+    serve.register(commands)
     arguments = parser.parse_args()
     try:
         return arguments.run(arguments)

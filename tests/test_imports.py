@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "stages": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "stages"},
     "dispatch": BASE | SETTINGS | RECORD | {"dispatch"},
     "serve": BASE | RECORD,
-    "__main__": {"serve", "config", "dispatch", "engines", "replay", "report", "stages"},
+    "__main__": {"config", "dispatch", "engines", "replay", "report", "serve", "stages"},
 }
 
 

@@ -72,6 +72,14 @@ class Cache:
         last.slot = row.slot
         self.rows[row.slot] = last
 
+    @torch.inference_mode()
+    def copy(self, source: Row, target: Row, count: int) -> None:
+        """Give a new row the first `count` tokens of another."""
+        self._reserve(count)
+        for slab in self._all():
+            slab[target.slot, :, :count] = slab[source.slot, :, :count]
+        target.ids[:] = source.ids[:count]
+
     def step(self, decodes: Sequence[Row], prefills: Sequence[tuple[Row, int]], ids: Sequence[int]) -> Attend:
         """Attention of one forward pass that feeds `ids`, and caches their keys and values.
 

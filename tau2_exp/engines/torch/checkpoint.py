@@ -20,6 +20,7 @@ from tau2_exp.engines.torch.tokenizer import TextTokenizer
 from tau2_exp.engines.torch.trainer import Trainer
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+GENERATION = "generation_config.json"
 TENSORS, STATE = "training.pt", "training.json"
 
 
@@ -86,9 +87,7 @@ def load_model(path: Path | str, hardware: HardwareConfig) -> Qwen3:
     Raises ConfigError in one line: no such folder, no network, not a Qwen3, weights that do not fit its config.
     """
     device = prepare(hardware)
-    folder = Path(path)
-    if standing(folder) is None:
-        folder = download(str(path), ["*.json", "*.safetensors"])
+    folder = _folder(path)
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"model.path={folder} holds no {CONFIG}: not a Hugging Face checkpoint")
     try:
@@ -105,6 +104,22 @@ def load_model(path: Path | str, hardware: HardwareConfig) -> Qwen3:
     except RuntimeError as error:
         raise ConfigError(f"model.path={folder}: weights do not fit {CONFIG}: {' '.join(str(error).split())}") from None
     return model
+
+
+def end_ids(path: Path | str) -> tuple[int, ...]:
+    """The token ids that end a text, as the checkpoint itself names them."""
+    folder = _folder(path)
+    for name in (GENERATION, CONFIG):
+        named = json.loads((folder / name).read_text()).get("eos_token_id") if (folder / name).is_file() else None
+        if named is not None:
+            return tuple(named) if isinstance(named, list) else (named,)
+    return ()
+
+
+def _folder(path: Path | str) -> Path:
+    """Where a local folder or a hub name lies."""
+    folder = Path(path)
+    return folder if standing(folder) is not None else download(str(path), ["*.json", "*.safetensors"])
 
 
 def _write_model(folder: Path, model: Qwen3) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,6 +13,8 @@ from tau2_exp.engines.torch.cache import Cache, Row
 from tau2_exp.engines.torch.model import Qwen3
 from tau2_exp.engines.torch.sampling import sample, uniforms
 from tau2_exp.types import FaultError, FaultSource, Generation, Sampling
+
+Ends = Callable[[Sequence[int]], bool]  # whether the ids of a turn so far are a whole turn
 
 QUIET_PASSES = 3  # passes of the event loop without news before a lockstep batch counts as complete
 
@@ -25,6 +27,7 @@ class _Request:
     sampling: Sampling
     seed: int
     future: asyncio.Future[Generation]
+    ends: Ends | None
 
 
 @dataclass(eq=False, slots=True)
@@ -36,6 +39,7 @@ class _Turn:
     sampling: Sampling
     draws: list[float]
     future: asyncio.Future[Generation]
+    ends: Ends | None
     ids: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
 
@@ -60,6 +64,7 @@ class TorchGenerator:
         self._cache = self._new_cache()
         self._weights = self._weights_version()
         self._news = 0
+        self.passes = 0  # through the model, so far
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -71,8 +76,13 @@ class TorchGenerator:
         self._paused[session] = False
         self._announce()
 
-    async def generate(self, session: int, ids: Sequence[int], sampling: Sampling, seed: int) -> Generation:
-        """Continue `ids`. Raises FaultError(ENGINE) where the engine broke, ValueError on a wrong call."""
+    async def generate(
+        self, session: int, ids: Sequence[int], sampling: Sampling, seed: int, ends: Ends | None = None
+    ) -> Generation:
+        """Continue `ids`; `ends` is asked after each token, beside the stop ids.
+
+        Raises FaultError(ENGINE) where the engine broke, ValueError on a wrong call.
+        """
         if session not in self._paused:
             raise ValueError(f"session {session} is not open")
         if session in self._waiting or session in self._turns:
@@ -80,7 +90,7 @@ class TorchGenerator:
         if not ids or sampling.max_tokens < 1:
             raise ValueError("generation needs at least one token of context, and one to make")
         future = asyncio.get_running_loop().create_future()
-        self._waiting[session] = _Request(list(ids), sampling, seed, future)
+        self._waiting[session] = _Request(list(ids), sampling, seed, future, ends)
         self._paused[session] = False
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
@@ -101,6 +111,25 @@ class TorchGenerator:
         row = self._rows.pop(session, None)
         if row is not None:
             self._cache.release(row)
+
+    def abort(self, session: int) -> None:
+        """End the turn that a session asked for: its asker gets what there is of it, with the finish "abort"."""
+        turn, request = self._turns.pop(session, None), self._waiting.pop(session, None)
+        if turn is not None:
+            _answer(turn.future, Generation(tuple(turn.ids), tuple(turn.log_probs), "abort"))
+        elif request is not None:
+            _answer(request.future, Generation((), (), "abort"))
+        self._announce()
+
+    def cached(self, session: int) -> list[int]:
+        """The tokens that need not be computed again where this session's next context begins with them."""
+        row = self._rows.get(session)
+        return row.ids if row else []
+
+    def share(self, source: int, session: int, count: int) -> None:
+        """Give a session that has said nothing yet the first `count` cached tokens of another."""
+        row = self._rows[session] = self._cache.acquire()
+        self._cache.copy(self._rows[source], row, count)
 
     def reset(self) -> None:
         """Forget what is cached: the weights have changed. A session's next turn is computed afresh."""
@@ -161,6 +190,7 @@ class TorchGenerator:
             return
         turns = [self._turns[session] for session in sessions]
         ids, log_probs = self._forward(turns, len(decoding))
+        self.passes += 1
         for session, token, log_prob in zip(sessions, ids, log_probs, strict=True):
             self._take(session, token, log_prob)
 
@@ -178,7 +208,9 @@ class TorchGenerator:
                 row = self._rows[session] = self._cache.acquire()
             del row.ids[known:]
             draws = uniforms(request.seed, request.sampling.max_tokens)
-            self._turns[session] = _Turn(row, request.ids[known:], request.sampling, draws, request.future)
+            self._turns[session] = _Turn(
+                row, request.ids[known:], request.sampling, draws, request.future, request.ends
+            )
             admitted.append(session)
         for session in admitted:
             del self._waiting[session]
@@ -205,12 +237,11 @@ class TorchGenerator:
         turn.ids.append(token)
         turn.log_probs.append(log_prob)
         turn.feed = [token]
-        stopped = token in turn.sampling.stop_ids
+        stopped = token in turn.sampling.stop_ids or (turn.ends is not None and turn.ends(turn.ids))
         if stopped or len(turn.ids) >= turn.sampling.max_tokens:
             del self._turns[session]
-            if not turn.future.done():
-                finish = "stop" if stopped else "length"
-                turn.future.set_result(Generation(tuple(turn.ids), tuple(turn.log_probs), finish))
+            finish = "stop" if stopped else "length"
+            _answer(turn.future, Generation(tuple(turn.ids), tuple(turn.log_probs), finish))
 
     def _fail(self, error: Exception) -> None:
         """The engine broke: every asker hears why, and nothing half-written is kept."""
@@ -228,6 +259,11 @@ class TorchGenerator:
     def _weights_version(self) -> int:
         """Grows with every in-place change of a weight."""
         return sum(parameter._version for parameter in self.model.parameters())
+
+
+def _answer(future: asyncio.Future[Generation], generation: Generation) -> None:
+    if not future.done():
+        future.set_result(generation)
 
 
 def _common_prefix(cached: list[int], wanted: list[int]) -> int:

@@ -37,6 +37,10 @@ class TextTokenizer:
         """The text, special tokens included; bytes that are no UTF-8 become U+FFFD."""
         return self._parsing.decode(list(ids), skip_special_tokens=False)
 
+    def decode_words(self, ids: Sequence[int]) -> str:
+        """The text without its special tokens."""
+        return self._parsing.decode(list(ids), skip_special_tokens=True)
+
     def token_id(self, token: str) -> int | None:
         return self._parsing.token_to_id(token)
 

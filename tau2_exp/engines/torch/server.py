@@ -1,0 +1,167 @@
+"""This engine behind SGLang's /generate: a model on a CPU or one GPU for tests, laptops and other processes.
+
+Started by `python -m tau2_exp serve MODEL --engine torch`, which gives it a socket that already listens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tau2_exp.config import ConfigError, Dtype, HardwareConfig
+from tau2_exp.engines.torch.checkpoint import end_ids, load_model
+from tau2_exp.engines.torch.desk import Desk
+from tau2_exp.engines.torch.tokenizer import load_tokenizer
+from tau2_exp.engines.torch.wire import Refused, read_request
+from tau2_exp.types import FaultError
+
+HEALTH_SECONDS = 20.0  # for one token, as with SGLang
+LAST_SECONDS = 3  # open requests get to be answered when the server is ended
+GONE = 499  # nobody reads the answer
+
+
+class Service:
+    """The model's address book entry: what is served, and the routes to it."""
+
+    def __init__(self, desk: Desk, path: str, vocab_size: int, context: int, eos: Sequence[int]):
+        self._desk, self._path = desk, path
+        self._vocab_size, self._context, self._eos = vocab_size, context, eos
+
+    def app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/generate", _answered(self.generate), methods=["POST", "PUT"]),
+                Route("/abort_request", _answered(self.abort), methods=["POST"]),
+                Route("/update_weights_from_disk", _answered(self.update), methods=["POST"]),
+                Route("/health", self.health),
+                Route("/health_generate", self.health_generate),
+                Route("/get_model_info", self.info),
+                Route("/model_info", self.info),
+            ]
+        )
+
+    async def generate(self, http: HttpRequest, body: dict[str, Any]) -> Response:
+        request = read_request(body, self._vocab_size, self._context, self._eos)
+        made = await _unless_gone(http, self._desk.generate(request))
+        return JSONResponse(made) if made is not None else Response(status_code=GONE)
+
+    async def abort(self, http: HttpRequest, body: dict[str, Any]) -> Response:
+        everything, name = body.get("abort_all"), body.get("rid")
+        if not everything and not name:
+            raise Refused("abort_request wants rid, or abort_all")
+        await self._desk.abort(None if everything else str(name))
+        return Response()
+
+    async def update(self, http: HttpRequest, body: dict[str, Any]) -> Response:
+        path = body.get("model_path")
+        if not path:
+            raise Refused("update_weights_from_disk wants model_path")
+        version = body.get("weight_version")
+        try:
+            await self._desk.swap(Path(path), version and str(version), bool(body.get("abort_all_requests")))
+        except ConfigError as error:
+            return JSONResponse({"success": False, "message": str(error)}, 400)
+        self._path = str(path)
+        return JSONResponse({"success": True, "message": f"weights of {path}", "num_paused_requests": 0})
+
+    async def health(self, http: HttpRequest) -> Response:
+        return Response()
+
+    async def health_generate(self, http: HttpRequest) -> Response:
+        try:
+            await asyncio.wait_for(self._desk.beat(), HEALTH_SECONDS)
+        except (TimeoutError, FaultError):
+            return Response(status_code=503)
+        return Response()
+
+    async def info(self, http: HttpRequest) -> Response:
+        return JSONResponse(
+            {
+                "model_path": self._path,
+                "is_generation": True,
+                "weight_version": self._desk.version,
+                "context_length": self._context,
+            }
+        )
+
+
+Handler = Callable[[HttpRequest, dict[str, Any]], Awaitable[Response]]
+
+
+def _answered(handle: Handler) -> Callable[[HttpRequest], Awaitable[Response]]:
+    """A handler of JSON, whose errors are answered as SGLang answers them."""
+
+    async def route(http: HttpRequest) -> Response:
+        try:
+            body = json.loads(await http.body() or b"{}")
+            if not isinstance(body, dict):
+                raise Refused("the request is not a JSON object")
+            return await handle(http, body)
+        except (Refused, json.JSONDecodeError) as error:
+            return _error(400, str(error))
+        except FaultError as error:
+            return _error(500, str(error))
+        except ClientDisconnect:
+            return Response(status_code=GONE)
+
+    return route
+
+
+def _error(status: int, message: str) -> Response:
+    return JSONResponse({"error": {"message": message}}, status)
+
+
+async def _unless_gone(http: HttpRequest, work: Any) -> Any:
+    """The result of `work`; None, and `work` is cancelled, where the client hangs up first."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(http.receive())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        working.cancel()
+        leaving.cancel()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", help="a checkpoint's folder, or a hub name")
+    parser.add_argument("--socket", type=int, required=True, help="the descriptor of a socket that listens")
+    parser.add_argument("--context", type=int)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=[dtype.value for dtype in Dtype], default=Dtype.float32.value)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--at-once", type=int, default=96)
+    given = parser.parse_args(argv)
+    hardware = HardwareConfig(name="serve", device=given.device, dtype=Dtype(given.dtype), threads=given.threads)
+    try:
+        tokenizer, model = load_tokenizer(given.model), load_model(given.model, hardware)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+    shape = model.shape
+    context = min(given.context or shape.context, shape.context)
+    desk = Desk(model.requires_grad_(False), tokenizer, hardware, given.at_once)
+    service = Service(desk, given.model, shape.vocab_size, context, end_ids(given.model))
+    config = uvicorn.Config(
+        service.app(), log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=LAST_SECONDS
+    )
+    print(f"serving {given.model}: {context} tokens of context, {given.at_once} requests at once", flush=True)
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=given.socket)])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""SGLang's /generate as this engine speaks it: JSON → a request, a generation → JSON.
+
+Source: SGLang's documentation (docs.sglang.io: Native APIs, Sampling Parameters). What a request asks for beyond it
+is refused by name, never passed over.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tau2_exp.engines.torch.tokenizer import TextTokenizer
+from tau2_exp.types import Generation, Sampling
+
+NEW_TOKENS = 128  # where a request does not say, as with SGLang
+GREEDY_BELOW = 1e-6  # a temperature under this is greedy
+ALL_IDS = 1 << 30  # a top-k as large as this is none
+SEED_BITS = 64
+
+_REQUEST = {"rid", "input_ids", "sampling_params", "return_logprob"}
+_PARAMS = set(
+    "temperature top_p top_k max_new_tokens stop stop_token_ids ignore_eos no_stop_trim skip_special_tokens "
+    "spaces_between_special_tokens sampling_seed".split()
+)
+_NEUTRAL = {"logprob_start_len": -1, "n": 1, "repetition_penalty": 1}  # of other keys: what is empty or zero
+
+
+class Refused(ValueError):
+    """A request that cannot be served as it stands: answered 400."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One turn to be generated. `stops` is text that ends it; without a seed the draws are the server's own."""
+
+    name: str
+    ids: list[int]
+    sampling: Sampling
+    stops: tuple[str, ...] = ()
+    seed: int | None = None
+    log_probs: bool = False
+    trim: bool = True  # cut what ended the turn off its text
+    specials: bool = False  # leave special tokens in its text
+
+
+def read_request(body: Any, vocab_size: int, context: int, eos: Sequence[int]) -> Request:
+    """Raises Refused: not of the protocol, not supported here, or without room in `context` tokens."""
+    if not isinstance(body, dict):
+        raise Refused("the request is not a JSON object")
+    _refuse_others(body, _REQUEST, "")
+    params = body.get("sampling_params") or {}
+    if not isinstance(params, dict):
+        raise Refused("sampling_params is not an object (one request at a time is served)")
+    _refuse_others(params, _PARAMS, "sampling_params.")
+    given = _Params(params)
+    ids = _ids(body.get("input_ids"), "input_ids", vocab_size)
+    if not ids:
+        raise Refused("input_ids is missing: token ids go in, at least one")
+    if len(ids) >= context:
+        raise Refused(f"The input ({len(ids)} tokens) is longer than the model's context length ({context} tokens).")
+    return Request(
+        name=str(body.get("rid") or uuid.uuid4().hex),
+        ids=ids,
+        sampling=_sampling(given, len(ids), vocab_size, context, eos),
+        stops=_stops(params.get("stop")),
+        seed=given.seed(),
+        log_probs=bool(body.get("return_logprob")),
+        trim=not given.flag("no_stop_trim", False),
+        specials=not given.flag("skip_special_tokens", True),
+    )
+
+
+def whole_turn(stops: Sequence[str], tokenizer: TextTokenizer, ids: Sequence[int]) -> str | None:
+    """The stop string that the last of `ids` completed, if one did: a token is one byte of it or more."""
+    longest = max((len(stop.encode()) for stop in stops), default=0)
+    tail = tokenizer.decode(ids[-longest - 1 :]) if longest else ""
+    return next((stop for stop in stops if stop in tail), None)
+
+
+def answer(request: Request, generation: Generation, tokenizer: TextTokenizer, about: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of one generation; `about` is what else its meta_info tells."""
+    finish, ids = _finish(request, generation, tokenizer), generation.ids
+    matched = finish.get("matched")
+    shown = ids[:-1] if isinstance(matched, int) and request.trim else ids
+    text = tokenizer.decode(shown) if request.specials else tokenizer.decode_words(shown)
+    if isinstance(matched, str) and matched in text:
+        text = text[: text.index(matched) + (0 if request.trim else len(matched))]
+    meta = {
+        "id": request.name,
+        "finish_reason": finish,
+        "prompt_tokens": len(request.ids),
+        "completion_tokens": len(ids),
+        **about,
+    }
+    if request.log_probs:
+        pairs = zip(generation.log_probs, ids, strict=True)
+        meta |= {"input_token_logprobs": [], "output_token_logprobs": [[p, token, None] for p, token in pairs]}
+    return {"text": text, "output_ids": list(ids), "meta_info": meta}
+
+
+def _finish(request: Request, generation: Generation, tokenizer: TextTokenizer) -> dict[str, Any]:
+    ids = generation.ids
+    if generation.finish == "abort":
+        return {"type": "abort", "message": "the request was aborted"}
+    if generation.finish == "length":
+        return {"type": "length", "length": len(ids)}
+    by_token = ids[-1] in request.sampling.stop_ids
+    return {"type": "stop", "matched": ids[-1] if by_token else whole_turn(request.stops, tokenizer, ids)}
+
+
+def _sampling(given: _Params, used: int, vocab_size: int, context: int, eos: Sequence[int]) -> Sampling:
+    temperature = given.number("temperature", 1.0, 0.0, math.inf)
+    top_p = given.number("top_p", 1.0, 0.0, 1.0)
+    top_k = given.integer("top_k", -1, -1, ALL_IDS)
+    new = given.integer("max_new_tokens", min(NEW_TOKENS, context - used), 1, ALL_IDS)
+    if top_p == 0 or top_k == 0:
+        raise Refused("sampling_params: top_p wants more than 0, and top_k 1 or more, or -1 for all")
+    if used + new > context:
+        raise Refused(f"{used} tokens and {new} new ones are more than the model's context length ({context} tokens).")
+    stop_ids = {*_ids(given.values.get("stop_token_ids"), "stop_token_ids", vocab_size), *eos}
+    return Sampling(
+        temperature=0.0 if temperature < GREEDY_BELOW else temperature,
+        top_p=top_p,
+        top_k=0 if top_k in (-1, ALL_IDS) else top_k,
+        max_tokens=new,
+        stop_ids=() if given.flag("ignore_eos", False) else tuple(sorted(stop_ids)),
+    )
+
+
+def _stops(value: Any) -> tuple[str, ...]:
+    stops = [value] if isinstance(value, str) else value or []
+    if not isinstance(stops, list) or not all(isinstance(stop, str) and stop for stop in stops):
+        raise Refused("sampling_params.stop is neither a text nor a list of texts")
+    return tuple(stops)
+
+
+def _ids(value: Any, name: str, vocab_size: int) -> list[int]:
+    ids = value or []
+    if not isinstance(ids, list) or not all(type(token) is int for token in ids):
+        raise Refused(f"{name} is not one list of token ids")
+    if ids and not 0 <= min(ids) <= max(ids) < vocab_size:
+        raise Refused(f"{name}: ids go from 0 to {vocab_size - 1}; these go from {min(ids)} to {max(ids)}")
+    return ids
+
+
+def _refuse_others(given: dict[str, Any], known: set[str], where: str) -> None:
+    for key, value in given.items():
+        neutral = value == _NEUTRAL[key] if key in _NEUTRAL else not value
+        if key not in known and value is not None and not neutral:
+            raise Refused(f"{where}{key}={value!r} is not supported by the torch engine")
+
+
+class _Params:
+    """Sampling parameters as they came; null stands for the default."""
+
+    def __init__(self, values: dict[str, Any]):
+        self.values = values
+
+    def number(self, key: str, default: float, low: float, high: float) -> float:
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise Refused(f"sampling_params.{key}={value!r}: wants a number from {low:g} to {high:g}")
+        return float(value)
+
+    def integer(self, key: str, default: int, low: int, high: int) -> int:
+        value = self._get(key, default)
+        if type(value) is not int or not low <= value <= high:
+            raise Refused(f"sampling_params.{key}={value!r}: wants a whole number from {low} to {high}")
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            raise Refused(f"sampling_params.{key}={value!r}: wants true or false")
+        return value
+
+    def seed(self) -> int | None:
+        if self.values.get("sampling_seed") is None:
+            return None
+        return self.integer("sampling_seed", 0, 0, (1 << SEED_BITS) - 1)
+
+    def _get(self, key: str, default: Any) -> Any:
+        value = self.values.get(key)
+        return default if value is None else value

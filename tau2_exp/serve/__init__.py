@@ -1,0 +1,1 @@
+"""Servers of one model: started, waited for, watched, and ended with all that they started."""

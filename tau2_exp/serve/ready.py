@@ -1,0 +1,62 @@
+"""Where a server is: the file that says so once it answers, and whether it does."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from pathlib import Path
+
+from tau2_exp.config import ConfigError
+from tau2_exp.jsonl import write_json
+
+ASK_SECONDS = 5.0  # for one answer
+
+
+def announce(path: Path, url: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"url": url, "pid": os.getpid()})
+
+
+def withdraw(path: Path) -> None:
+    """Remove the file, where it is this process's."""
+    if _read(path).get("pid") == os.getpid():
+        path.unlink()
+
+
+def make_way(path: Path) -> None:
+    """Remove what a killed server left. Raises ConfigError where one that lives stands behind the file."""
+    told = _read(path)
+    if told and _alive(told.get("pid")):
+        raise ConfigError(
+            f"--ready {path}: process {told['pid']} serves {told.get('url')} there; end it, or name another file"
+        )
+    path.unlink(missing_ok=True)
+
+
+def healthy(host: str, port: int) -> bool:
+    """Whether the server there makes tokens. Asks it directly, whatever proxy the environment names."""
+    connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
+    try:
+        connection.request("GET", "/health_generate")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _read(path: Path) -> dict:
+    try:
+        told = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def _alive(pid: object) -> bool:
+    """Whether the process is there and is a `serve` (a number may have passed to another)."""
+    try:
+        return b"serve" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False

@@ -1,0 +1,124 @@
+"""What is to be served, and the command that serves it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from enum import Enum
+from importlib.util import find_spec
+from pathlib import Path
+
+from tau2_exp.config import ConfigError
+from tau2_exp.rundir import Run
+
+LOOPBACK = "127.0.0.1"
+
+
+class Role(str, Enum):
+    policy = "policy"
+    user = "user"
+
+
+class Engine(str, Enum):
+    sglang = "sglang"
+    torch = "torch"
+
+
+@dataclass(frozen=True)
+class Service:
+    """One model to be served. What is None is left to the engine; `more` are SGLang's own further flags."""
+
+    model: str
+    role: Role = Role.policy
+    engine: Engine = Engine.sglang
+    gpus: tuple[str, ...] = ()
+    host: str = LOOPBACK
+    port: int = 0
+    context: int | None = None
+    memory_fraction: float | None = None
+    at_once: int | None = None
+    threads: int = 1
+    more: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.role.value} server"
+
+
+def check(service: Service) -> None:
+    """Raises ConfigError for what its engine cannot do, with the mend."""
+    if service.engine is Engine.sglang:
+        if find_spec("sglang") is None:
+            raise ConfigError(
+                "--engine sglang: SGLang is not installed here (slime's container has it); "
+                "--engine torch serves a small model without it"
+            )
+        return
+    if service.role is Role.user:
+        raise ConfigError("--engine torch: speaks no /v1, which a user simulator needs; take --engine sglang")
+    if len(service.gpus) > 1:
+        raise ConfigError(f"--gpus {','.join(service.gpus)}: the torch engine computes on one GPU; name one of them")
+    if service.memory_fraction is not None or service.more:
+        what = " ".join(service.more) or "--memory-fraction"
+        raise ConfigError(f"{what}: is for --engine sglang alone")
+
+
+def command(service: Service, port: int, listening: int | None = None) -> list[str]:
+    """The server's argv. SGLang takes the port; our own server the descriptor of a socket that listens on it."""
+    environment = [f"CUDA_VISIBLE_DEVICES={','.join(service.gpus)}"] if service.gpus else []
+    if listening is None:
+        server = _sglang(service, port)
+    else:
+        server = _torch(service, listening)
+        environment += [f"OMP_NUM_THREADS={service.threads}", "OMP_WAIT_POLICY=passive", "TOKENIZERS_PARALLELISM=false"]
+    return ["env", *environment, sys.executable, "-u", *server]
+
+
+def _sglang(service: Service, port: int) -> list[str]:
+    argv = ["-m", "sglang.launch_server", "--model-path", service.model, "--host", service.host, "--port", str(port)]
+    argv += ["--tp-size", str(max(1, len(service.gpus)))]
+    for flag, value in (
+        ("--context-length", service.context),
+        ("--mem-fraction-static", service.memory_fraction),
+        ("--max-running-requests", service.at_once),
+    ):
+        if value is not None:
+            argv += [flag, str(value)]
+    if service.role is Role.user and "--tool-call-parser" not in service.more:
+        argv += ["--tool-call-parser", "auto"]  # telecom's customer has tools
+    return [*argv, *service.more]
+
+
+def _torch(service: Service, listening: int) -> list[str]:
+    argv = ["-m", "tau2_exp.engines.torch.server", service.model, "--socket", str(listening)]
+    if service.gpus:
+        argv += ["--device", "cuda", "--dtype", "bfloat16"]
+    for flag, value in (
+        ("--threads", service.threads),
+        ("--context", service.context),
+        ("--at-once", service.at_once),
+    ):
+        if value is not None:
+            argv += [flag, str(value)]
+    return argv
+
+
+def find_model(given: str) -> str:
+    """The folder or hub name that MODEL means: a run's folder stands for the model that it made.
+
+    Raises ConfigError where there is no such folder, or the run made no model.
+    """
+    folder = Path(given)
+    if (folder / "manifest.json").is_file():
+        run = Run.open(folder)
+        try:
+            return str((folder / run.results["model"]).absolute())
+        except FileNotFoundError:
+            raise ConfigError(f"{given}: the run is not finished; resume={given} goes on with it") from None
+        except KeyError:
+            raise ConfigError(f"{given}: a run of stage {run.stage} makes no model; give one that trained") from None
+    if folder.is_dir():
+        return str(folder.absolute())
+    if given.startswith((".", "/", "~")) or given.count("/") != 1:
+        raise ConfigError(f"{given}: no such folder, and a hub name reads owner/model")
+    return given
