@@ -4,7 +4,7 @@
 
 Prints, a seed, the CPU seconds and peak memory of the whole run (its processes, evaluations included),
 then test pass@1 at temperature 1 of each stage, the mean over seeds, and the paired differences between
-stages with a 95 % interval: seeds averaged for each task, bootstrap over the tasks.
+stages with a 95 % interval, over tasks and over seeds.
 Finished runs in `--outputs` are found again; their cost is then not measured.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from subprocess import DEVNULL, Popen
 
 from tau2_exp.rundir import Run
-from tau2_exp.statistics import Samples, estimate, paired_difference
+from tau2_exp.statistics import Samples, compare, estimate
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,7 +67,8 @@ def _compare(seeds: list[dict[str, Samples]], split: str) -> None:
         cells = "  ".join(f"{value:6.3f}" for value in values)
         print(f"{stage:15} {cells}   {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}] over {mean.tasks} tasks")
     for before, after in pairwise(stages):
-        gain = paired_difference([s[after] for s in seeds], [s[before] for s in seeds])
+        arms = (dict(enumerate(s[stage] for s in seeds)) for stage in (after, before))
+        gain = compare(*arms).difference
         print(f"{after} − {before}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
 
 

@@ -1,0 +1,65 @@
+"""Estimates with intervals that respect that a task's samples belong together, and that seeds stand above tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tau2_exp.statistics.estimators import Floats, Measure, Samples, seeds_by_tasks
+from tau2_exp.types import stable_seed
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+_CHUNK = 1_000  # resamples at a time, which bounds the memory
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over tasks and its interval; `tasks` and `seeds` say what it stands on."""
+
+    value: float
+    low: float
+    high: float
+    tasks: int
+    seeds: int = 1
+
+
+def estimate(samples: Samples | Sequence[Samples], measure: Measure = Measure.PASS_AT, k: int = 1) -> Estimate:
+    """The mean of the measure over tasks with a 95 % interval; a sequence holds the samples of one seed each.
+
+    Tasks, and above them seeds where there are several, are resampled as wholes: the percentile bootstrap over crossed
+    factors (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1(2)). Of S seeds S − 1 are drawn:
+    drawing all S would understate the variance between few seeds by (S − 1)/S (McCarthy & Snowden 1985, The bootstrap
+    and finite population sampling, Vital and Health Statistics 2(95)). Where no task differs from another and all are
+    0 or all are 1, resampling sees no variance; the interval is then the exact binomial one with tasks as trials
+    (Clopper & Pearson 1934). Raises ValueError where samples are missing or seeds have other tasks.
+    """
+    values = seeds_by_tasks([samples] if isinstance(samples, Mapping) else list(samples), measure, k)
+    seeds, tasks = values.shape
+    low, high = bootstrap(values)
+    if values.min() == values.max() and values.min() in (0.0, 1.0):
+        bound = at_most(tasks)
+        low, high = (1.0 - bound, 1.0) if values.min() == 1.0 else (0.0, bound)
+    return Estimate(float(values.mean()), low, high, tasks, seeds)
+
+
+def bootstrap(values: Floats) -> tuple[float, float]:
+    """The percentile interval of the mean of [seed, task]; the same numbers give the same interval everywhere."""
+    seeds, tasks = values.shape
+    rng = np.random.default_rng(stable_seed("bootstrap", seeds, tasks))
+    means = []
+    for _ in range(RESAMPLES // _CHUNK):
+        rows = rng.integers(seeds, size=(_CHUNK, max(seeds - 1, 1)))
+        weights = np.stack([(rows == seed).mean(axis=1) for seed in range(seeds)], axis=1)  # [chunk, seed]
+        columns = rng.integers(tasks, size=(_CHUNK, tasks))
+        means.append(np.einsum("cs,sct->c", weights, values[:, columns]) / tasks)
+    tail = 50.0 * (1.0 - CONFIDENCE)
+    low, high = np.percentile(np.concatenate(means), [tail, 100.0 - tail])
+    return float(low), float(high)
+
+
+def at_most(trials: int, confidence: float = CONFIDENCE) -> float:
+    """The greatest chance of something that was seen in none of so many trials (Clopper & Pearson 1934, two-sided)."""
+    return 1.0 - ((1.0 - confidence) / 2.0) ** (1.0 / trials)
