@@ -67,8 +67,8 @@ def _compare(seeds: list[dict[str, Samples]], split: str) -> None:
         cells = "  ".join(f"{value:6.3f}" for value in values)
         print(f"{stage:15} {cells}   {mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}] over {mean.tasks} tasks")
     for before, after in pairwise(stages):
-        arms = (dict(enumerate(s[stage] for s in seeds)) for stage in (after, before))
-        gain = compare(*arms).difference
+        a, b = ({seed: by_stage[stage] for seed, by_stage in enumerate(seeds)} for stage in (after, before))
+        gain = compare(a, b).difference
         print(f"{after} − {before}: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from tau2_exp.statistics.intervals import CONFIDENCE, RESAMPLES, Estimate, at_mo
 from tau2_exp.statistics.student import t_cdf, t_quantile
 from tau2_exp.types import stable_seed
 
-Arm = Mapping[Hashable, Samples]  # seed → the samples of its run
+Arm = Mapping[Any, Samples]  # seed → the samples of its run
 POWER = 0.80
 
 
