@@ -8,44 +8,66 @@ import platform
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from tau2_exp.config import ConfigError, HardwareConfig
+from tau2_exp.config import Config, ConfigError
+from tau2_exp.dispatch.resources import asks_for_gpus
 from tau2_exp.rundir import Run, RunStatus
 
-FAILED, REFUSED, INTERRUPTED = 1, 2, 130
+FAILED, REFUSED, SAVED, INTERRUPTED = 1, 2, 75, 130
+SIGNAL_SECONDS = 1.0  # a signal to a whole job reaches this process within that time, if it ended what the run started
 
 
 def work(folders: Sequence[Path], attended: bool = False) -> int:
     """Do the runs of these folders, in order; the exit status: 0, or that of the first which did not end well.
 
-    `attended` ends the worker when standard input closes: it does not outlive who started it.
+    `attended` ends the worker when standard input closes: it does not outlive who started it. SIGUSR2, and where it is
+    not attended SIGTERM too, mean: save and end. The status is then SAVED, and the same command goes on.
     """
-    signal.signal(signal.SIGTERM, _terminated)
+    stop = _Stop()
+    signal.signal(signal.SIGUSR2, stop)
+    signal.signal(signal.SIGTERM, _terminated if attended else stop)
     if attended:
         threading.Thread(target=_end_with_starter, daemon=True).start()
     for folder in folders:
-        run = Run.open(folder)
+        stop.run = run = Run.open(folder)
         with run.claim():
-            if run.status is not RunStatus.finished and (status := _work(run)):
+            if run.status is not RunStatus.finished and (status := _work(run, stop)):
                 return status
     return 0
 
 
-def _work(run: Run) -> int:
+class _Stop:
+    """The handler of a signal that means: save and end."""
+
+    def __init__(self) -> None:
+        self.run: Run | None = None
+        self.asked = False
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        if self.asked:  # once is enough
+            return
+        self.asked = True
+        if self.run is None or self.run.stop():
+            raise KeyboardInterrupt
+
+
+def _work(run: Run, stop: _Stop) -> int:
     try:
-        run.record(hardware=_hardware(run.config.hardware))
-        importlib.import_module("tau2_exp.stages").run_stage(run)
+        run.record(hardware=_hardware(run.config))
+        _do(run)
     except KeyboardInterrupt:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked once is enough
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         run.close()
-        print(f"\n{run.folder}: interrupted; the same command goes on with it", file=sys.stderr)
-        return INTERRUPTED
+        ended = "told to end: saved" if stop.asked else "interrupted"
+        print(f"\n{run.folder}: {ended}; the same command goes on with it", file=sys.stderr)
+        return SAVED if stop.asked else INTERRUPTED
     except ConfigError as error:
         run.fail(str(error))
         print(f"error: {error} (run {run.folder})", file=sys.stderr)
@@ -60,8 +82,19 @@ def _work(run: Run) -> int:
     return 0
 
 
-def _hardware(hardware: HardwareConfig) -> dict[str, Any]:
+def _do(run: Run) -> None:
+    try:
+        importlib.import_module("tau2_exp.stages").run_stage(run)
+    except ConfigError:
+        raise
+    except Exception:
+        time.sleep(SIGNAL_SECONDS)
+        raise
+
+
+def _hardware(config: Config) -> dict[str, Any]:
     """What the run is done on. Raises ConfigError where the device is not there."""
+    hardware = config.hardware
     facts: dict[str, Any] = {
         "host": platform.node(),
         "machine": platform.machine(),
@@ -69,7 +102,7 @@ def _hardware(hardware: HardwareConfig) -> dict[str, Any]:
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "device": hardware.device,
     }
-    if hardware.device.startswith("cuda"):
+    if hardware.device.startswith("cuda") and asks_for_gpus(config):
         import torch
 
         if not torch.cuda.is_available():

@@ -1,0 +1,21 @@
+"""What a run's stage asks of a machine."""
+
+from __future__ import annotations
+
+from tau2_exp.config import Config, EvalConfig, PolicyKind, TrainingConfig
+
+
+def asks_for_gpus(config: Config) -> bool:
+    """Whether a model of ours speaks or learns in this stage; an oracle, an API and a table need no GPU."""
+    if isinstance(config.stage, EvalConfig):
+        return config.policy.kind is PolicyKind.model
+    return isinstance(config.stage, TrainingConfig)
+
+
+def gpus(config: Config) -> int:
+    """Of each node."""
+    return config.hardware.gpus if asks_for_gpus(config) else 0
+
+
+def nodes(config: Config) -> int:
+    return config.hardware.nodes if asks_for_gpus(config) else 1
