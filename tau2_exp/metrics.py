@@ -8,6 +8,7 @@ from typing import Any
 
 from tau2_exp.types import Reward, Trajectory
 
+ROLLOUTS = "rollouts"  # the file of trajectories
 Group = list[tuple[Trajectory, Reward]]  # the scored trajectories of one task
 
 

@@ -58,3 +58,10 @@ async def play_without_fault(scene: Scene, policy: Policy, seat: Seat) -> Trajec
         if trajectory.scored or attempt > scene.config.fault_retries:
             return dataclasses.replace(trajectory, attempts=attempt)
         attempt += 1
+
+
+def check_faults(trajectories: Sequence[Trajectory], what: str) -> None:
+    """Raises RuntimeError where every episode ended in a fault: then there is nothing to go on with."""
+    faults = [t.fault for t in trajectories if not t.scored and t.fault]
+    if trajectories and len(faults) == len(trajectories):
+        raise RuntimeError(f"{what}: all {len(faults)} episodes ended in a fault; the first: {faults[0].message}")

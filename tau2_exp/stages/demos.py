@@ -6,8 +6,9 @@ from collections import Counter
 
 from tau2_exp.config import DemosConfig
 from tau2_exp.policies.oracle import OraclePolicy
+from tau2_exp.rollout import check_faults
 from tau2_exp.rundir import Run
-from tau2_exp.stages.studio import Studio, check_faults
+from tau2_exp.stages.studio import Studio
 
 DEMOS = "demos"  # the file of trajectories
 

@@ -9,16 +9,14 @@ from tau2_exp.advantage import advantages, has_signal
 from tau2_exp.batch import rows_from_trajectory
 from tau2_exp.config import GrpoConfig
 from tau2_exp.curriculum import Curriculum
-from tau2_exp.metrics import Group, rollout_metrics
+from tau2_exp.metrics import ROLLOUTS, Group, rollout_metrics
 from tau2_exp.reward import score
-from tau2_exp.rollout import rollout
+from tau2_exp.rollout import check_faults, rollout
 from tau2_exp.rundir import Run
 from tau2_exp.stages.learner import Learner
 from tau2_exp.stages.progress import Progress
-from tau2_exp.stages.studio import Studio, check_faults
+from tau2_exp.stages.studio import Studio
 from tau2_exp.types import Row, Sampling, Seat, Trajectory, stable_seed
-
-ROLLOUTS = "rollouts"  # the file of trajectories
 
 
 async def grpo(run: Run) -> None:

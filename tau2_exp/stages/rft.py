@@ -9,10 +9,11 @@ from itertools import groupby
 from tau2_exp.batch import rows_from_trajectory, select_rft
 from tau2_exp.config import ConfigError, RewardConfig, RftConfig
 from tau2_exp.reward import score
+from tau2_exp.rollout import check_faults
 from tau2_exp.rundir import Run
 from tau2_exp.stages.fit import fit
 from tau2_exp.stages.learner import Learner
-from tau2_exp.stages.studio import Studio, check_faults
+from tau2_exp.stages.studio import Studio
 from tau2_exp.types import Sampling, Trajectory
 
 SAMPLES = "samples"  # the file of trajectories

@@ -72,10 +72,3 @@ class Studio(Scenery):
 
 def _key(trajectory: Trajectory) -> tuple[str, int]:
     return trajectory.key, trajectory.sample
-
-
-def check_faults(trajectories: Sequence[Trajectory], what: str) -> None:
-    """Raises RuntimeError where every episode ended in a fault: then there is nothing to go on with."""
-    faults = [t.fault for t in trajectories if not t.scored and t.fault]
-    if trajectories and len(faults) == len(trajectories):
-        raise RuntimeError(f"{what}: all {len(faults)} episodes ended in a fault; the first: {faults[0].message}")

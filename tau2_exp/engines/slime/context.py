@@ -1,0 +1,91 @@
+"""What the hooks of one run share within a process, read from the run's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from tau2_exp import codec
+from tau2_exp.config import Config, ConfigError, GrpoConfig
+from tau2_exp.curriculum import Curriculum
+from tau2_exp.engines.slime.generator import RouterGenerator
+from tau2_exp.engines.slime.groups import Groups
+from tau2_exp.engines.torch.tokenizer import load_tokenizer
+from tau2_exp.jsonl import read_jsonl
+from tau2_exp.rundir import Run
+from tau2_exp.scenery import Scenery
+from tau2_exp.types import Row, Task, Tokenizer
+
+ROWS = "slime/rows.jsonl"  # within a run's folder: the rows that SFT and RFT train on
+
+
+class Context:
+    """A run's folder, and what is loaded for it once a process: worlds, tokenizer, curriculum, rows."""
+
+    def __init__(self, folder: Path, checkpoint: str | None):
+        self.run = Run.open(folder)
+        self.config: Config = self.run.config
+        self.checkpoint = checkpoint
+        self.scenery = Scenery(self.run)
+        self.began, self.clock = 0, time.monotonic()  # the step that this process began with, and when
+        self.saved: dict[int, Mapping[str, Any]] = {}  # rollout id → the groups' state when it was done
+        self._generators: dict[str, RouterGenerator] = {}
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Of the checkpoint that slime serves. Raises ConfigError where there is none."""
+        if self.checkpoint is None:
+            raise ConfigError("--hf-checkpoint is not set: it holds the tokenizer")
+        return load_tokenizer(self.checkpoint)
+
+    @cached_property
+    def groups(self) -> Groups:
+        stage = self.config.stage
+        assert isinstance(stage, GrpoConfig)
+        tasks = [task.key for task in self.scenery.tasks(self.config.domain.train_split)]
+        curriculum = Curriculum(tasks, self.config.curriculum, self.config.seed)
+        return Groups(curriculum, stage.samples_per_prompt)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """Raises ConfigError where the file is missing or holds nothing to learn from."""
+        path = self.run.folder / ROWS
+        rows = [codec.decode(Row, record) for record in read_jsonl(path)]
+        rows = [row for row in rows if any(row.trained)]
+        if not rows:
+            raise ConfigError(f"{path}: no conversation there to learn from")
+        return rows
+
+    def task(self, key: str) -> Task:
+        """Raises ValueError where no domain of this run has it."""
+        domain, _, name = key.partition("/")
+        if domain not in self.scenery.domains:
+            raise ValueError(f"{key!r} is no task of {', '.join(self.scenery.domains)}")
+        return self.scenery.domains[domain].task(name)
+
+    def refuse(self) -> bool:
+        """Whether a group without signal may be drawn again: as often as stage.refill draws a whole batch again."""
+        stage, groups = self.config.stage, self.groups
+        assert isinstance(stage, GrpoConfig)
+        if groups.rejected >= stage.refill * stage.prompts_per_step:
+            return False
+        groups.rejected += 1
+        return True
+
+    def generator(self, url: str) -> RouterGenerator:
+        if url not in self._generators:
+            self._generators[url] = RouterGenerator(dataclasses.replace(self.config.policy, url=url))
+        return self._generators[url]
+
+
+def open_context(args: Any) -> Context | None:
+    """The context of the run that `args.tau2_exp_run` names, one a process; None where it names none."""
+    folder = getattr(args, "tau2_exp_run", None)
+    return _open(str(folder), getattr(args, "hf_checkpoint", None)) if folder else None
+
+
+_open = cache(lambda folder, checkpoint: Context(Path(folder), checkpoint))

@@ -1,0 +1,66 @@
+"""What a rollout of slime's leaves in the run's folder: a line of metrics, its trajectories, how far the run is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from tau2_exp.config import GrpoConfig, RftConfig, SftConfig
+from tau2_exp.engines.slime.context import Context
+from tau2_exp.engines.slime.credit import teaches
+from tau2_exp.engines.slime.groups import scored
+from tau2_exp.engines.slime.samples import by_group
+from tau2_exp.metrics import ROLLOUTS, rollout_metrics
+from tau2_exp.rollout import check_faults
+from tau2_exp.standing import Standing
+
+
+def tell(
+    context: Context, rollout_id: int, samples: Sequence[Any], extra: dict[str, Any] | None, seconds: float
+) -> None:
+    """Record rollout `rollout_id` as step `rollout_id` + 1, by the names that the torch engine's steps have.
+
+    Told are all episodes of the groups that ended since the last step, trained on (`samples`) or not. Raises
+    RuntimeError where every one of them ended in a fault.
+    """
+    if isinstance(context.config.stage, GrpoConfig):
+        metrics = _episodes(context, rollout_id, samples)
+    else:
+        metrics = {"rows": len(samples), "tokens": sum(sum(sample.loss_mask) for sample in samples)}
+    context.run.log({**metrics, "rollout_seconds": seconds, **(extra or {})}, rollout_id + 1)
+    _standing(context, rollout_id + 1, metrics)
+
+
+def rewind(context: Context, step: int) -> None:
+    """Forget what was told after `step`, where training goes on now."""
+    context.run.rewind(step)
+    if isinstance(context.config.stage, GrpoConfig):
+        context.run.trajectories(ROLLOUTS, keep=context.groups.episodes).close()
+    context.began, context.clock = step, time.monotonic()
+
+
+def _episodes(context: Context, rollout_id: int, samples: Sequence[Any]) -> dict[str, Any]:
+    groups = context.groups
+    ended = groups.step(drop=not context.config.engine.slime.asynchronous)
+    trajectories = [episode.trajectory for group in ended for episode in group]
+    with context.run.trajectories(ROLLOUTS) as file:
+        for trajectory in trajectories:
+            file.write(trajectory)
+    context.saved = {rollout_id: groups.state(), **{k: v for k, v in context.saved.items() if k == rollout_id - 1}}
+    check_faults(trajectories, f"grpo step {rollout_id + 1}")
+    learned = sum(teaches(group) is None for group in by_group(samples))
+    pairs = [(e.trajectory, e.reward) for e in scored(ended) if e.reward is not None]
+    return rollout_metrics(learned, pairs, trajectories)
+
+
+def _standing(context: Context, step: int, metrics: dict[str, Any]) -> None:
+    stage, seconds = context.config.stage, time.monotonic() - context.clock
+    if isinstance(stage, GrpoConfig):
+        label, total = f"grpo alpha {context.config.reward.alpha:g}", stage.steps
+        values = {"reward": metrics["outcome"], "shaped": metrics["shaped"]}
+    else:
+        assert isinstance(stage, (SftConfig, RftConfig))
+        label, total = f"{stage.name} training", stage.epochs * -(-len(context.rows) // stage.batch_size)
+        values = {}
+    Standing(label, step, total, context.began, seconds, values).write(context.run.folder)
