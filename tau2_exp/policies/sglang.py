@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -12,12 +13,17 @@ from tau2_exp.config import ConfigError, PolicyConfig
 from tau2_exp.retry import retry
 from tau2_exp.types import ContextFull, FaultError, FaultSource, Generation, Sampling
 
+RECONNECT_SECONDS = 1.0  # between two tries to reach a server that has answered before
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+NO_ROOM = ("context length", "maximum allowed length")  # SGLang's words: of the model's context, of its cache's
+
 
 class SglangGenerator:
     """A types.Generator. The server keeps its own cache of contexts, so sessions hold nothing here.
 
     Sampling is the server's: `seed` is not sent. Its log-probabilities are those after the temperature and before top-p
-    and top-k, which is SGLang's default.
+    and top-k, which is SGLang's default. A server that has answered before and is gone is waited for (it is being
+    started again), as long as an answer may take.
     """
 
     def __init__(self, config: PolicyConfig):
@@ -25,6 +31,7 @@ class SglangGenerator:
             raise ConfigError("policy.url is not set: give the address of an SGLang server")
         self._url = config.url.rstrip("/")
         self._timeout, self._retries = config.timeout, config.retries
+        self._answered = False
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -53,7 +60,7 @@ class SglangGenerator:
 
         async def attempt() -> httpx.Response:
             async with asyncio.timeout(self._timeout):
-                response = await self._connected().post(f"{self._url}/generate", json=request)
+                response = await self._post(request)
             return response.raise_for_status()
 
         try:
@@ -73,17 +80,30 @@ class SglangGenerator:
             await self._client.aclose()
             self._client = None
 
+    async def _post(self, request: dict[str, Any]) -> httpx.Response:
+        while True:
+            try:
+                response = await self._connected().post(f"{self._url}/generate", json=request)
+            except httpx.ConnectError:
+                if not self._answered:
+                    raise
+                await asyncio.sleep(RECONNECT_SECONDS)
+            else:
+                self._answered = True
+                return response
+
     def _connected(self) -> httpx.AsyncClient:
         """The client of the running loop: connections do not survive the loop that opened them."""
         loop = asyncio.get_running_loop()
         if self._client is None or self._loop is not loop:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-            self._client, self._loop = httpx.AsyncClient(timeout=None, limits=limits), loop
+            proxied = urlsplit(self._url).hostname not in LOOPBACK
+            self._client, self._loop = httpx.AsyncClient(timeout=None, limits=limits, trust_env=proxied), loop
         return self._client
 
     def _refused(self, response: httpx.Response) -> Exception:
         reason = " ".join(response.text.split())[:300]
-        if response.status_code == 400 and "context length" in reason:
+        if response.status_code == 400 and any(words in reason for words in NO_ROOM):
             return ContextFull(reason)
         return self.fault(f"HTTP {response.status_code}: {reason}")
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
-GRACE_SECONDS = 15.0  # a server has to end after it was asked to
+GRACE_SECONDS = 5.0  # a server has to end after it was asked to; less than whoever started this process waits
 POLL_SECONDS = 0.1
 TAIL_LINES = 15
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from tau2_exp.config import ConfigError
 from tau2_exp.jsonl import write_json
 
-ASK_SECONDS = 5.0  # for one answer
+ASK_SECONDS = 5.0  # for one answer, at most
 
 
 def announce(path: Path, url: str) -> None:
@@ -34,9 +34,9 @@ def make_way(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def healthy(host: str, port: int) -> bool:
+def healthy(host: str, port: int, seconds: float = ASK_SECONDS) -> bool:
     """Whether the server there makes tokens. Asks it directly, whatever proxy the environment names."""
-    connection = http.client.HTTPConnection(host, port, timeout=ASK_SECONDS)
+    connection = http.client.HTTPConnection(host, port, timeout=min(seconds, ASK_SECONDS))
     try:
         connection.request("GET", "/health_generate")
         return connection.getresponse().status == 200

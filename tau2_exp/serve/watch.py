@@ -124,7 +124,7 @@ class _Watch:
             if process.dead:
                 return "died"
             if time.monotonic() - looked > min(self.patience.look, self.patience.stall):
-                if healthy(self.host, self.port):
+                if healthy(self.host, self.port, self.patience.stall):
                     well = time.monotonic()
                 looked = time.monotonic()
                 if looked - well > self.patience.stall:
