@@ -28,6 +28,7 @@ class Manifest:
     revision: str = TASK_REVISION
     provider: str | None = None  # of the tasks; known once the run has loaded them
     hardware: dict[str, Any] | None = None  # the worker's
+    seconds: float = 0.0  # that workers spent on it; those of a killed attempt are lost
     parent: str | None = None
     members: tuple[str, ...] = ()  # of a pipeline, in the order they are made
     code: str | None = None  # the copy of the code that its jobs on a cluster are done with

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from tau2_exp.types import Reward, Trajectory
+from tau2_exp.types import Parts, Reward, Trajectory
 
 ROLLOUTS = "rollouts"  # the file of trajectories
 Group = list[tuple[Trajectory, Reward]]  # the scored trajectories of one task
@@ -14,8 +15,8 @@ Group = list[tuple[Trajectory, Reward]]  # the scored trajectories of one task
 
 def rollout_metrics(groups: int, scored: Group, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     """Means over the `scored` of all `trajectories` that were played; `groups` is how many are learned from."""
-    count = max(len(scored), 1)
-    return {
+    count, stops = max(len(scored), 1), Counter(t.stop.value for t in trajectories)
+    figures = {
         "outcome": sum(r.outcome for _, r in scored) / count,
         "shaped": sum(r.shaped for _, r in scored) / count,
         "partial": sum(r.partial for _, r in scored) / count,
@@ -24,4 +25,13 @@ def rollout_metrics(groups: int, scored: Group, trajectories: Sequence[Trajector
         "groups": groups,
         "episodes": len(trajectories),
         "faults": len(trajectories) - len(scored),
-    } | {f"stop/{stop}": n for stop, n in Counter(t.stop.value for t in trajectories).items()}
+    }
+    return figures | _parts([t for t, _ in scored]) | {f"stop/{s}": n for s, n in stops.items()}
+
+
+def _parts(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """The mean of each part of the score at an episode's end, over the episodes whose tasks have it."""
+    ends = [t.turns[-1].parts if t.turns else t.initial for t in trajectories]
+    names = [field.name for field in dataclasses.fields(Parts)]
+    values = {name: [v for v in (getattr(parts, name) for parts in ends) if v is not None] for name in names}
+    return {f"part/{name}": sum(found) / len(found) for name, found in values.items() if found}

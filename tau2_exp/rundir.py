@@ -178,13 +178,25 @@ class Run:
         except (OSError, ValueError, KeyError):
             raise ConfigError(f"{path}: no {name} server of this run is up; resume={self.folder} starts it") from None
 
+    def refreeze(self, config: Config) -> None:
+        """Change what a resumed run may change of its frozen configuration."""
+        write_json(self.folder / "config.json", to_data(config))
+        self.config = config
+
     # ------------------------------------------------------------ what it records
 
     def record(
-        self, *, provider: str | None = None, hardware: dict[str, Any] | None = None, code: str | None = None
+        self,
+        *,
+        provider: str | None = None,
+        hardware: dict[str, Any] | None = None,
+        code: str | None = None,
+        seconds: float = 0.0,
     ) -> None:
-        """Add to the manifest what only the worker, or who sends it, knows."""
-        new = {"provider": provider, "hardware": hardware, "code": code}
+        """Add to the manifest what only the worker, or who sends it, knows; `seconds` add up over attempts."""
+        new: dict[str, Any] = {"provider": provider, "hardware": hardware, "code": code}
+        if seconds:
+            new["seconds"] = round(self.manifest.seconds + seconds, 3)
         manifest = replace(self.manifest, **{key: value for key, value in new.items() if value})
         write_json(self.folder / "manifest.json", encode(manifest))
         self.manifest = manifest

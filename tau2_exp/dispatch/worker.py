@@ -58,6 +58,14 @@ class _Stop:
 
 
 def _work(run: Run, stop: _Stop) -> int:
+    began = time.monotonic()
+    try:
+        return _attempt(run, stop)
+    finally:
+        run.record(seconds=time.monotonic() - began)
+
+
+def _attempt(run: Run, stop: _Stop) -> int:
     try:
         run.record(hardware=_hardware(run.config))
         _do(run)
