@@ -64,3 +64,8 @@ def _numbers(ranges: str) -> list[str]:
         first, _, last = piece.partition("-")
         found += [str(number).zfill(len(first)) for number in range(int(first), int(last or first) + 1)]
     return found
+
+
+def is_set(name: str) -> bool:
+    """Whether the owner of the machine has set this variable for its jobs (NCCL_SOCKET_IFNAME, say)."""
+    return bool(os.environ.get(name))

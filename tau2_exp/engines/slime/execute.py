@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from tau2_exp.commands import Command
 from tau2_exp.engines.slime.narrator import Narrator, clock
-from tau2_exp.engines.slime.processes import end, how_it_ended, last_lines, start, undisturbed
+from tau2_exp.engines.slime.processes import end, how_it_ended, last_lines, start, status_of, undisturbed
 
 POLL_SECONDS = 0.1
 TOLD_LINES = 20  # of a failed command's log, on the terminal
@@ -117,7 +117,7 @@ class _Execution:
             self.running[command.name] = _Running(command, process, log)
 
     def _look_at(self, running: _Running) -> None:
-        command, status = running.command, running.process.poll()
+        command, status = running.command, status_of(running.process)
         if command.ready:
             if status is not None:
                 self._fail(running, f"a server that is still needed {how_it_ended(status)}")

@@ -6,15 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
 from types import FrameType
 from typing import NoReturn
 
-GRACE_SECONDS = 8.0  # to end after being asked to; a worker's own dispatcher gives it 15
+GRACE_SECONDS = 20.0  # to end after being asked to; a server gives what it started 15
+POLL_SECONDS = 0.05
 PYTHONS = ("python", "python3")
 
 
@@ -45,18 +46,28 @@ def with_this_python(argv: Sequence[str]) -> list[str]:
     return [sys.executable if argv[0] in PYTHONS else argv[0], *argv[1:]]
 
 
+def status_of(process: subprocess.Popen[bytes]) -> int | None:
+    """Its exit status, or minus the signal that ended it; None while it runs. It is not reaped: its number stays."""
+    if process.returncode is not None:
+        return process.returncode
+    told = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if told is None:
+        return None
+    return told.si_status if told.si_code == os.CLD_EXITED else -told.si_status
+
+
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """End these, gently first, and what is left of their groups."""
     for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    deadline = monotonic() + GRACE_SECONDS
+        if status_of(process) is None:
+            os.kill(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_SECONDS
+    while time.monotonic() < deadline and any(status_of(process) is None for process in processes):
+        time.sleep(POLL_SECONDS)
     for process in processes:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(max(0.0, deadline - monotonic()))
-        with suppress(ProcessLookupError):
+        if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+            process.wait()
 
 
 @contextmanager
@@ -75,13 +86,17 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """What is inside takes seconds and is not to be interrupted: once asked to end is enough."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    """What is inside takes seconds and is not to be cut short: a request to end is heard after it."""
+    heard: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+    before = {number: signal.signal(number, lambda number, _frame: heard.append(number)) for number in signals}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for name, handler in before.items():
+            signal.signal(name, handler)
+        for number in heard[:1]:
+            signal.raise_signal(number)
 
 
 def how_it_ended(status: int) -> str:
