@@ -211,6 +211,9 @@ def _stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
     elif isinstance(stage, EvalConfig):
         if config.policy.kind is PolicyKind.oracle:
             yield from _oracle(config)
+        bounded = stage.budget_dollars is not None or stage.budget_tokens is not None
+        if bounded and config.user.kind is not UserKind.litellm and config.policy.kind is not PolicyKind.litellm:
+            yield f"{prefix}budget_…: only what litellm is asked is counted; take user=litellm or policy=litellm"
         if stage.samples_per_prompt == 0 and not stage.greedy:
             yield f"{name}=0: nothing to evaluate; take 4, or {prefix}greedy=true"
         if stage.temperature == 0 and stage.samples_per_prompt > 1 and config.policy.kind is PolicyKind.model:

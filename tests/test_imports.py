@@ -57,9 +57,15 @@ MAY_IMPORT = {
     "scenery": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout"},
     "engines": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "allocation"},
     **dict.fromkeys(RECORD, BASE | RECORD | {"statistics", "secrets"}),
+    "evaluation": BASE | {"statistics"},
     "report": BASE | RECORD | {"statistics", "reward", "advantage", "domains"},
     "replay": BASE | {"domains"},
-    "stages": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "stages"},
+    "stages": BASE
+    | SCIENCE
+    | TALK
+    | ACTORS
+    | RECORD
+    | {"episode", "rollout", "scenery", "evaluation", "engines", "stages"},
     "dispatch": BASE | SETTINGS | RECORD | {"dispatch"},
     "serve": BASE | RECORD,
     "__main__": {"config", "dispatch", "engines", "replay", "report", "serve", "stages"},

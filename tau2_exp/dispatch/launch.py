@@ -15,7 +15,8 @@ from tau2_exp.dispatch.plan import Planner, Step, freeze
 from tau2_exp.dispatch.tasks import make_tasks
 from tau2_exp.rundir import Run
 
-ALSO_ON_RESUME = {"resume", "dry_run", "hardware", "hardware.jobs"}
+BUDGETS = ("budget_dollars", "budget_tokens")  # of evaluations
+ALSO_ON_RESUME = {"resume", "dry_run", "hardware", "hardware.jobs", *(f"stage.{name}" for name in BUDGETS)}
 
 
 def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
@@ -79,18 +80,34 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     refused = [text for text in overrides if text.partition("=")[0] not in ALSO_ON_RESUME]
     if refused:
         raise ConfigError(f"{refused[0]}: resume={folder} goes by the run's own frozen settings; drop one of the two")
-    now = compose_config([text for text in overrides if not text.startswith("resume=")])
+    budget = [text for text in overrides if text.startswith("stage.")]
+    now = compose_config([text for text in overrides if not text.startswith("resume=") and text not in budget])
     if (folder / "sweep.json").is_file():
-        return _resume_sweep(folder, now)
+        return _resume_sweep(folder, now, budget)
     run = Run.open(folder)
     target = Planner(folder.parent).adopt(run)
     if now.dry_run:
         _print_plan([target])
         return 0
+    _give([target], budget)
     return _do(target)
 
 
-def _resume_sweep(folder: Path, now: Config) -> int:
+def _give(targets: Sequence[Step], budget: Sequence[str]) -> None:
+    """Freeze the new budget into the evaluations that are not finished. Raises ConfigError where there are none."""
+    if not budget:
+        return
+    stage = compose_config(["stage=eval", "user=litellm", *budget]).stage
+    given = {name: getattr(stage, name) for name in BUDGETS if any(f".{name}=" in text for text in budget)}
+    steps = {step.address: step for target in targets for step in target.lineage()}
+    runs = [step.run for step in steps.values() if step.run and step.stage == "eval" and not step.finished]
+    if not runs:
+        raise ConfigError(f"{budget[0]}: there is no unfinished evaluation to spend it on; drop it")
+    for run in runs:
+        run.refreeze(replace(run.config, stage=replace(run.config.stage, **given)))
+
+
+def _resume_sweep(folder: Path, now: Config, budget: Sequence[str]) -> int:
     from tau2_exp.dispatch.sweep import read_sweep, run_sweep, sweep_runs
 
     sweep = read_sweep(folder)
@@ -99,6 +116,7 @@ def _resume_sweep(folder: Path, now: Config) -> int:
     if now.dry_run:
         _print_plan(targets)
         return 0
+    _give(targets, budget)
     hardware = targets[0].config.hardware
     return run_sweep(folder, sweep, targets, replace(hardware, jobs=now.hardware.jobs or hardware.jobs))
 

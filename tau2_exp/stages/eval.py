@@ -10,9 +10,10 @@ from tau2_exp.completion import has_price
 from tau2_exp.config import TASK_REVISION, Config, ConfigError, EvalConfig, PolicyKind, UserKind
 from tau2_exp.evaluation import GREEDY, Place, Plan, Played, limit_facts, missing, split_results, user_facts
 from tau2_exp.report import evaluation_table
+from tau2_exp.rollout import check_faults
 from tau2_exp.rundir import Run
 from tau2_exp.stages.speakers import make_speaker
-from tau2_exp.stages.studio import Studio, check_faults
+from tau2_exp.stages.studio import Studio
 from tau2_exp.types import GREETING, Sampling, Seat, StopReason, Task, Trajectory
 
 
@@ -107,7 +108,9 @@ def _reached(run: Run, stage: EvalConfig, budget: Budget, plan: Plan, played: Pl
 
 
 def _values(results: dict[str, Any]) -> dict[str, Any]:
-    return {f"{split} {name}": e["value"] for split, r in results["splits"].items() for name, e in r["measures"].items()}
+    return {
+        f"{split} {name}": e["value"] for split, r in results["splits"].items() for name, e in r["measures"].items()
+    }
 
 
 def _label(run: Run) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tau2_exp import scenery
 from tau2_exp.stages import run_stage, studio
 from tau2_exp.types import FaultError, FaultSource, Task, Usage, World
 from tau2_exp.users import make_user
@@ -23,7 +24,7 @@ def lose(monkeypatch: pytest.MonkeyPatch, lost) -> None:
     def user(task: Task, world: World, *rest):
         return Unreachable() if lost(task) else make_user(task, world, *rest)
 
-    monkeypatch.setattr(studio, "make_user", user)
+    monkeypatch.setattr(scenery, "make_user", user)
 
 
 def test_a_fault_is_a_missing_sample_and_not_a_failed_one(make_run, monkeypatch) -> None:
