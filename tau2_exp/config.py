@@ -177,6 +177,8 @@ class SlurmConfig:
     save_seconds: int = 120  # before its end, a job is told to save
     setup: list[str] = field(default_factory=list)  # shell lines before the worker: module load …
     options: dict[str, str] = field(default_factory=dict)  # further sbatch options, by their long names
+    srun: list[str] = field(default_factory=list)  # further arguments of srun: --container-image=…
+    python: str | None = None  # the command that is Python on the nodes: apptainer exec …; null: this Python
 
 
 @dataclass

@@ -87,6 +87,11 @@ def slots(hardware: HardwareConfig) -> int:
     return max(1, len(os.sched_getaffinity(0)) // hardware.threads)
 
 
+def settings(hardware: HardwareConfig) -> list[str]:
+    """What libraries read from their environment before Python runs, as arguments of `env`."""
+    return [f"OMP_NUM_THREADS={hardware.threads}", "OMP_WAIT_POLICY=passive", "TOKENIZERS_PARALLELISM=false"]
+
+
 def _advance(job: Job, jobs: Sequence[Job], free: list[int], hardware: HardwareConfig) -> None:
     if job.state is State.running:
         assert job.process is not None
@@ -109,8 +114,7 @@ def _advance(job: Job, jobs: Sequence[Job], free: list[int], hardware: HardwareC
 def _start(
     runs: Sequence[Run], hardware: HardwareConfig, log: IO[bytes] | None, device: int | None
 ) -> subprocess.Popen:
-    """The settings that libraries read from their environment before Python runs are given by `env`."""
-    environment = [f"OMP_NUM_THREADS={hardware.threads}", "OMP_WAIT_POLICY=passive", "TOKENIZERS_PARALLELISM=false"]
+    environment = settings(hardware)
     if device is not None:
         environment.append(f"CUDA_VISIBLE_DEVICES={device}")
     work = [*WORKER, *(str(run.folder) for run in runs)]
