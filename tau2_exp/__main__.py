@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tau2_exp import replay
 from tau2_exp.config import ConfigError
-from tau2_exp.engines.slime import ray_cluster
+from tau2_exp.engines.slime import cached, ray_cluster
 from tau2_exp.serve import command as serve
 
 
@@ -18,6 +18,7 @@ def main() -> int:
     _register_work(commands)
     replay.register(commands)
     serve.register(commands)
+    cached.register(commands)
     ray_cluster.register(commands)
     arguments = parser.parse_args()
     try:

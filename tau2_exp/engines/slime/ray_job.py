@@ -44,7 +44,7 @@ def submit(url: str, argv: list[str], env: dict[str, str]) -> int:
     """
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.WARNING)
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
     entry = f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(with_this_python(argv))}"
     try:
         client = JobSubmissionClient(url)
