@@ -192,8 +192,8 @@ class HardwareConfig:
     nodes: int = 1
     gpus: int = 0  # of each node; more than one wants engine=slime
     colocate: bool = True  # slime: training and rollouts take turns on the same GPUs
-    train_gpus: int | None = None  # slime, not colocated: each node's GPUs for training; null: half of them
-    user_gpus: int = 0  # slime: the first node's last GPUs, set apart for the user simulator that user.serve names
+    train_gpus: int | None = None  # slime, not colocated: of each node's, for training; null: half of them
+    user_gpus: int | None = None  # slime: the first node's last GPUs, for the user that user.serve names; null: half
     slurm: SlurmConfig = field(default_factory=SlurmConfig)
 
 
