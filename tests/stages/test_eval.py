@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
+from servers import Answer, Served, completion, serve
 
 from tau2_exp import scenery
+from tau2_exp.completion import has_price
+from tau2_exp.config import ConfigError
+from tau2_exp.dispatch import launch
+from tau2_exp.evaluation import read_plan
+from tau2_exp.rundir import Run
 from tau2_exp.stages import run_stage, studio
+from tau2_exp.stages.studio import Studio
 from tau2_exp.types import FaultError, FaultSource, Task, Usage, World
 from tau2_exp.users import make_user
 
@@ -54,3 +64,130 @@ def test_an_evaluation_of_which_nothing_is_left_fails(make_run, monkeypatch) -> 
     with pytest.raises(RuntimeError, match="all 2 episodes ended in a fault; the first: the server is down"):
         run_stage(run)
     assert not (run.folder / "results.json").exists()
+
+
+# ---------------------------------------------------------------- plan, budget, replies
+
+
+def api(server: Served, *overrides: str) -> tuple[str, ...]:
+    """Overrides of an evaluation of a local server, whose replies are kept as a hosted model's are."""
+    asks = (
+        "stage=eval",
+        "policy=litellm",
+        "policy.model=openai/local",
+        f"policy.api_base={server.url}",
+        "policy.api_key_env=null",
+    )
+    few = ("domain.eval_splits=[train]", "domain.max_steps=12", "stage.samples_per_prompt=2", "rollout.concurrency=1")
+    return (*asks, *few, "policy.cache=true", *overrides)
+
+
+def by_seed(asked: dict[str, Any]) -> Answer:
+    """A model that samples: what it says follows from the seed and from how far the conversation is."""
+    questions = ("Could you turn off airplane mode?", "Could you check the status bar?", "Could you restart the phone?")
+    return completion(questions[(asked["seed"] + len(asked["messages"])) % 3])
+
+
+def spent(run: Run) -> int:
+    return run.results["spent"]["prompt_tokens"] + run.results["spent"]["completion_tokens"]
+
+
+def test_a_plan_is_frozen_before_it_is_played_and_knows_nothing_of_the_agent(make_run, monkeypatch) -> None:
+    run, other = make_run(*ORACLE), make_run(*ORACLE, "policy.oracle=gold", "rollout.concurrency=3")
+    monkeypatch.setattr(Studio, "collect", stop_here)
+    for each in (run, other):
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(each)
+    plan = read_plan(run.folder)
+    assert plan == read_plan(other.folder) and plan.digest == read_plan(other.folder).digest
+    assert list(plan.files) == ["train-greedy", "train", "test-greedy", "test"]
+    seeds = [place.seed for places in plan.files.values() for place in places]
+    assert len(set(seeds)) == len(seeds) == 12
+    another = make_run(*ORACLE, "seed=1")
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(another)
+    (another.folder / "plan.json").replace(run.folder / "plan.json")
+    with pytest.raises(
+        ConfigError, match=r"plan no longer holds: train-greedy: .* has seed \d+ and \d+; evaluate anew"
+    ):
+        run_stage(run)
+
+
+async def stop_here(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["replies kept", "replies not kept"])
+def test_a_budget_stops_a_run_cleanly_and_more_of_it_goes_on(make_run, kept: bool) -> None:
+    with serve(by_seed) as server:
+        free = make_run(*api(server, "policy.cache=false"))
+        run_stage(free)
+        full = len(server.asked)
+        run = make_run(*api(server, f"policy.cache={kept}".lower(), "stage.budget_tokens=200"))
+        with pytest.raises(ConfigError) as caught:
+            run_stage(run)
+        asked = len(server.asked) - full
+        assert str(caught.value).startswith("stage.budget_tokens=200: reached; spent an unknown sum (")
+        played = sum(1 for name in ("train", "train-greedy") for _ in run.read_trajectories(name))
+        assert f"and {18 * asked} tokens; {played} of 6 episodes are played" in str(caught.value)
+        assert f"resume={run.folder} stage.budget_tokens=" in str(caught.value)
+        assert asked == 12 if kept else asked >= 12  # 12 × 18 tokens is the first sum above 200
+        assert not (run.folder / "results.json").exists() and played < 6
+        run = Run.open(run.folder)
+        run.refreeze(replace(run.config, stage=replace(run.config.stage, budget_tokens=10**6)))
+        run_stage(run)
+        assert len(server.asked) - full == full, "nothing was paid for twice"
+    assert run.results["splits"] == free.results["splits"] | {
+        "train": free.results["splits"]["train"] | {"policy_usage": run.results["splits"]["train"]["policy_usage"]}
+    }
+    assert spent(run) == spent(free) == 18 * full
+
+
+def test_what_was_asked_before_costs_nothing_and_samples_stay_apart(make_run) -> None:
+    with serve(by_seed) as server:
+        first, second = make_run(*api(server)), make_run(*api(server))
+        run_stage(first)
+        asked = len(server.asked)
+        run_stage(second)
+        assert len(server.asked) == asked
+        third = make_run(*api(server, "seed=1"))
+        run_stage(third)
+        assert len(server.asked) > asked
+    openings = {(a["seed"], a["temperature"]) for a in server.asked[:asked]}
+    assert len(openings) == 6, "two tasks, each greedy once and sampled twice"
+    usage = second.results["splits"]["train"]["policy_usage"]
+    assert (usage["prompt_tokens"], usage["dollars"], usage["reused_tokens"]) == (0, 0.0, 18 * asked)
+    assert spent(second) == 0 and spent(first) == 18 * asked
+    assert second.results["splits"]["train"]["outcomes"] == first.results["splits"]["train"]["outcomes"]
+    texts = [path.read_text() for path in (first.folder.parent / ".cache" / "replies").glob("*/*.json")]
+    assert len(texts) == len(server.asked) and not any("messages" in text or "Bearer" in text for text in texts)
+
+
+def test_a_cost_that_nobody_lists_is_unknown_and_bounds_nothing(make_run) -> None:
+    with serve(by_seed) as server:
+        run = make_run(*api(server, "domain.limit=1"))
+        run_stage(run)
+        assert run.results["spent"]["dollars"] is None
+        bounded = make_run(*api(server, "stage.budget_dollars=1"))
+        with pytest.raises(ConfigError, match=r"litellm lists no price for openai/local; take stage.budget_tokens"):
+            run_stage(bounded)
+
+
+def test_a_listed_price_is_added_up_and_bounds() -> None:
+    usage = Usage(1000, 500, 0.02)
+    assert (usage + Usage(1, 1, 0.01)).dollars == pytest.approx(0.03)
+    assert (usage + Usage(1, 1, None)).dollars is None
+    assert has_price("gpt-4.1-mini") and not has_price("openai/local")
+
+
+def test_resume_takes_a_new_budget_and_nothing_else(make_run, monkeypatch) -> None:
+    run = make_run("stage=eval", "user=litellm", "policy=oracle", "stage.budget_tokens=5", "stage.temperature=0.5")
+    monkeypatch.setattr(launch, "run_attached", lambda runs: 3)
+    assert launch.launch([f"resume={run.folder}", "stage.budget_tokens=null", "stage.budget_dollars=2"], False, []) == 3
+    stage = Run.open(run.folder).config.stage
+    assert (stage.budget_tokens, stage.budget_dollars, stage.temperature) == (None, 2.0, 0.5)
+    for wrong, why in (("stage.temperature=1", "frozen settings"), ("stage.budget_dollars=-1", "wants 0 or more")):
+        with pytest.raises(ConfigError, match=why):
+            launch.launch([f"resume={run.folder}", wrong], False, [])
+    with pytest.raises(ConfigError, match="no unfinished evaluation"):
+        launch.launch([f"resume={make_run('stage=demos').folder}", "stage.budget_tokens=9"], False, [])
