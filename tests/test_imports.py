@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "engines": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "allocation"},
     **dict.fromkeys(RECORD, BASE | RECORD | {"statistics", "secrets"}),
     "evaluation": BASE | {"statistics"},
-    "report": BASE | RECORD | {"statistics", "reward", "advantage", "domains"},
+    "report": BASE | RECORD | {"statistics", "reward", "advantage", "domains", "address", "dispatch"},
     "replay": BASE | {"domains"},
     "stages": BASE
     | SCIENCE
@@ -68,7 +68,7 @@ MAY_IMPORT = {
     | {"episode", "rollout", "scenery", "evaluation", "engines", "stages"},
     "dispatch": BASE | SETTINGS | RECORD | {"dispatch"},
     "serve": BASE | RECORD,
-    "__main__": {"config", "dispatch", "engines", "replay", "report", "serve", "stages"},
+    "__main__": {"config", "dispatch", "engines", "replay", "report", "rundir", "serve", "stages"},
 }
 
 
