@@ -146,7 +146,7 @@ def _listen(service: Service) -> socket.socket:
     try:
         return socket.create_server((service.host, service.port), backlog=1024)
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise ConfigError(
             f"--host {service.host} --port {service.port}: {reason}; take another port, or 0 for any that is free"
         ) from None
