@@ -9,6 +9,7 @@ from pathlib import Path
 from tau2_exp import replay
 from tau2_exp.config import ConfigError
 from tau2_exp.engines.slime import cached, ray_cluster
+from tau2_exp.rundir import Run
 from tau2_exp.serve import command as serve
 
 
@@ -20,6 +21,7 @@ def main() -> int:
     serve.register(commands)
     cached.register(commands)
     ray_cluster.register(commands)
+    _register_slime(commands)
     arguments = parser.parse_args()
     try:
         return arguments.run(arguments)
@@ -33,6 +35,20 @@ def _register_work(commands: argparse._SubParsersAction) -> None:
     command.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     command.add_argument("--attended", action="store_true", help="end when standard input closes")
     command.set_defaults(run=_work)
+
+
+def _register_slime(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("slime", help="a part of a stage that slime trains (plans call this)")
+    command.add_argument("part", choices=["tasks", "rows", "samples", "evaluate"])
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="a run's")
+    command.set_defaults(run=_slime)
+
+
+def _slime(arguments: argparse.Namespace) -> int:
+    from tau2_exp.stages.slime_parts import do_part
+
+    do_part(arguments.part, Run.open(arguments.folder))
+    return 0
 
 
 def _work(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,42 @@
+"""What a run that slime trained came to, as its results.json holds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tau2_exp.codec import encode
+from tau2_exp.commands import Command
+from tau2_exp.config import GrpoConfig
+from tau2_exp.engines.slime.cached import CONVERSION, TRACKER, read_conversion
+from tau2_exp.rundir import Run
+
+MODEL = "checkpoints/last"  # in Hugging Face's format, as every engine leaves it
+CHECKPOINTS = "slime/checkpoints"  # slime's own
+SUMMARY = "slime/summary.json"  # what was learned from
+
+
+def training_results(run: Run, commands: Sequence[Command]) -> dict[str, Any]:
+    """Its model, its steps, what it learned from, and every conversion between formats on the way."""
+    return {
+        **_learned_from(run),
+        "steps": int((run.folder / CHECKPOINTS / TRACKER).read_text()) + 1,  # slime counts from 0
+        "model": MODEL,
+        "conversions": _conversions(commands),
+    }
+
+
+def _learned_from(run: Run) -> dict[str, int]:
+    """Rows, as the part that wrote them says, or the episodes of all steps."""
+    if isinstance(run.config.stage, GrpoConfig):
+        steps = run.metrics()
+        return {name: sum(step.get(name, 0) for step in steps) for name in ("episodes", "faults")}
+    return json.loads((run.folder / SUMMARY).read_text())
+
+
+def _conversions(commands: Sequence[Command]) -> dict[str, Any]:
+    """By the name of the command that made it."""
+    made = {c.name: Path(c.makes) for c in commands if c.makes and (Path(c.makes) / CONVERSION).is_file()}
+    return {name: {"folder": str(path.resolve()), **encode(read_conversion(path))} for name, path in made.items()}

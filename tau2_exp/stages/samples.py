@@ -1,0 +1,58 @@
+"""RFT's samples: drawn from the model as it came from the parent, and those worth learning from, as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+
+from tau2_exp.batch import rows_from_trajectory, select_rft
+from tau2_exp.config import ConfigError, RewardConfig, RftConfig
+from tau2_exp.reward import score
+from tau2_exp.rollout import check_faults
+from tau2_exp.stages.speakers import Speaker
+from tau2_exp.stages.studio import Studio
+from tau2_exp.types import Row, Sampling, Trajectory
+
+SAMPLES = "samples"  # the file of trajectories
+
+
+async def draw_samples(studio: Studio, speaker: Speaker) -> list[Trajectory]:
+    """Each training task so many times; what a killed run has is kept."""
+    stage = studio.config.stage
+    assert isinstance(stage, RftConfig)
+    tasks = studio.tasks(studio.config.domain.train_split)
+    sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, studio.config.model.max_new_tokens)
+    samples = await studio.collect(SAMPLES, speaker(sampling), studio.seats(tasks, stage.samples_per_prompt, SAMPLES))
+    check_faults(samples, "rft samples")
+    return samples
+
+
+def kept_samples(samples: Sequence[Trajectory], stage: RftConfig, reward: RewardConfig) -> list[Trajectory]:
+    """The filter's choice. Raises ConfigError where it keeps nothing."""
+    groups = {key: list(group) for key, group in groupby(samples, key=lambda t: t.key)}
+    kept = select_rft(groups, stage.keep_reward, stage.keep_partial, partial(score, config=reward))
+    solved = sum(t.outcome >= stage.keep_reward for t in samples if t.scored)
+    if not kept:
+        raise ConfigError(_nothing_kept(samples, stage, reward))
+    print(f"rft: kept {len(kept)} of {len(samples)} samples ({solved} solved) from {len({t.key for t in kept})} tasks")
+    return kept
+
+
+def rft_rows(kept: Sequence[Trajectory]) -> list[Row]:
+    return [rows_from_trajectory(t, [1.0] * len(t.turns), unparsable=False) for t in kept]
+
+
+def rft_summary(samples: Sequence[Trajectory], kept: Sequence[Trajectory]) -> dict[str, int]:
+    """What a run's results say of its samples."""
+    return {"samples": len(samples), "kept": len(kept), "tasks": len({t.key for t in kept})}
+
+
+def _nothing_kept(samples: Sequence[Trajectory], stage: RftConfig, reward: RewardConfig) -> str:
+    scores = [score(t, reward) for t in samples if t.scored]
+    outcome, partial_score = max(s.outcome for s in scores), max(s.partial for s in scores)
+    return (
+        f"keep_reward={stage.keep_reward:g} keep_partial={stage.keep_partial:g}: RFT keeps none of {len(samples)} "
+        f"samples (best reward {outcome:g}, best partial score {partial_score:.2f}); raise SFT's epochs or RFT's "
+        "samples_per_prompt, or lower keep_partial"
+    )

@@ -1,0 +1,85 @@
+"""`slime PART FOLDER`: what of a stage is ours where slime trains. A plan calls these by name.
+
+tasks      slime/tasks.jsonl: one line a training task, for slime's --prompt-data
+rows       slime/rows.jsonl: what SFT learns from, one encoded types.Row a line
+samples    the same file for RFT: drawn from the served policy, and filtered
+evaluate   the evaluation of the served policy, which finishes the run
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tau2_exp.codec import encode
+from tau2_exp.config import RftConfig
+from tau2_exp.engines.slime.context import ROWS
+from tau2_exp.engines.slime.results import SUMMARY
+from tau2_exp.engines.torch.tokenizer import load_tokenizer
+from tau2_exp.jsonl import JsonlWriter, write_json
+from tau2_exp.rundir import Run
+from tau2_exp.stages.eval import evaluate
+from tau2_exp.stages.rows import sft_examples, sft_rows, sft_summary
+from tau2_exp.stages.samples import draw_samples, kept_samples, rft_rows, rft_summary
+from tau2_exp.stages.speakers import make_speaker, starting_point
+from tau2_exp.stages.studio import Studio
+from tau2_exp.types import Row
+
+TASKS = "slime/tasks.jsonl"
+
+
+def do_part(part: str, run: Run) -> None:
+    """`part` is one of PARTS. Raises ConfigError where the run gives it nothing to do."""
+    PARTS[part](run)
+
+
+def write_tasks(run: Run) -> None:
+    tasks = Studio(run).tasks(run.config.domain.train_split)
+    lines = (
+        {"text": task.key, "index": index, "metadata": {"domain": task.domain, "task": task.id}}
+        for index, task in enumerate(tasks)
+    )
+    _write_lines(run.folder / TASKS, lines)
+    print(f"tasks: {len(tasks)}")
+
+
+def write_rows(run: Run) -> None:
+    studio = Studio(run)
+    rows = sft_rows(studio, load_tokenizer(starting_point(studio)), sft_examples(run))
+    _keep(run, rows, sft_summary(rows))
+
+
+def write_samples(run: Run) -> None:
+    studio, stage = Studio(run), run.config.stage
+    assert isinstance(stage, RftConfig)
+    samples = asyncio.run(draw_samples(studio, make_speaker(studio)))
+    kept = kept_samples(samples, stage, run.config.reward)
+    _keep(run, rft_rows(kept), rft_summary(samples, kept))
+
+
+def play_evaluation(run: Run) -> None:
+    asyncio.run(evaluate(run))
+
+
+PARTS = {"tasks": write_tasks, "rows": write_rows, "samples": write_samples, "evaluate": play_evaluation}
+
+
+def _keep(run: Run, rows: Sequence[Row], summary: dict[str, int]) -> None:
+    """The rows last: they are what says that this part is done."""
+    (run.folder / SUMMARY).parent.mkdir(exist_ok=True)
+    write_json(run.folder / SUMMARY, summary)
+    _write_lines(run.folder / ROWS, map(encode, rows))
+    print(f"rows: {len(rows)}, {sum(len(row.ids) for row in rows)} tokens")
+
+
+def _write_lines(path: Path, records: Iterable[Any]) -> None:
+    """The file whole, or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)
+    with JsonlWriter(part) as lines:
+        for record in records:
+            lines.write(record)
+    part.replace(path)
