@@ -88,4 +88,9 @@ def open_context(args: Any) -> Context | None:
     return _open(str(folder), getattr(args, "hf_checkpoint", None)) if folder else None
 
 
-_open = cache(lambda folder, checkpoint: Context(Path(folder), checkpoint))
+@cache
+def _open(folder: str, checkpoint: str | None) -> Context:
+    return Context(Path(folder), checkpoint)
+
+
+forget = _open.cache_clear
