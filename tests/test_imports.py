@@ -58,7 +58,7 @@ MAY_IMPORT = {
     "engines": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "allocation"},
     **dict.fromkeys(RECORD, BASE | RECORD | {"statistics", "secrets"}),
     "evaluation": BASE | {"statistics"},
-    "report": BASE | RECORD | {"statistics", "reward", "advantage", "domains", "address", "dispatch"},
+    "report": BASE | RECORD | {"statistics", "reward", "advantage", "domains", "address", "dispatch", "evaluation"},
     "replay": BASE | {"domains"},
     "stages": BASE
     | SCIENCE

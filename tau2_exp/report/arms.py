@@ -1,0 +1,152 @@
+"""Arms: runs told apart by the settings in which their making differs. Seeds are never arms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tau2_exp.address import NEUTRAL, READS
+from tau2_exp.config import PolicyKind, RewardKind, to_data
+from tau2_exp.rundir import Run
+
+Making = dict[tuple[str, str], Any]  # (stage, setting) → value, of a run and of all that it stands on
+Values = dict[str, Any]  # the settings of one arm that differ between arms, by their shortest clear names
+
+# Where a server happens to run changes no result.
+_PLACES = {"url", "api_base"}
+# What a kind of reward does not read is no difference between arms.
+_UNREAD = {
+    RewardKind.outcome.value: ("alpha", "weights", "domain_weights", "multipliers", "turn_discount"),
+    RewardKind.shaped.value: ("turn_discount", "progress_over_deviation"),
+    RewardKind.turn_level.value: (),
+}
+_FIRST = ("reward.kind", "reward.alpha", "samples_per_prompt")  # the order of names in labels
+
+
+def lineage(run: Run) -> list[Run]:
+    """The run and what it stands on, oldest first. Raises ConfigError where a parent is gone."""
+    return [*(lineage(run.parent) if run.parent else []), run]
+
+
+def making(run: Run) -> Making:
+    """All settings that a trained model depends on; for an evaluation, those of who speaks in it."""
+    if run.stage == "pipeline":
+        return {}
+    if run.stage == "eval":
+        return {("eval", key): value for key, value in _speaker(run).items()}
+    return {(ancestor.stage, key): value for ancestor in lineage(run) for key, value in _settings(ancestor).items()}
+
+
+def seed_name(run: Run) -> str:
+    """The seeds of a lineage: one number where all are the same. An evaluation of a trained model takes its model's."""
+    if run.stage == "eval" and run.parent:
+        return seed_name(run.parent)
+    seeds = [str(ancestor.config.seed) for ancestor in reversed(lineage(run))]
+    return seeds[0] if len(set(seeds)) == 1 else "/".join(seeds)
+
+
+def speaker_name(run: Run) -> tuple[str, ...]:
+    """Who speaks in an evaluation of no model of ours."""
+    policy = run.config.policy
+    if policy.kind is PolicyKind.oracle:
+        return ("oracle", policy.oracle.value)
+    return (policy.model or policy.kind.value,) if policy.kind is PolicyKind.litellm else (run.config.model.name,)
+
+
+def tell_apart(makings: Sequence[Making]) -> list[Values]:
+    """Of each making the settings that differ between them; one that stages share is named once."""
+    differing = [pair for pair in dict.fromkeys(pair for m in makings for pair in m) if _varies(pair, makings)]
+    columns: dict[str, list[Any]] = {}
+    for key in dict.fromkeys(key for _, key in differing):
+        stages = [stage for stage, other in differing if other == key]
+        shared = all(len({_frozen(m[s, key]) for s in stages if (s, key) in m}) <= 1 for m in makings)
+        for stage in stages[:1] if shared else stages:
+            found = [next((m[s, key] for s in (stages if shared else [stage]) if (s, key) in m), None) for m in makings]
+            columns[key if shared else f"{stage}.{key}"] = found
+    names = _without_echoes(sorted(columns, key=_order), columns)
+    short = _shortened(names)
+    return [
+        {short[name]: columns[name][i] for name in names if columns[name][i] is not None} for i in range(len(makings))
+    ]
+
+
+def arm_label(values: Mapping[str, Any]) -> str:
+    """`turn_level alpha=0.25`; empty where there is only one arm."""
+    return " ".join(_text(value) if name == "kind" else f"{name}={_text(value)}" for name, value in values.items())
+
+
+def flatten(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested settings by their dotted keys, less those that change no result."""
+    if not isinstance(data, dict):
+        yield prefix, data
+        return
+    for name, value in data.items():
+        if name not in NEUTRAL and name not in _PLACES:
+            yield from flatten(value, f"{prefix}.{name}" if prefix else name)
+
+
+# ---------------------------------------------------------------- the pieces
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    data = to_data(run.config)
+    found = _chosen(data, READS[run.stage])
+    if run.stage != "eval":
+        found.pop("domain.eval_splits", None)
+    for name in _UNREAD[data["reward"]["kind"]]:
+        found = {key: value for key, value in found.items() if not f"{key}.".startswith(f"reward.{name}.")}
+    return found | {key: value for key, value in flatten(data["stage"]) if key != "name"}
+
+
+def _speaker(run: Run) -> dict[str, Any]:
+    """Who speaks in an evaluation. What a trained model is, its own making says."""
+    data = to_data(run.config)
+    kind = run.config.policy.kind
+    if kind is PolicyKind.oracle:
+        return _chosen(data, ("policy.kind", "policy.oracle"))
+    if kind is PolicyKind.litellm:
+        return _chosen(data, ("policy.kind", "policy.model"))
+    return _chosen(data, ("model", "engine.name", "hardware.dtype"))
+
+
+def _chosen(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key in keys:
+        value: Any = data
+        for name in key.split("."):
+            value = value[name]
+        found |= dict(flatten(value, key))
+    return found
+
+
+def _varies(pair: tuple[str, str], makings: Sequence[Making]) -> bool:
+    return len({_frozen(m.get(pair)) for m in makings}) > 1
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _without_echoes(names: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Without settings that only say again, in other values, what one before them says."""
+    kept: dict[tuple[int, ...], str] = {}
+    for name in names:
+        values = [_frozen(value) for value in columns[name]]
+        kept.setdefault(tuple(values.index(value) for value in values), name)
+    return list(kept.values())
+
+
+def _shortened(names: Sequence[str]) -> dict[str, str]:
+    """Each by its last part, where no other has the same."""
+    last = [name.rsplit(".", 1)[-1] for name in names]
+    return {name: short if last.count(short) == 1 else name for name, short in zip(names, last, strict=True)}
+
+
+def _order(name: str) -> tuple[int, str]:
+    return next((i for i, first in enumerate(_FIRST) if name.endswith(first)), len(_FIRST)), name
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)

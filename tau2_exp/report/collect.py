@@ -1,0 +1,119 @@
+"""Folders → runs, arms and trials: any mix of runs, pipelines, sweeps and folders of them, finished or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tau2_exp.config import ConfigError
+from tau2_exp.evaluation import PLAN, read_plan
+from tau2_exp.report.arms import Values, arm_label, making, seed_name, speaker_name, tell_apart
+from tau2_exp.report.trials import Found, Trial, find_trials
+from tau2_exp.rundir import Run, RunStatus
+
+
+@dataclass(frozen=True)
+class Collection:
+    runs: tuple[Found, ...]
+    trials: tuple[Trial, ...]
+    problems: tuple[str, ...]  # what could not be read, or is not finished
+
+    def of(self, run: Run) -> Found:
+        return next(found for found in self.runs if found.run.folder == run.folder)
+
+
+def collect(paths: Sequence[Path]) -> Collection:
+    """Everything in these folders, and what it stands on. Raises ConfigError where one of them holds no run."""
+    problems: list[str] = []
+    runs = _readable(_unique(run for path in paths for run in _runs_of(path)), problems)
+    found = _place(runs)
+    problems += [_unfinished(f) for f in found if f.run.status is not RunStatus.finished]
+    return Collection(tuple(found), tuple(find_trials(found)), tuple(problems))
+
+
+# ---------------------------------------------------------------- which runs
+
+
+def _runs_of(path: Path) -> Iterator[Run]:
+    from tau2_exp.dispatch.sweep import read_sweep, sweep_runs
+
+    if (path / "sweep.json").is_file():
+        yield from sweep_runs(path, read_sweep(path))
+    elif (path / "manifest.json").is_file():
+        yield Run.open(path)
+    else:
+        inside = sorted(file.parent for file in path.glob("[!.]*/manifest.json"))
+        if not inside:
+            raise ConfigError(f"{path}: holds no run and no sweep; give run folders, sweeps, or a folder of them")
+        yield from map(Run.open, inside)
+
+
+def _unique(runs: Iterator[Run]) -> list[Run]:
+    """With members and parents; of runs of one address the finished one, else the newest."""
+    by_address: dict[str, Run] = {}
+    waiting = list(runs)
+    seen: set[Path] = set()
+    while waiting:
+        run = waiting.pop(0)
+        if run.folder.resolve() in seen:
+            continue
+        seen.add(run.folder.resolve())
+        before = by_address.get(run.manifest.address)
+        if before is None or before.status is not RunStatus.finished:
+            by_address[run.manifest.address] = run
+        waiting += [*run.members, *([run.parent] if run.parent else [])]
+    return sorted(by_address.values(), key=lambda run: (run.manifest.created, str(run.folder)))
+
+
+def _readable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
+    kept = []
+    for run in runs:
+        try:
+            making(run)
+            kept.append(run)
+        except ConfigError as error:
+            problems.append(f"left out: {error}")
+    return kept
+
+
+def _place(runs: Sequence[Run]) -> list[Found]:
+    """Each run with its arm among the runs of its stage. A pipeline is no arm: its members are."""
+    values: dict[str, Values] = {}  # by address
+    for kind in dict.fromkeys(map(_kind, runs)):
+        alike = [run for run in runs if _kind(run) == kind]
+        values |= zip((run.manifest.address for run in alike), tell_apart([making(run) for run in alike]), strict=True)
+    return [_found(run, values) for run in runs]
+
+
+def _kind(run: Run) -> tuple[str, bool]:
+    """Runs whose makings are told apart from one another: those of models of ours from others, in evaluations."""
+    return run.stage, run.stage == "eval" and run.parent is not None
+
+
+def _found(run: Run, values: dict[str, Values]) -> Found:
+    own = values[run.manifest.address]
+    if run.stage != "eval":
+        return Found(run, run.stage, arm_label(own), own, seed_name(run))
+    if run.parent:
+        own = values.get(run.parent.manifest.address, {}) | own
+        return Found(run, run.parent.stage, arm_label(own), own, seed_name(run))
+    name = speaker_name(run)
+    own = {key: value for key, value in own.items() if value not in name}
+    return Found(run, " ".join(name), arm_label(own), own, seed_name(run))
+
+
+def _so_far(run: Run) -> str:
+    if not (run.folder / PLAN).exists():
+        return ""
+    wanted = sum(map(len, read_plan(run.folder).files.values()))
+    played = sum(1 for file in run.folder.glob("trajectories/*.jsonl") for _ in file.open("rb"))
+    return f": {played} of {wanted} episodes are played"
+
+
+def _unfinished(found: Found) -> str:
+    run = found.run
+    why = f": {run.failure}" if run.status is RunStatus.failed else _so_far(run)
+    what = run.stage if run.stage == found.stage else f"{run.stage} of {found.stage}"
+    name = " ".join(part for part in (what, found.arm, f"seed {found.seed}") if part)
+    return f"{run.status.value}: {name} ({run.folder}){why}"

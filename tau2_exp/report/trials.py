@@ -1,0 +1,190 @@
+"""What was evaluated alike, and how each did there.
+
+A *trial* is one set of tasks played under one plan: same user, samples, temperature, limits, provider and revision.
+Only scores of one trial are put side by side. A *subject* is who was tried: a stage's model of one arm, all its seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tau2_exp.config import to_data
+from tau2_exp.evaluation import limit_facts, user_facts
+from tau2_exp.report.arms import Values, flatten, lineage
+from tau2_exp.rundir import Run, RunStatus
+from tau2_exp.statistics import Estimate, Measure, estimate
+
+Outcomes = dict[str, list[float]]  # task → the outcome of each scored sample
+GREEDY = "greedy pass@1"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run and where it belongs."""
+
+    run: Run
+    stage: str  # for an evaluation: whose model was tried, or who spoke
+    arm: str
+    values: Values
+    seed: str
+
+
+@dataclass(frozen=True)
+class Missing:
+    """In place of a number: an incomplete evaluation has none."""
+
+    samples: int
+    seeds: tuple[str, ...]
+
+
+Measured = Estimate | Missing
+
+
+@dataclass
+class Subject:
+    """Who was tried, and how it did: by seed, the outcomes of each task's samples."""
+
+    stage: str  # whose model; or who spoke, where no model of ours did
+    arm: str
+    values: Values
+    depth: int  # how many runs its model stands on: subjects are shown in the order they are made
+    parent: tuple[str, str] | None = None  # (stage, arm) of what its model was made from
+    outcomes: dict[str, Outcomes] = field(default_factory=dict)
+    greedy: dict[str, Outcomes] = field(default_factory=dict)
+    wanted: dict[str, int] = field(default_factory=dict)  # samples a task, by seed
+    runs: list[tuple[Run, str]] = field(default_factory=list)  # with the split's name in their results
+
+    @property
+    def label(self) -> str:
+        return f"{self.stage} {self.arm}".rstrip()
+
+    def measured(self, name: str) -> Measured | None:
+        """`pass@4` and the like, or GREEDY; None where it was not played."""
+        if name == GREEDY:
+            return _measured(self.greedy, Measure.PASS_AT, 1, dict.fromkeys(self.greedy, 1)) if self.greedy else None
+        measure = next(m for m in Measure if name.startswith(m.value))
+        return _measured(self.outcomes, measure, int(name.removeprefix(measure.value)), self.wanted)
+
+
+@dataclass
+class Trial:
+    """One set of tasks under one plan, and all who were tried there."""
+
+    domain: str
+    split: str
+    tasks: tuple[str, ...]
+    plan: dict[str, Any]
+    nothing: dict[str, Any]  # the estimate of doing nothing, as the results have it
+    note: str = ""  # what of the plan sets it apart from others on the same split
+    subjects: list[Subject] = field(default_factory=list)
+
+    @property
+    def samples(self) -> int:
+        return int(self.plan["stage.samples_per_prompt"])
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        several = tuple(f"{m.value}{self.samples}" for m in Measure) if self.samples > 1 else ()
+        greedy = (GREEDY,) if any(subject.greedy for subject in self.subjects) else ()
+        return (*greedy, "pass@1", *several)
+
+    @property
+    def name(self) -> str:
+        return f"{self.domain} {self.split}" + (f" ({self.note})" if self.note else "")
+
+    @property
+    def title(self) -> str:
+        plan = self.plan
+        return (
+            f"{self.name}: {len(self.tasks)} tasks × {self.samples} samples, temperature "
+            f"{plan['stage.temperature']:g}; user: {plan['user']}; tasks: {plan['provider']}"
+        )
+
+
+def find_trials(found: Sequence[Found]) -> list[Trial]:
+    trials: dict[Any, Trial] = {}
+    by_address = {f.run.manifest.address: f for f in found}
+    for f in found:
+        if f.run.stage != "eval" or f.run.status is not RunStatus.finished:
+            continue
+        results = f.run.results
+        plan = _plan(f.run, results)
+        for name, result in results["splits"].items():
+            domain, split = _domain_and_split(f.run, name)
+            tasks = tuple(sorted(result["outcomes"]))
+            key = (domain, split, tasks, tuple(sorted((k, str(v)) for k, v in plan.items())))
+            trial = trials.setdefault(key, Trial(domain, split, tasks, plan, result["nothing"]))
+            _add(trial, f, name, result, by_address)
+    for trial in trials.values():
+        trial.subjects.sort(key=lambda subject: (subject.depth, [_sortable(v) for v in subject.values.values()]))
+    _note_differences(list(trials.values()))
+    return sorted(trials.values(), key=lambda t: (t.domain, _split_order(t.split), t.note))
+
+
+def _add(trial: Trial, found: Found, name: str, result: dict[str, Any], by_address: dict[str, Found]) -> None:
+    """Several evaluations of one model are more samples of it, not more seeds."""
+    subject = next((s for s in trial.subjects if (s.stage, s.arm) == (found.stage, found.arm)), None)
+    if subject is None:
+        maker = found.run.parent.parent if found.run.parent else None
+        parent = by_address.get(maker.manifest.address) if maker else None
+        above = (parent.stage, parent.arm) if parent else None
+        subject = Subject(found.stage, found.arm, found.values, len(lineage(found.run)), above)
+        trial.subjects.append(subject)
+    for kept, new in ((subject.outcomes, result["outcomes"]), (subject.greedy, result["greedy_outcomes"])):
+        if any(new.values()):
+            before = kept.setdefault(found.seed, {})
+            for task, outcomes in new.items():
+                before[task] = [*before.get(task, []), *outcomes]
+    subject.wanted[found.seed] = subject.wanted.get(found.seed, 0) + trial.samples
+    subject.runs.append((found.run, name))
+
+
+def _plan(run: Run, results: dict[str, Any]) -> dict[str, Any]:
+    """All that an evaluation's scores depend on, beside who speaks and which tasks there are."""
+    config = run.config
+    stage = dict(flatten(to_data(config)["stage"]))
+    kept = {f"stage.{key}": value for key, value in stage.items() if key not in ("name", "greedy")}
+    kept |= {f"user.{key}": value for key, value in user_facts(config.user).items()} | limit_facts(config)
+    kept |= {"user.serve": config.user.serve, "domain.document": config.domain.document.value}
+    return kept | {"user": results["user"], "provider": results["provider"], "revision": run.manifest.revision}
+
+
+def _domain_and_split(run: Run, name: str) -> tuple[str, str]:
+    """Results over several domains are named by the split, those of one of them `retail test`."""
+    domain, _, split = name.rpartition(" ")
+    return (domain, split) if domain else ("+".join(run.config.domain.names), name)
+
+
+def _note_differences(trials: Sequence[Trial]) -> None:
+    """Where a split was played under several plans, or with other tasks, say in each which it is."""
+    for where in {(t.domain, t.split) for t in trials}:
+        alike = [t for t in trials if (t.domain, t.split) == where]
+        keys = [k for k in alike[0].plan if len({str(t.plan.get(k)) for t in alike}) > 1]
+        counts = {len(t.tasks) for t in alike}
+        for place, trial in enumerate(alike, 1):
+            parts = [f"{key.removeprefix('stage.')}={trial.plan.get(key)}" for key in keys]
+            if len({t.tasks for t in alike}) > 1:
+                parts.append(f"{len(trial.tasks)} tasks" if len(counts) > 1 else f"task set {place}")
+            trial.note = ", ".join(parts)
+
+
+def _sortable(value: Any) -> tuple[bool, float, str]:
+    number = isinstance(value, (int, float))
+    return not number, float(value) if number else 0.0, str(value)
+
+
+def _split_order(split: str) -> tuple[int, str]:
+    known = ("train", "development", "test")
+    return (known.index(split) if split in known else len(known)), split
+
+
+def _measured(by_seed: dict[str, Outcomes], measure: Measure, k: int, wanted: dict[str, int]) -> Measured:
+    missing = {
+        seed: sum(max(wanted[seed] - len(outcomes), 0) for outcomes in tasks.values())
+        for seed, tasks in by_seed.items()
+    }
+    if any(missing.values()) or not by_seed:
+        return Missing(sum(missing.values()), tuple(seed for seed, count in missing.items() if count))
+    return estimate(list(by_seed.values()), measure, k)
