@@ -1,0 +1,22 @@
+"""A stage that slime trains, or that a server of its model plays: the plan is made, and done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tau2_exp.engines.slime.execute import execute
+from tau2_exp.engines.slime.plan import make_plan
+from tau2_exp.engines.slime.results import training_results
+from tau2_exp.rundir import Run, RunStatus
+from tau2_exp.stages.speakers import starting_point
+from tau2_exp.stages.studio import Studio
+
+
+def by_plan(run: Run) -> None:
+    """Raises CommandFailed where a command of the plan does not end well; done again, it goes on from there."""
+    folder = run.folder.resolve()  # the commands are done in folders of their own
+    start = starting_point(Studio(run))
+    commands = make_plan(run.config, folder, str(start.resolve() if isinstance(start, Path) else start))
+    execute(commands, folder, run.config.engine.slime.start_seconds)
+    if run.status is not RunStatus.finished:  # an evaluation writes its own results
+        run.finish(training_results(run, commands))
