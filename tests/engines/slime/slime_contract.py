@@ -1,4 +1,4 @@
-"""The little of slime that the hooks touch: slime itself where it can be imported, else a stand-in of the same contract.
+"""The little of slime that the hooks touch: slime itself where it can be imported, and a stand-in of that contract.
 
 The stand-in knows samples, the filter's answer, a rollout's answer, the mark of an ended rollout, and how samples
 reach a trainer: the fields that go along, as tensors, in data-parallel parts. What is asserted on one is asserted on
