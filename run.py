@@ -9,6 +9,7 @@ from hydra._internal.utils import get_args_parser
 
 from tau2_exp.compose import CONF, compose_config, config_yaml
 from tau2_exp.config import ConfigError
+from tau2_exp.dispatch.hydra_launcher import translate
 from tau2_exp.help import help_text
 
 
@@ -26,6 +27,7 @@ def main() -> int:
 def _answer(arguments: Namespace) -> int:
     if arguments.config_path or arguments.config_name or arguments.config_dir:
         raise ConfigError("--config-…: not taken here; a folder of your own goes into hydra.searchpath=[FOLDER]")
+    arguments.overrides = translate(arguments.overrides)
     if arguments.help:
         print(help_text(CONF))
         return 0

@@ -6,8 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from tau2_exp import replay
+from tau2_exp import exchange, merge, replay
 from tau2_exp.config import ConfigError
+from tau2_exp.dispatch import logs, status
 from tau2_exp.engines.slime import cached, ray_cluster
 from tau2_exp.rundir import Run
 from tau2_exp.serve import command as serve
@@ -17,7 +18,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tau2_exp", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _register_work(commands)
+    status.register(commands)
+    logs.register(commands)
     replay.register(commands)
+    exchange.register(commands)
+    merge.register(commands)
     serve.register(commands)
     cached.register(commands)
     ray_cluster.register(commands)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from tau2_exp.rundir import Run, RunStatus
@@ -30,7 +31,7 @@ class Board:
     def __init__(self, lines: Callable[[], Sequence[Line]]) -> None:
         self._lines = lines
         self._told: dict[int, str] = {}
-        self._live = Live(self._table(), refresh_per_second=2) if sys.stdout.isatty() else None
+        self._live = Live(table(self._lines()), refresh_per_second=2) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Board:
         if self._live:
@@ -39,23 +40,26 @@ class Board:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._live:
-            self._live.update(self._table(), refresh=True)
+            self._live.update(table(self._lines()), refresh=True)
             self._live.stop()
 
     def update(self) -> None:
         if self._live:
-            self._live.update(self._table())
+            self._live.update(table(self._lines()))
             return
         for place, line in enumerate(self._lines()):
             if self._told.get(place, "waiting") != line.state:
                 self._told[place] = line.state
                 print(f"{line.state:9}{line.title}  {line.detail}".rstrip(), flush=True)
 
-    def _table(self) -> Table:
-        table = Table("job", "state", "stage", "progress", "reward", "time", "stage left", box=None)
-        for line in self._lines():
-            table.add_row(line.title, line.state, *_standing(line.run), _time(line.seconds), _left(line.run))
-        return table
+
+def table(lines: Sequence[Line], details: bool = False) -> Table:
+    heads = ["job", "state", "stage", "progress", "reward", "time", "stage left", *(["detail"] if details else [])]
+    made = Table(*heads, box=None)
+    for line in lines:
+        cells = [line.title, line.state, *_standing(line.run), _time(line.seconds), _left(line.run)]
+        made.add_row(*(escape(cell) for cell in (*cells, *([line.detail] if details else []))))
+    return made
 
 
 def current(runs: Sequence[Run]) -> Run | None:

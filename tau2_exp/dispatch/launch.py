@@ -12,11 +12,13 @@ from tau2_exp.compose import chain_settings, compose_config, expand_sweep
 from tau2_exp.config import Config, ConfigError
 from tau2_exp.dispatch.local import run_attached
 from tau2_exp.dispatch.plan import Planner, Step, freeze
+from tau2_exp.dispatch.remote import ON_RESUME, change, is_remote, send
+from tau2_exp.dispatch.slurm import cluster
 from tau2_exp.dispatch.tasks import make_tasks
 from tau2_exp.rundir import Run
 
 BUDGETS = ("budget_dollars", "budget_tokens")  # of evaluations
-ALSO_ON_RESUME = {"resume", "dry_run", "hardware", "hardware.jobs", *(f"stage.{name}" for name in BUDGETS)}
+ALSO_ON_RESUME = {"resume", "dry_run", "hardware", "hardware.jobs", *(f"stage.{name}" for name in BUDGETS), *ON_RESUME}
 
 
 def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
@@ -31,15 +33,19 @@ def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
     if config.dry_run:
         _print_plan([target])
         return 0
+    if is_remote(config):
+        cluster()
     freeze(target, argv)
-    return _do(target)
+    return _do(target, config.wait)
 
 
-def _do(target: Step) -> int:
+def _do(target: Step, wait: bool) -> int:
     from tau2_exp.dispatch.show import plan_lines
 
     assert target.run is not None
     print("\n".join(plan_lines(target)), flush=True)
+    if is_remote(target.config):
+        return send([target], target.run.folder, wait)
     for task in make_tasks([target]):
         if status := run_attached(task.runs):
             return status
@@ -65,8 +71,12 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
     if first.dry_run:
         _print_plan(targets)
         return 0
+    if is_remote(first):
+        cluster()
     runs = [freeze(target, argv) for target in targets]
     sweep = write_sweep(folder, list(zip(jobs, runs, strict=True)), argv)
+    if is_remote(first):
+        return send(targets, folder, first.wait)
     return run_sweep(folder, sweep, targets, first.hardware)
 
 
@@ -83,14 +93,15 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     budget = [text for text in overrides if text.startswith("stage.")]
     now = compose_config([text for text in overrides if not text.startswith("resume=") and text not in budget])
     if (folder / "sweep.json").is_file():
-        return _resume_sweep(folder, now, budget)
+        return _resume_sweep(folder, now, budget, [text.partition("=")[0] for text in overrides])
     run = Run.open(folder)
     target = Planner(folder.parent).adopt(run)
     if now.dry_run:
         _print_plan([target])
         return 0
     _give([target], budget)
-    return _do(target)
+    change([target], now, [text.partition("=")[0] for text in overrides])
+    return _do(target, now.wait)
 
 
 def _give(targets: Sequence[Step], budget: Sequence[str]) -> None:
@@ -107,7 +118,7 @@ def _give(targets: Sequence[Step], budget: Sequence[str]) -> None:
         run.refreeze(replace(run.config, stage=replace(run.config.stage, **given)))
 
 
-def _resume_sweep(folder: Path, now: Config, budget: Sequence[str]) -> int:
+def _resume_sweep(folder: Path, now: Config, budget: Sequence[str], given: Sequence[str]) -> int:
     from tau2_exp.dispatch.sweep import read_sweep, run_sweep, sweep_runs
 
     sweep = read_sweep(folder)
@@ -117,6 +128,9 @@ def _resume_sweep(folder: Path, now: Config, budget: Sequence[str]) -> int:
         _print_plan(targets)
         return 0
     _give(targets, budget)
+    change(targets, now, given)
+    if is_remote(targets[0].config):
+        return send(targets, folder, now.wait)
     hardware = targets[0].config.hardware
     return run_sweep(folder, sweep, targets, replace(hardware, jobs=now.hardware.jobs or hardware.jobs))
 

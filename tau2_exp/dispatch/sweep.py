@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from os.path import normpath, relpath
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError, HardwareConfig
-from tau2_exp.dispatch.board import Board, Line, current
 from tau2_exp.dispatch.local import Job, State, run_side_by_side
 from tau2_exp.dispatch.plan import Step
 from tau2_exp.dispatch.tasks import Task, make_tasks
 from tau2_exp.jsonl import write_json
 from tau2_exp.manifest import current_commit
 from tau2_exp.rundir import Run
+
+if TYPE_CHECKING:
+    from tau2_exp.dispatch.board import Line
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ def sweep_runs(folder: Path, sweep: Sweep) -> list[Run]:
 
 def run_sweep(folder: Path, sweep: Sweep, targets: Sequence[Step], hardware: HardwareConfig) -> int:
     """Do what is unfinished of a sweep; 0 where every job of it is finished at the end, else 1."""
+    from tau2_exp.dispatch.board import Board
+
     names = labels([job.overrides for job in sweep.jobs])
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
@@ -77,6 +82,8 @@ def labels(overrides: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _line(job: Job, names: Sequence[str]) -> Line:
+    from tau2_exp.dispatch.board import Line, current
+
     running = job.state is State.running
     detail = f"log {job.log}" if running else f"{job.seconds:.0f} s"
     doing = current(job.task.runs) if running else None

@@ -21,22 +21,35 @@ class Task:
     needs: list[Task] = field(default_factory=list)
 
 
-def make_tasks(targets: Sequence[Step]) -> list[Task]:
-    """The unfinished steps of frozen targets, grouped by which targets need them; parents stand before children."""
-    users: dict[str, list[int]] = {}
+@dataclass(frozen=True)
+class Demand:
+    """A step to be done, and the targets (by their place) that need it."""
+
+    step: Step
+    targets: tuple[int, ...]
+
+
+def unfinished(targets: Sequence[Step]) -> dict[str, Demand]:
+    """What is left to do for frozen targets, by address; parents stand before children."""
     steps: dict[str, Step] = {}
+    places: dict[str, list[int]] = {}
     for place, target in enumerate(targets):
         for step in target.lineage():
             if not step.finished:
                 steps[step.address] = step
-                users.setdefault(step.address, []).append(place)
+                places.setdefault(step.address, []).append(place)
+    return {address: Demand(step, tuple(places[address])) for address, step in steps.items()}
+
+
+def make_tasks(targets: Sequence[Step]) -> list[Task]:
+    """The unfinished steps of frozen targets, grouped by which targets need them; parents stand before children."""
+    left = unfinished(targets)
     tasks: dict[tuple[int, ...], Task] = {}
-    for address, step in steps.items():
-        places = tuple(users[address])
-        task = tasks.setdefault(places, Task(places))
-        assert step.run is not None
-        task.runs.append(step.run)
-        for needed in step.needs:
-            if needed.address in users and (other := tasks[tuple(users[needed.address])]) is not task:
+    for demand in left.values():
+        task = tasks.setdefault(demand.targets, Task(demand.targets))
+        assert demand.step.run is not None
+        task.runs.append(demand.step.run)
+        for needed in demand.step.needs:
+            if needed.address in left and (other := tasks[left[needed.address].targets]) is not task:
                 task.needs.append(other)
     return list(tasks.values())

@@ -1,0 +1,97 @@
+"""`python -m tau2_exp logs`: what the workers, servers and jobs of runs and sweeps write, now or as it comes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tau2_exp.dispatch.follow import SETTLED, reports, runs_of, starts_of
+from tau2_exp.dispatch.jobs import job_of, within
+from tau2_exp.rundir import Run, RunStatus
+
+POLL_SECONDS = 0.5
+LOOK_SECONDS = 5.0  # between questions whether more is to come
+LINES = 20
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("logs", help="what runs and sweeps write")
+    command.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    command.add_argument("--follow", action="store_true", help="go on until all of them have ended")
+    command.add_argument("--lines", type=int, default=LINES, metavar="N", help=f"the last N of each file ({LINES})")
+    command.set_defaults(run=_logs)
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    tails = _Tails(arguments.lines)
+    if not arguments.follow:
+        if not tails.update(arguments.folders):
+            print("nothing written yet")
+        return 0
+    settled = 0
+    while settled < 2:  # a job that lost its node is over for a moment before it is in the queue again
+        deadline = time.monotonic() + LOOK_SECONDS
+        while time.monotonic() < deadline:
+            tails.update(arguments.folders)
+            time.sleep(POLL_SECONDS)
+        told = [report for folder in arguments.folders for report in reports(runs_of(folder))]
+        settled = settled + 1 if all(report.state in SETTLED for report in told) else 0
+    tails.update(arguments.folders)
+    return 0
+
+
+class _Tails:
+    """The ends of files, and then what is added to them, under a heading wherever the file changes."""
+
+    def __init__(self, lines: int) -> None:
+        self._lines = lines
+        self._read: dict[Path, int] = {}
+        self._last: Path | None = None
+
+    def update(self, folders: Sequence[Path]) -> bool:
+        """Print what is new; whether any file is there."""
+        for path in _files(folders):
+            with path.open("rb") as file:
+                file.seek(self._read[path] if path in self._read else _start(path, self._lines))
+                new = file.read()
+                self._read[path] = file.tell()
+            if new:
+                if path != self._last:
+                    print(f"==> {path}")
+                self._last = path
+                sys.stdout.write(new.decode(errors="replace"))
+                sys.stdout.flush()
+        return bool(self._read)
+
+
+def _start(path: Path, lines: int) -> int:
+    """The offset of the last so many lines."""
+    content = path.read_bytes()
+    end = len(content) - 1 if content.endswith(b"\n") else len(content)
+    for _ in range(lines):
+        end = content.rfind(b"\n", 0, max(end, 0))
+        if end < 0:
+            return 0
+    return end + 1
+
+
+def _files(folders: Sequence[Path]) -> Iterator[Path]:
+    """Of what was asked for, and of what it still waits for: all logs, and what SLURM wrote of their jobs."""
+    seen: set[Path] = set()
+    for folder in folders:
+        starts = {run.folder.resolve() for run in starts_of(folder)}
+        runs = [
+            run for run in runs_of(folder) if run.folder.resolve() in starts or run.status is not RunStatus.finished
+        ]
+        for path in [*sorted(folder.glob("logs/*.log")), *(path for run in runs for path in _of(run))]:
+            if path.exists() and path.resolve() not in seen:
+                seen.add(path.resolve())
+                yield path
+
+
+def _of(run: Run) -> list[Path]:
+    job = job_of(run.folder)
+    return [*([within(run.folder, job.output)] if job else []), *sorted(run.folder.glob("logs/*.log"))]
