@@ -49,6 +49,7 @@ MAY_IMPORT = {
     "jsonl": set(),
     "config": {"codec"},
     **dict.fromkeys(SETTINGS - {"config", "codec"}, SETTINGS),
+    "config_check": SETTINGS | {"engines"},  # of them PLANS alone
     **dict.fromkeys(SCIENCE, BASE | SCIENCE),
     **dict.fromkeys(TALK, BASE | TALK),
     **dict.fromkeys(ACTORS, BASE | SCIENCE | TALK | ACTORS),
@@ -59,17 +60,23 @@ MAY_IMPORT = {
     **dict.fromkeys(RECORD, BASE | RECORD | {"statistics", "secrets"}),
     "evaluation": BASE | {"statistics"},
     "report": BASE | RECORD | {"statistics", "reward", "advantage", "domains", "address", "dispatch", "evaluation"},
-    "replay": BASE | {"domains"},
+    "results_format": BASE | {"domains"},
+    "exchange": BASE | SETTINGS | RECORD | {"domains", "evaluation", "results_format"},
+    "merge": BASE | RECORD | {"address", "evaluation"},
+    "replay": BASE | {"domains", "results_format"},
     "stages": BASE
     | SCIENCE
     | TALK
     | ACTORS
     | RECORD
     | {"episode", "rollout", "scenery", "evaluation", "engines", "stages"},
-    "dispatch": BASE | SETTINGS | RECORD | {"dispatch"},
+    "dispatch": BASE | SETTINGS | RECORD | {"allocation", "dispatch"},
     "serve": BASE | RECORD,
-    "__main__": {"config", "dispatch", "engines", "replay", "report", "rundir", "serve", "stages"},
+    "__main__": {"config", "dispatch", "engines", "exchange", "merge", "replay", "report", "rundir", "serve", "stages"},
 }
+
+# What turns settings into commands: it imports settings and itself, and nothing that is heavy.
+PLANS = {"arguments", "check", "flags", "layout", "model", "plan", "rules"}
 
 
 def room(path: Path) -> str:
@@ -100,6 +107,12 @@ def test_a_room_imports_only_what_it_may(path: Path) -> None:
     here = room(path)
     assert here in MAY_IMPORT, f"{here} is a new room: say in this test what it may import"
     assert rooms_imported(path) <= MAY_IMPORT[here] | {here}
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) in ("config_check", "dispatch") or p.stem in PLANS])
+def test_plans_stand_apart_from_the_engines_that_run(path: Path) -> None:
+    of_engines = {name.split(".", 2)[2] for name in imported(path) if name.startswith("tau2_exp.engines.")}
+    assert {name.split(".")[1] for name in of_engines} <= PLANS
 
 
 @pytest.mark.parametrize("name", ["types", "codec", "jsonl"])
