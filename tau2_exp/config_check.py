@@ -16,6 +16,7 @@ from tau2_exp.config import (
     CurriculumKind,
     DemosConfig,
     Dtype,
+    EngineName,
     EvalConfig,
     GrpoConfig,
     OracleKind,
@@ -47,11 +48,11 @@ POSITIVE = set(
 )
 NOT_NEGATIVE = set(
     "alpha action communicate env_assertion db db_progress unparsable_penalty temperature top_k kl entropy refill "
-    "weight_decay fault_retries retries samples_per_prompt budget_dollars budget_tokens episodes".split()
+    "weight_decay fault_retries retries samples_per_prompt budget_dollars budget_tokens episodes gpus user_gpus".split()
 )
 AT_MOST_ONE = set(
     "memory easy_above easy_weight hard_below hard_weight turn_discount warmup beta1 beta2 top_p keep_reward "
-    "keep_partial clip_low".split()
+    "keep_partial clip_low memory_fraction".split()
 )
 
 
@@ -160,6 +161,25 @@ def _machine(config: Config) -> Iterator[str]:
         yield f"hardware.device={hardware.device}: wants cpu, cuda or cuda:N"
     if hardware.device == "cpu" and hardware.dtype is Dtype.bfloat16:
         yield "hardware.dtype=bfloat16: slower and coarser than float32 on a CPU; take float32, or hardware=gpu_1"
+    if config.engine.name is EngineName.torch:
+        yield from _torch(config)
+
+
+def _torch(config: Config) -> Iterator[str]:
+    hardware, model = config.hardware, config.model
+    for name, value in (("gpus", hardware.gpus), ("nodes", hardware.nodes)):
+        if value > 1:
+            yield f"hardware.{name}={value}: engine=torch computes on one device; take engine=slime, or hardware=gpu_1"
+    if model.experts:
+        yield f"model.experts={model.experts}: engine=torch has no mixtures of experts; take engine=slime"
+    if config.user.serve:
+        yield f"user.serve={config.user.serve}: wants GPUs of its own; take engine=slime, or give user.api_base=URL"
+
+
+def _slime(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
+    from tau2_exp.engines.slime.check import problems
+
+    yield from problems(config, stage, prefix)
 
 
 def _speakers(config: Config) -> Iterator[str]:
@@ -190,6 +210,12 @@ def _holds_secret(url: str) -> bool:
 
 
 def _stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
+    yield from _of_stage(config, stage, prefix)
+    if config.engine.name is EngineName.slime:
+        yield from _slime(config, stage, prefix)
+
+
+def _of_stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
     name = prefix + "samples_per_prompt"
     if isinstance(stage, DemosConfig):
         yield from _oracle(config)

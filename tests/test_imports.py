@@ -109,7 +109,11 @@ def test_a_room_imports_only_what_it_may(path: Path) -> None:
     assert rooms_imported(path) <= MAY_IMPORT[here] | {here}
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if room(p) in ("config_check", "dispatch") or p.stem in PLANS])
+PLANNERS = [PACKAGE / "config_check.py", *PACKAGE.glob("dispatch/*.py"), *PACKAGE.glob("dispatch/slurm/*.py")]
+PLANNERS += [PACKAGE / f"engines/slime/{name}.py" for name in sorted(PLANS)]
+
+
+@pytest.mark.parametrize("path", [path for path in PLANNERS if path.exists()], ids=lambda path: path.stem)
 def test_plans_stand_apart_from_the_engines_that_run(path: Path) -> None:
     of_engines = {name.split(".", 2)[2] for name in imported(path) if name.startswith("tau2_exp.engines.")}
     assert {name.split(".")[1] for name in of_engines} <= PLANS
