@@ -11,9 +11,11 @@ import pytest
 import slime_contract
 from slime_contract import MakeRun
 
+from tau2_exp.address import content_address
+from tau2_exp.compose import compose_config
 from tau2_exp.engines.slime import context, generator
 from tau2_exp.rundir import Run
-from tests.stages.conftest import demos, make, pupil
+from tests.stages.conftest import SMALL, demos, pupil
 
 __all__ = ["demos", "pupil"]
 
@@ -41,8 +43,13 @@ def _new_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make_run(tmp_path: Path, pupil: Run) -> MakeRun:
-    def named(*overrides: str) -> Run:
-        settings = ("stage=grpo", "engine=slime", "stage.prompts_per_step=2", "stage.samples_per_prompt=3", *overrides)
-        return make(tmp_path / f"run{len(list(tmp_path.iterdir()))}", *settings, parent=pupil)
+    """A GRPO run on the pupil. Which machines slime wants is no matter of its hooks: the configuration says torch."""
+
+    def named(*overrides: str, asynchronous: bool = False) -> Run:
+        settings = ("stage=grpo", "stage.prompts_per_step=2", "stage.samples_per_prompt=3", *overrides)
+        config = compose_config([*SMALL, *settings])
+        config.engine.slime.asynchronous = asynchronous
+        folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        return Run.create(config, content_address(config, pupil.manifest.address), folder, pupil)
 
     return named

@@ -105,8 +105,7 @@ def test_a_restart_goes_on_as_if_nothing_had_been(slime, make_run: MakeRun, pupi
 
 def test_what_is_saved_is_the_rollout_that_was_trained(slime: SimpleNamespace, make_run, pupil: Run) -> None:
     """An asynchronous trainer saves rollout 0 when 1 has ended already: the state is that of 0."""
-    run = make_run("domain.limit=6", "hardware=gpu_2", "hardware.colocate=false", "engine.slime.asynchronous=true")
-    args = arguments(run, pupil)
+    args = arguments(make_run("domain.limit=6", asynchronous=True), pupil)
     source = hooks.DataSource(args)
     now, later = source.get_samples(2), source.get_samples(1)
     step(source, 0, now)
@@ -174,7 +173,7 @@ def test_a_run_is_needed_and_worlds_are_not_taken_up_in_the_middle(slime, make_r
 @pytest.fixture
 def taught(tmp_path: Path, demos: Run) -> Run:
     """An SFT run with seven rows, of which one holds nothing to learn from."""
-    run = make(tmp_path / "sft", "stage=sft", "engine=slime", "stage.batch_size=4", "stage.epochs=3", parent=demos)
+    run = make(tmp_path / "sft", "stage=sft", "stage.batch_size=4", "stage.epochs=3", parent=demos)
     with JsonlWriter(run.folder / "slime" / "rows.jsonl") as file:
         for number in range(8):
             length = 3 + number
