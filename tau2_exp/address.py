@@ -53,6 +53,11 @@ def pipeline_address(members: Sequence[str]) -> str:
     return _digest({"members": list(members)})
 
 
+def merged_address(parts: Sequence[str]) -> str:
+    """Of an evaluation that was not played here, but made from others."""
+    return _digest({"merged": list(parts)})
+
+
 def _digest(parts: dict[str, Any]) -> str:
     parts = {**_without_neutral(parts), "revision": TASK_REVISION, "version": __version__}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp.codec import decode, encode
-from tau2_exp.config import Config, ConfigError, UserConfig, UserKind
+from tau2_exp.config import Config, ConfigError, EvalConfig, PolicyKind, UserConfig, UserKind
 from tau2_exp.jsonl import write_json
 from tau2_exp.statistics import Measure, Samples, estimate
-from tau2_exp.types import Trajectory, Usage
+from tau2_exp.types import GREETING, StopReason, Trajectory, Usage, World
 
 PLAN = "plan.json"  # within a run's folder
 GREEDY = "-greedy"  # ends the name of a split's file of greedy samples
@@ -117,6 +117,33 @@ def limit_facts(config: Config) -> dict[str, int]:
         "max_errors": domain.max_errors,
         "unparsable_limit": rollout.unparsable_limit,
     }
+
+
+def policy_name(config: Config) -> str:
+    """What a policy calls itself, by its settings."""
+    policy = config.policy
+    if policy.kind is PolicyKind.oracle:
+        return f"oracle-{policy.oracle.value}"
+    return str(policy.model) if policy.kind is PolicyKind.litellm else config.model.name
+
+
+def evaluation_results(config: Config, provider: str, plan: Plan, played: Played) -> dict[str, Any]:
+    """What results.json holds. `provider` names who brings the tasks, and their revision."""
+    stage = config.stage
+    assert isinstance(stage, EvalConfig)
+    return {
+        "policy": policy_name(config),
+        "user": " ".join(str(plan.user[key]) for key in ("kind", "model") if plan.user.get(key)),
+        "provider": provider,
+        "temperature": stage.temperature,
+        "plan": plan.digest,
+        "splits": split_results(plan, played),
+    }
+
+
+def score_of_nothing(world: World) -> float:
+    """What an agent scores in a fresh world that lets the user hang up."""
+    return world.verdict([*(world.task.history or (GREETING,))], StopReason.USER_STOP).reward
 
 
 def missing(plan: Plan, played: Played) -> int:

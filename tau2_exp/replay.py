@@ -16,10 +16,10 @@ from tau2_exp.config import Provider
 from tau2_exp.domains import ProviderError, TauWorld, load_domain
 from tau2_exp.domains.tasks import read_message
 from tau2_exp.domains.world import pair_calls, same_result, same_text
+from tau2_exp.results_format import read_stop
 from tau2_exp.types import Message, Role, StopReason, Task, Trajectory, Verdict
 
 _HASHES = {"agent_db_hash": Role.ASSISTANT, "user_db_hash": Role.USER}
-_TERMINATIONS = {"agent_error": StopReason.UNPARSABLE, "user_error": StopReason.FAULT}
 _FIELDS = ("reward", "breakdown", "db_match", "env_assertions", "action_checks", "communicate_checks")
 
 
@@ -210,13 +210,10 @@ def _message(record: Any, index: int) -> Message:
 def _stop(termination: str | None) -> StopReason:
     if termination is None:
         return StopReason.AGENT_STOP
-    if termination in _TERMINATIONS:
-        return _TERMINATIONS[termination]
     try:
-        return StopReason(termination)
-    except ValueError:
-        valid = ", ".join([*(stop.value for stop in StopReason), *_TERMINATIONS])
-        raise BadLine(f"termination: {termination!r} is not one of {valid}") from None
+        return read_stop(termination)
+    except ValueError as problem:
+        raise BadLine(str(problem)) from None
 
 
 def _from_trajectory(record: dict[str, Any]) -> Episode:

@@ -59,11 +59,6 @@ class Scenery:
             for name, domain in self.domains.items()
         }
 
-    @property
-    def user_name(self) -> str:
-        user = self.config.user
-        return user.kind.value if user.kind is UserKind.scripted else f"{user.kind.value} {user.model}"
-
     def token_policy(self, generator: Generator, tokenizer: Tokenizer, sampling: Sampling) -> TokenPolicy:
         model = self.config.model
         return TokenPolicy(model.name, generator, self.protocol, tokenizer, self.prompts, sampling, model.context)

@@ -51,6 +51,10 @@ class Domain:
             raise ValueError(f"{self.name} has no task {task_id!r}")
         return self._tasks[task_id]
 
+    def record(self, task_id: str) -> dict[str, Any]:
+        """τ²-bench's own record of a task, with what is not scored. Raises KeyError where there is none of that id."""
+        return self._records[task_id]
+
     def world(self, task: Task, history: bool = True) -> TauWorld:
         """A fresh world; without `history` the task's own past conversation is not played first."""
         sides = {role: self._side(role, toolkit, task) for role, toolkit in self._toolkits.items()}
@@ -96,6 +100,10 @@ class Domain:
     @cached_property
     def _tasks(self) -> dict[str, Task]:
         return read_tasks(self.name, self._read(f"domains/{self.name}/tasks.json"))
+
+    @cached_property
+    def _records(self) -> dict[str, dict[str, Any]]:
+        return {record["id"]: record for record in self._read(f"domains/{self.name}/tasks.json")}
 
     @cached_property
     def _toolkits(self) -> dict[Role, Toolkit]:

@@ -8,13 +8,23 @@ from typing import Any
 from tau2_exp.budget import Budget, spoken
 from tau2_exp.completion import has_price
 from tau2_exp.config import TASK_REVISION, Config, ConfigError, EvalConfig, PolicyKind, UserKind
-from tau2_exp.evaluation import GREEDY, Place, Plan, Played, limit_facts, missing, split_results, user_facts
+from tau2_exp.evaluation import (
+    GREEDY,
+    Place,
+    Plan,
+    Played,
+    evaluation_results,
+    limit_facts,
+    missing,
+    score_of_nothing,
+    user_facts,
+)
 from tau2_exp.report import evaluation_table
 from tau2_exp.rollout import check_faults
 from tau2_exp.rundir import Run
 from tau2_exp.stages.speakers import make_speaker
 from tau2_exp.stages.studio import Studio
-from tau2_exp.types import GREETING, Sampling, Seat, StopReason, Task, Trajectory
+from tau2_exp.types import Sampling, Seat, Trajectory
 
 
 async def evaluate(run: Run) -> None:
@@ -32,14 +42,7 @@ async def evaluate(run: Run) -> None:
     for name, places in seats.items():
         played[name] = await studio.collect(name, argmax if name.endswith(GREEDY) else sampled, places)
         check_faults(played[name], name)
-    results = {
-        "policy": sampled.name,
-        "user": studio.user_name,
-        "provider": studio.provider,
-        "temperature": stage.temperature,
-        "plan": plan.digest,
-        "splits": split_results(plan, played),
-    }
+    results = evaluation_results(run.config, studio.provider, plan, played)
     table = evaluation_table([(_label(run), results)])
     if budget := studio.account.budget:
         budget.close()
@@ -68,18 +71,12 @@ def _plan(studio: Studio, seats: dict[str, list[Seat]]) -> Plan:
         revision=TASK_REVISION,
         user=user_facts(studio.config.user),
         limits=limit_facts(studio.config),
-        nothing={key: _nothing(studio, task) for key, task in tasks.items()},
+        nothing={key: score_of_nothing(studio.scene.world(task)) for key, task in tasks.items()},
         files={
             name: tuple(Place(seat.task.key, seat.sample, seat.seed) for seat in places)
             for name, places in seats.items()
         },
     )
-
-
-def _nothing(studio: Studio, task: Task) -> float:
-    """What an agent scores that lets the user hang up."""
-    world = studio.scene.world(task)
-    return world.verdict([*(task.history or (GREETING,))], StopReason.USER_STOP).reward
 
 
 def _check_prices(config: Config, stage: EvalConfig) -> None:
