@@ -19,6 +19,7 @@ from typing import Any
 
 from tau2_exp.report.checks import Lookup, task_criteria
 from tau2_exp.report.told import Told, episode_record, read_told
+from tau2_exp.report.trials import Found
 from tau2_exp.rundir import Run
 from tau2_exp.types import Trajectory
 
@@ -26,16 +27,16 @@ CHUNK = 32  # episodes, at least; a group of GRPO lies in one
 _EXACT = 2**53  # a browser's numbers are exact below this
 _NAMED = ("task", "stop", "fault", "modes")  # columns of the index that hold places in its lists of names
 _NUMBERS = ("sample", "step", "outcome", "shaped", "turns")
-Modes = Callable[[Trajectory], Sequence[str]]  # how an episode failed, in a few words each
+Modes = Callable[[Trajectory], Sequence[str]]  # an episode's failure modes, in a few words each
 
 
 def write_episodes(
-    runs: Iterable[tuple[str, Run]],
+    runs: Iterable[Found],
     folder: Path,
-    modes: Modes = lambda _: (),
+    modes: Modes,
     criteria: Lookup = task_criteria,
 ) -> dict[str, Any]:
-    """Write every episode of the runs, each under the arm it belongs to, and return the index.
+    """Write every episode of the runs into `folder` and return the index; `modes` says how an episode failed.
 
     Reads one group at a time. `folder` is replaced once all is written. Raises ConfigError, naming the file, where a
     line is no trajectory.
@@ -44,8 +45,8 @@ def write_episodes(
     part.mkdir(parents=True)
     try:
         writer = _Writer(part, modes, criteria)
-        for arm, run in runs:
-            writer.add_run(arm, run)
+        for found in runs:
+            writer.add_run(found)
         index = writer.finish()
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
@@ -73,10 +74,11 @@ class _Writer:
         self.waiting: list[dict[str, Any]] = []
         self.count = 0
 
-    def add_run(self, arm: str, run: Run) -> None:
+    def add_run(self, found: Found) -> None:
+        run = found.run
         paths = sorted((run.folder / "trajectories").glob("*.jsonl"))
         if paths:
-            self.runs.append(_describe(arm, run, {known["name"] for known in self.runs}))
+            self.runs.append(_describe(found, {known["name"] for known in self.runs}))
         for path in paths:
             self.files.append({"run": len(self.runs) - 1, "first": self.count} | _describe_file(run, path))
             for group in read_told(run, path):
@@ -129,14 +131,14 @@ class _Writer:
             self.waiting = []
 
 
-def _describe(arm: str, run: Run, taken: set[str]) -> dict[str, Any]:
-    config, reward, name = run.config, run.config.reward, run.folder.name
+def _describe(found: Found, taken: set[str]) -> dict[str, Any]:
+    run = found.run
+    name = run.folder.name
     return {
         "name": name if name not in taken else str(run.folder),
-        "arm": arm,
-        "stage": run.stage,
-        "seed": config.seed,
-        "reward": {"kind": reward.kind.value, "alpha": reward.alpha, "discount": reward.turn_discount},
+        "stage": run.stage if run.stage == found.stage else f"{run.stage} of {found.stage}",
+        "arm": found.arm,
+        "seed": found.seed,
     }
 
 
