@@ -17,6 +17,9 @@ from typing import NoReturn
 GRACE_SECONDS = 20.0  # to end after being asked to; a server gives what it started 15
 POLL_SECONDS = 0.05
 PYTHONS = ("python", "python3")
+CODE = Path(__file__).resolve().parents[3]
+# Before all else on the path: who works for us reads the same code, in whichever folder it starts.
+WITH_CODE = ("sh", "-c", 'PYTHONPATH="$0${PYTHONPATH:+:$PYTHONPATH}" exec "$@"', str(CODE))
 
 
 def start(
@@ -27,7 +30,7 @@ def start(
     It gets SIGTERM when this process dies, even by SIGKILL. `python` is the interpreter that runs this.
     """
     settings = [f"{name}={value}" for name, value in env.items()]
-    command = ["setpriv", "--pdeathsig", "TERM", "--", "env", *settings, *with_this_python(argv)]
+    command = ["setpriv", "--pdeathsig", "TERM", "--", "env", *settings, *WITH_CODE, *with_this_python(argv)]
     if log is None:
         return subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -72,16 +75,17 @@ def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM interrupts what is inside, as Ctrl-C does."""
+    """SIGTERM, and what SLURM sends before a job's time is over, interrupt what is inside as Ctrl-C does."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR2)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
