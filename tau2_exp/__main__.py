@@ -44,7 +44,7 @@ def _register_work(commands: argparse._SubParsersAction) -> None:
 
 def _register_slime(commands: argparse._SubParsersAction) -> None:
     command = commands.add_parser("slime", help="a part of a stage that slime trains (plans call this)")
-    command.add_argument("part", choices=["tasks", "rows", "samples", "evaluate"])
+    command.add_argument("part", choices=["tasks", "rows", "samples", "evaluate", "demos"])
     command.add_argument("folder", type=Path, metavar="FOLDER", help="a run's")
     command.set_defaults(run=_slime)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from tau2_exp.config import Config, EvalConfig, PolicyKind, TrainingConfig
+from tau2_exp.config import Config, DemosConfig, EvalConfig, PolicyKind, TrainingConfig
 
 
 def asks_for_gpus(config: Config) -> bool:
     """Whether a model of ours speaks or learns in this stage; an oracle, an API and a table need no GPU."""
+    if isinstance(config.stage, (DemosConfig, EvalConfig)) and config.user.serve:
+        return True
     if isinstance(config.stage, EvalConfig):
         return config.policy.kind is PolicyKind.model
     return isinstance(config.stage, TrainingConfig)
@@ -18,4 +20,5 @@ def gpus(config: Config) -> int:
 
 
 def nodes(config: Config) -> int:
-    return config.hardware.nodes if asks_for_gpus(config) else 1
+    """Only training goes over several nodes; what is served is served on one."""
+    return config.hardware.nodes if isinstance(config.stage, TrainingConfig) else 1

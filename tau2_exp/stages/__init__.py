@@ -16,7 +16,7 @@ STAGES = {
     "eval": "eval:evaluate",
     "pipeline": "pipeline:pipeline",
 }
-BY_PLAN = ("sft", "rft", "grpo", "eval")  # with engine=slime
+TRAINED = ("sft", "rft", "grpo")
 
 
 def run_stage(run: Run) -> None:
@@ -29,6 +29,8 @@ def run_stage(run: Run) -> None:
 
 
 def by_plan(config: Config) -> bool:
-    """Whether slime's processes do this stage: they have the model, where it is one of ours."""
-    ours = config.policy.kind is PolicyKind.model
-    return config.engine.name is EngineName.slime and config.stage.name in BY_PLAN and ours
+    """Whether a plan does this stage: slime trains in it, or a model is served for it."""
+    if config.engine.name is not EngineName.slime:
+        return False
+    name, speaks = config.stage.name, config.policy.kind is PolicyKind.model
+    return name in TRAINED or (name == "eval" and speaks) or (name in ("eval", "demos") and bool(config.user.serve))

@@ -4,6 +4,9 @@ tasks      slime/tasks.jsonl: one line a training task, for slime's --prompt-dat
 rows       slime/rows.jsonl: what SFT learns from, one encoded types.Row a line
 samples    the same file for RFT: drawn from the served policy, and filtered
 evaluate   the evaluation of the served policy, which finishes the run
+demos      the demonstrations, where the user simulator is served for them; this finishes the run
+
+The three that slime reads leave slime/config.yaml beside their file: where slime's hooks find the run.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from tau2_exp.engines.slime.results import SUMMARY
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.jsonl import JsonlWriter, write_json
 from tau2_exp.rundir import Run
+from tau2_exp.stages.demos import demos
 from tau2_exp.stages.eval import evaluate
 from tau2_exp.stages.rows import sft_examples, sft_rows, sft_summary
 from tau2_exp.stages.samples import draw_samples, kept_samples, rft_rows, rft_summary
@@ -28,6 +32,7 @@ from tau2_exp.stages.studio import Studio
 from tau2_exp.types import Row
 
 TASKS = "slime/tasks.jsonl"
+SETTINGS = "slime/config.yaml"
 
 
 def do_part(part: str, run: Run) -> None:
@@ -41,6 +46,7 @@ def write_tasks(run: Run) -> None:
         {"text": task.key, "index": index, "metadata": {"domain": task.domain, "task": task.id}}
         for index, task in enumerate(tasks)
     )
+    _tell_where(run)
     _write_lines(run.folder / TASKS, lines)
     print(f"tasks: {len(tasks)}")
 
@@ -63,15 +69,33 @@ def play_evaluation(run: Run) -> None:
     asyncio.run(evaluate(run))
 
 
-PARTS = {"tasks": write_tasks, "rows": write_rows, "samples": write_samples, "evaluate": play_evaluation}
+def play_demos(run: Run) -> None:
+    asyncio.run(demos(run))
+
+
+PARTS = {
+    "tasks": write_tasks,
+    "rows": write_rows,
+    "samples": write_samples,
+    "evaluate": play_evaluation,
+    "demos": play_demos,
+}
 
 
 def _keep(run: Run, rows: Sequence[Row], summary: dict[str, int]) -> None:
     """The rows last: they are what says that this part is done."""
     (run.folder / SUMMARY).parent.mkdir(exist_ok=True)
     write_json(run.folder / SUMMARY, summary)
+    _tell_where(run)
     _write_lines(run.folder / ROWS, map(encode, rows))
     print(f"rows: {len(rows)}, {sum(len(row.ids) for row in rows)} tokens")
+
+
+def _tell_where(run: Run) -> None:
+    """The one key that slime passes on to our hooks; JSON is YAML."""
+    path = run.folder / SETTINGS
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, {"tau2_exp_run": str(run.folder.absolute())})
 
 
 def _write_lines(path: Path, records: Iterable[Any]) -> None:
