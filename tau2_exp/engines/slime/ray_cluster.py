@@ -27,6 +27,7 @@ from tau2_exp.allocation import Allocation, allocation, is_set
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError
 from tau2_exp.engines.slime import ray_job
+from tau2_exp.engines.slime.layout import make_layout
 from tau2_exp.engines.slime.network import LOOPBACK, free_ports, interface_of, own_address
 from tau2_exp.engines.slime.processes import end, how_it_ended, start, status_of, terminable, undisturbed
 from tau2_exp.jsonl import write_json
@@ -128,7 +129,8 @@ def join(folder: Path, gpus: int | None, seconds: float | None) -> None:
     address = own_address(place.here if place else None)
     (agent,) = free_ports(1)
     argv = [*RAY, f"--address={head.address}", f"--node-ip-address={address}", *WORKER_PORTS]
-    argv += [f"--num-gpus={config.hardware.gpus if gpus is None else gpus}", f"--dashboard-agent-listen-port={agent}"]
+    gpus = make_layout(config, config.stage).per_node if gpus is None else gpus  # slime counts in nodes of one size
+    argv += [f"--num-gpus={gpus}", f"--dashboard-agent-listen-port={agent}"]
     print(f"ray: joining {head.address}", flush=True)
     with _ended_with_us(start(argv, SETTINGS | _network(address, config.hardware.nodes))) as process:
         while _read_head(folder) == head:
