@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from types import FrameType
 from typing import IO, NoReturn
 
 from tau2_exp.config import HardwareConfig
+from tau2_exp.dispatch.resources import gpu_names
 from tau2_exp.dispatch.tasks import Task
 from tau2_exp.rundir import Run
 
@@ -83,7 +83,7 @@ def slots(hardware: HardwareConfig) -> int:
     if hardware.jobs:
         return hardware.jobs
     if hardware.device.startswith("cuda"):
-        return max(1, _gpus())
+        return max(1, len(gpu_names()))
     return max(1, len(os.sched_getaffinity(0)) // hardware.threads)
 
 
@@ -105,7 +105,7 @@ def _advance(job: Job, jobs: Sequence[Job], free: list[int], hardware: HardwareC
             job.state = State.skipped
         elif free and all(state is State.finished for state in needed):
             job.slot = free.pop(0)
-            device = job.slot % max(1, _gpus()) if hardware.device == "cuda" else None
+            device = job.slot % max(1, len(gpu_names())) if hardware.device == "cuda" else None
             with job.log.open("ab") as log:
                 job.process = _start(job.task.runs, hardware, log, device)
             job.state, job.began = State.running, time.monotonic()
@@ -149,10 +149,3 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _gpus() -> int:
-    if not shutil.which("nvidia-smi"):
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-    return sum(line.startswith("GPU ") for line in listed.splitlines())

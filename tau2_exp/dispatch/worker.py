@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from tau2_exp.config import Config, ConfigError
-from tau2_exp.dispatch.resources import asks_for_gpus
+from tau2_exp.config import Config, ConfigError, EngineName
+from tau2_exp.dispatch.resources import asks_for_gpus, gpu_names
 from tau2_exp.rundir import Run, RunStatus
 
 FAILED, REFUSED, SAVED, INTERRUPTED = 1, 2, 75, 130
@@ -111,12 +111,23 @@ def _hardware(config: Config) -> dict[str, Any]:
         "device": hardware.device,
     }
     if hardware.device.startswith("cuda") and asks_for_gpus(config):
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ConfigError(f"hardware.device={hardware.device}: torch sees no GPU here; take hardware=cpu")
-        facts["gpu"] = torch.cuda.get_device_name(hardware.device)
+        facts["gpu"] = _gpu(config)
     return facts
+
+
+def _gpu(config: Config) -> str:
+    """The model of the GPUs. Raises ConfigError where the stage's are not there."""
+    hardware = config.hardware
+    if config.engine.name is EngineName.slime:
+        names = gpu_names()
+        if len(names) < hardware.gpus:
+            raise ConfigError(f"hardware.gpus={hardware.gpus}: nvidia-smi lists {len(names)} here")
+        return names[0]
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ConfigError(f"hardware.device={hardware.device}: torch sees no GPU here; take hardware=cpu")
+    return torch.cuda.get_device_name(hardware.device)
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
