@@ -1,6 +1,9 @@
-"""What a run's stage asks of a machine."""
+"""What a run's stage asks of a machine, and what GPUs a machine has."""
 
 from __future__ import annotations
+
+import shutil
+import subprocess
 
 from tau2_exp.config import Config, DemosConfig, EvalConfig, PolicyKind, TrainingConfig
 
@@ -22,3 +25,11 @@ def gpus(config: Config) -> int:
 def nodes(config: Config) -> int:
     """Only training goes over several nodes; what is served is served on one."""
     return config.hardware.nodes if isinstance(config.stage, TrainingConfig) else 1
+
+
+def gpu_names() -> list[str]:
+    """As the driver lists them: this process takes none of their memory."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+    return [line.partition(": ")[2].partition(" (")[0] for line in listed.splitlines() if line.startswith("GPU ")]
