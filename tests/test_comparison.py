@@ -71,6 +71,11 @@ class TestTwoArms:
         assert same.same_seeds and not other.same_seeds
         assert same.difference.high < 0.4 < 0.9 < other.difference.high
 
+    def test_what_one_arm_lacks_is_left_out_of_the_other(self):
+        """An arm's third run is not finished: seeds 0 and 1 are compared."""
+        a, b = (play(np.random.default_rng(i), np.full(20, 0.5), 0.1) for i in (0, 1))
+        assert compare(a, {seed: b[seed] for seed in (0, 1)}) == compare({s: a[s] for s in (0, 1)}, {s: b[s] for s in (0, 1)})
+
     def test_no_task_that_differs_is_not_certainty(self):
         arm = {0: {f"t{i}": [1.0, 0.0] for i in range(40)}}
         found = compare(arm, arm)

@@ -42,19 +42,42 @@ class Missing:
 Measured = Estimate | Missing
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """One run's results in a trial, by the name that they have there."""
+
+    run: Run
+    name: str
+    result: dict[str, Any]
+
+    @property
+    def scored(self) -> int:
+        return sum(map(len, self.result["outcomes"].values()))
+
+
 @dataclass
 class Subject:
-    """Who was tried, and how it did: by seed, the outcomes of each task's samples."""
+    """Who was tried, and how it did."""
 
     stage: str  # whose model; or who spoke, where no model of ours did
     arm: str
     values: Values
     depth: int  # how many runs its model stands on: subjects are shown in the order they are made
     parent: tuple[str, str] | None = None  # (stage, arm) of what its model was made from
-    outcomes: dict[str, Outcomes] = field(default_factory=dict)
-    greedy: dict[str, Outcomes] = field(default_factory=dict)
-    wanted: dict[str, int] = field(default_factory=dict)  # samples a task, by seed
-    runs: list[tuple[Run, str]] = field(default_factory=list)  # with the split's name in their results
+    evaluations: dict[tuple[str, int], Evaluation] = field(default_factory=dict)  # by the model's seed and their own
+
+    @property
+    def seeds(self) -> list[str]:
+        return list(dict.fromkeys(seed for seed, _ in self.evaluations))
+
+    @property
+    def outcomes(self) -> dict[str, Outcomes]:
+        """By seed and task, the outcome of each scored sample. Several evaluations of a model are more samples."""
+        return self._by_seed("outcomes")
+
+    @property
+    def greedy(self) -> dict[str, Outcomes]:
+        return self._by_seed("greedy_outcomes")
 
     @property
     def label(self) -> str:
@@ -63,9 +86,22 @@ class Subject:
     def measured(self, name: str) -> Measured | None:
         """`pass@4` and the like, or GREEDY; None where it was not played."""
         if name == GREEDY:
-            return _measured(self.greedy, Measure.PASS_AT, 1, dict.fromkeys(self.greedy, 1)) if self.greedy else None
+            greedy = self.greedy
+            return _measured(greedy, Measure.PASS_AT, 1, dict.fromkeys(greedy, 1)) if greedy else None
         measure = next(m for m in Measure if name.startswith(m.value))
-        return _measured(self.outcomes, measure, int(name.removeprefix(measure.value)), self.wanted)
+        wanted = dict.fromkeys(self.seeds, 0)
+        for (seed, _), evaluation in self.evaluations.items():
+            wanted[seed] += evaluation.result["samples_per_prompt"]
+        return _measured(self.outcomes, measure, int(name.removeprefix(measure.value)), wanted)
+
+    def _by_seed(self, kind: str) -> dict[str, Outcomes]:
+        found: dict[str, Outcomes] = {}
+        for (seed, _), evaluation in self.evaluations.items():
+            if any(evaluation.result[kind].values()) or kind == "outcomes":
+                tasks = found.setdefault(seed, {})
+                for task, outcomes in evaluation.result[kind].items():
+                    tasks[task] = [*tasks.get(task, []), *outcomes]
+        return found
 
 
 @dataclass
@@ -88,7 +124,7 @@ class Trial:
     def measures(self) -> tuple[str, ...]:
         several = tuple(f"{m.value}{self.samples}" for m in Measure) if self.samples > 1 else ()
         greedy = (GREEDY,) if any(subject.greedy for subject in self.subjects) else ()
-        return (*greedy, "pass@1", *several)
+        return (*greedy, *(("pass@1",) if self.samples else ()), *several)
 
     @property
     def name(self) -> str:
@@ -116,15 +152,15 @@ def find_trials(found: Sequence[Found]) -> list[Trial]:
             tasks = tuple(sorted(result["outcomes"]))
             key = (domain, split, tasks, tuple(sorted((k, str(v)) for k, v in plan.items())))
             trial = trials.setdefault(key, Trial(domain, split, tasks, plan, result["nothing"]))
-            _add(trial, f, name, result, by_address)
+            _add(trial, f, Evaluation(f.run, name, result), by_address)
     for trial in trials.values():
         trial.subjects.sort(key=lambda subject: (subject.depth, [_sortable(v) for v in subject.values.values()]))
     _note_differences(list(trials.values()))
     return sorted(trials.values(), key=lambda t: (t.domain, _split_order(t.split), t.note))
 
 
-def _add(trial: Trial, found: Found, name: str, result: dict[str, Any], by_address: dict[str, Found]) -> None:
-    """Several evaluations of one model are more samples of it, not more seeds."""
+def _add(trial: Trial, found: Found, evaluation: Evaluation, by_address: dict[str, Found]) -> None:
+    """Evaluations of one model with one seed of their own are the same episodes: the fuller one counts."""
     subject = next((s for s in trial.subjects if (s.stage, s.arm) == (found.stage, found.arm)), None)
     if subject is None:
         maker = found.run.parent.parent if found.run.parent else None
@@ -132,13 +168,10 @@ def _add(trial: Trial, found: Found, name: str, result: dict[str, Any], by_addre
         above = (parent.stage, parent.arm) if parent else None
         subject = Subject(found.stage, found.arm, found.values, len(lineage(found.run)), above)
         trial.subjects.append(subject)
-    for kept, new in ((subject.outcomes, result["outcomes"]), (subject.greedy, result["greedy_outcomes"])):
-        if any(new.values()):
-            before = kept.setdefault(found.seed, {})
-            for task, outcomes in new.items():
-                before[task] = [*before.get(task, []), *outcomes]
-    subject.wanted[found.seed] = subject.wanted.get(found.seed, 0) + trial.samples
-    subject.runs.append((found.run, name))
+    key = (found.seed, found.run.config.seed)
+    known = subject.evaluations.get(key)
+    if known is None or known.scored < evaluation.scored:
+        subject.evaluations[key] = evaluation
 
 
 def _plan(run: Run, results: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ class Comparison:
     superiority: Estimate  # the share of tasks on which a's mean is the higher, ties counted half
     p: float  # two-sided, of no difference
     detectable: float  # the smallest true difference seen with 80 % power
-    same_seeds: bool  # both arms have the same seeds, and were compared seed by seed
+    same_seeds: bool  # compared seed by seed, over the seeds that both have
     compared: int = 1  # how many comparisons the three below are corrected for
     p_corrected: float = 1.0  # Holm's
     low_corrected: float = 0.0  # Bonferroni's
@@ -43,8 +43,8 @@ def compare(a: Arm, b: Arm, measure: Measure = Measure.PASS_AT, k: int = 1) -> C
     The standard error stands on the tasks' differences (seeds averaged) and on the seeds' differences (tasks averaged):
     their two variances of a mean are added, which is two-way clustering without the term for the cells (Cameron,
     Gelbach & Miller 2011, Robust inference with multiway clustering, Journal of Business & Economic Statistics 29(2)),
-    slightly too wide and never negative. Arms with the same seeds are paired by seed, others vary on their own. The
-    interval is Student's with Welch and Satterthwaite's degrees of freedom (Satterthwaite 1946, Biometrics Bulletin 2):
+    slightly too wide and never negative. Where the arms share seeds, those are compared, seed by seed; arms that share
+    none vary on their own. The interval is Student's with Welch and Satterthwaite's degrees of freedom (Satterthwaite 1946, Biometrics Bulletin 2):
     a percentile bootstrap of three seeds cannot reach beyond the three. An arm of one seed shows no variance between
     seeds: the interval then speaks of other tasks, with this seed. `detectable` is (t_0.975 + t_0.80) standard errors
     (Bloom 1995, Minimum detectable effects, Evaluation Review 19(5)). The superiority's interval resamples tasks.
@@ -110,9 +110,10 @@ class _Contrast:
 
     @classmethod
     def of(cls, a: Arm, b: Arm, measure: Measure, k: int) -> _Contrast:
-        same = set(a) == set(b)
-        ordered = [b[seed] for seed in a] if same else list(b.values())
-        values = seeds_by_tasks([*a.values(), *ordered], measure, k)
+        shared = [seed for seed in a if seed in b]
+        same = bool(shared)
+        a, b = ({seed: arm[seed] for seed in shared} if same else arm for arm in (a, b))
+        values = seeds_by_tasks([*a.values(), *b.values()], measure, k)
         first, second = values[: len(a)], values[len(a) :]
         differences = first.mean(axis=0) - second.mean(axis=0)
         if differences.size < 2:

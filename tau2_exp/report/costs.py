@@ -1,0 +1,68 @@
+"""What each run took: time, steps, episodes, tokens, dollars. What was not recorded is empty, not zero."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tau2_exp.report.collect import Collection
+from tau2_exp.report.trials import Found
+from tau2_exp.rundir import RunStatus
+
+
+@dataclass(frozen=True)
+class Cost:
+    run: str
+    stage: str
+    arm: str
+    seed: str
+    status: str
+    seconds: float | None  # that workers spent on it; those of a killed attempt are not counted
+    steps: int | None
+    episodes: int | None
+    policy_tokens: int | None  # prompt and completion
+    user_tokens: int | None
+    dollars: float | None  # None: unknown
+
+
+def costs(collection: Collection) -> list[Cost]:
+    return [_cost(found) for found in collection.runs if found.run.stage != "pipeline"]
+
+
+def _cost(found: Found) -> Cost:
+    run = found.run
+    results = run.results if run.status is RunStatus.finished else {}
+    lines = run.metrics()
+    steps = lines[-1]["step"] if lines and run.stage not in ("eval", "demos") else None
+    episodes, policy, user, dollars = _played(results) if run.stage == "eval" and results else (None, None, None, None)
+    if run.stage == "grpo":
+        episodes = sum(line.get("episodes", 0) for line in lines)
+    elif episodes is None:
+        episodes = results.get("samples", results.get("trajectories"))
+    stage = run.stage if run.stage == found.stage else f"{run.stage} of {found.stage}"
+    seconds = run.manifest.seconds or None
+    return Cost(
+        run.folder.name,
+        stage,
+        found.arm,
+        found.seed,
+        run.status.value,
+        seconds,
+        steps,
+        episodes,
+        policy,
+        user,
+        dollars,
+    )
+
+
+def _played(results: dict[str, Any]) -> tuple[int | None, int | None, int | None, float | None]:
+    """Episodes, tokens and dollars of an evaluation: of its splits, whose domains are listed beside them."""
+    splits = [result for name, result in results["splits"].items() if " " not in name]
+    episodes = sum(sum(map(len, r["outcomes"].values())) + sum(map(len, r["greedy_outcomes"].values())) for r in splits)
+    tokens = [
+        sum(r[side]["prompt_tokens"] + r[side]["completion_tokens"] for r in splits)
+        for side in ("policy_usage", "user_usage")
+    ]
+    spent = [r[side]["dollars"] for r in splits for side in ("policy_usage", "user_usage")]
+    return episodes, tokens[0], tokens[1], None if None in spent else sum(spent)

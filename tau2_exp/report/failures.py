@@ -1,0 +1,171 @@
+"""How episodes fail: each mode a fact of the recorded episode and of its task, and of nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cache
+
+from tau2_exp.report.checks import task_criteria
+from tau2_exp.report.told import read_told
+from tau2_exp.report.trials import Subject, Trial
+from tau2_exp.types import Criteria, FaultSource, GoldAction, Message, Role, StopReason, ToolCall, Trajectory
+
+_SOLVED = 1.0 - 1e-6
+
+
+class Failure(str, Enum):
+    """The value says what was done. All but the last are of unsolved episodes; an episode may show several."""
+
+    HALLUCINATED_TOOL = "called a tool that nobody has"
+    USERS_TOOL = "called a tool that is the user's"
+    WRONG_TOOL = "changed the world with a tool that the reference path never uses"
+    WRONG_ARGUMENT = "called a tool of the reference path, never with its arguments"
+    MISSED_ACTION = "left out a tool of the reference path"
+    EARLY_DONE = "ended the episode before the task was done"
+    NO_FOLLOW_UP = "ended the episode without a question or a look after the last change"
+    NOT_COMMUNICATED = "did not say what the user had to hear"
+    USER_FAULT = "the user simulator failed (the episode is not scored)"
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Who has which tools, in one domain."""
+
+    agent: frozenset[str]
+    user: frozenset[str]
+
+
+@dataclass
+class Failures:
+    """How the sampled episodes of one subject in one trial ended."""
+
+    episodes: int = 0
+    unsolved: int = 0  # of those scored
+    unscored: int = 0  # lost to a fault that is not the agent's
+    stops: Counter[str] = field(default_factory=Counter)  # of all episodes
+    unsolved_stops: Counter[str] = field(default_factory=Counter)
+    modes: Counter[Failure] = field(default_factory=Counter)  # of unsolved episodes; USER_FAULT of all
+
+    def add(self, trajectory: Trajectory) -> None:
+        unsolved = trajectory.scored and trajectory.outcome < _SOLVED
+        self.episodes += 1
+        self.unsolved += unsolved
+        self.unscored += not trajectory.scored
+        self.stops[trajectory.stop.value] += 1
+        if unsolved:
+            self.unsolved_stops[trajectory.stop.value] += 1
+        self.modes.update(diagnose(trajectory, task_criteria(trajectory), tools_of(trajectory.domain)))
+
+
+def modes(trajectory: Trajectory) -> list[str]:
+    """The names of an episode's failure modes, for lists and filters."""
+    found = diagnose(trajectory, task_criteria(trajectory), tools_of(trajectory.domain))
+    return [failure.name.lower().replace("_", " ") for failure in found]
+
+
+def failures(trial: Trial, subject: Subject) -> Failures:
+    """Counts over what a subject's runs recorded of a trial, the greedy samples aside."""
+    found = Failures()
+    for evaluation in subject.evaluations.values():
+        domain = evaluation.name.rpartition(" ")[0]
+        for told in read_told(evaluation.run, evaluation.run.folder / "trajectories" / f"{trial.split}.jsonl"):
+            for one in told:
+                if not domain or one.trajectory.domain == domain:
+                    found.add(one.trajectory)
+    return found
+
+
+def diagnose(trajectory: Trajectory, criteria: Criteria | None, tools: Tools | None) -> list[Failure]:
+    """The failure modes that an episode shows; none for a solved one.
+
+    Without `criteria` (the task's) or `tools`, the modes that need them are not looked for.
+    """
+    if not trajectory.scored:
+        fault = trajectory.fault
+        return [Failure.USER_FAULT] if fault and fault.source is FaultSource.USER else []
+    if trajectory.outcome >= _SOLVED:
+        return []
+    return [*_with_tools(trajectory, tools), *_off_the_path(trajectory, criteria), *_at_the_end(trajectory, criteria)]
+
+
+@cache
+def tools_of(domain: str) -> Tools | None:
+    """None where no package that brings τ²-bench's tools is installed."""
+    from tau2_exp.domains import ProviderError, load_domain
+
+    try:
+        loaded = load_domain(domain)
+    except (ProviderError, ValueError):
+        return None
+    names = [frozenset(s["function"]["name"] for s in loaded.schemas(role)) for role in (Role.ASSISTANT, Role.USER)]
+    return Tools(*names)
+
+
+# ---------------------------------------------------------------- the modes
+
+
+def _with_tools(trajectory: Trajectory, tools: Tools | None) -> Iterator[Failure]:
+    if tools is None:
+        return
+    foreign = {call.name for call in _agent_calls(trajectory)} - tools.agent
+    if foreign - tools.user:
+        yield Failure.HALLUCINATED_TOOL
+    if foreign & tools.user:
+        yield Failure.USERS_TOOL
+
+
+def _off_the_path(trajectory: Trajectory, criteria: Criteria | None) -> Iterator[Failure]:
+    """Where the agent left the reference path. Other right paths may exist: but this episode is unsolved."""
+    if criteria is None or criteria.actions is None:
+        return
+    gold = {action.name for action in criteria.actions}
+    if any(turn.changes and call.name not in gold for turn in trajectory.turns for call in _calls(turn.messages[:1])):
+        yield Failure.WRONG_TOOL
+    called = {call.name for call in _calls(trajectory.messages)}
+    undone = _undone(trajectory, criteria)
+    if any(action.name in called for action in undone if action.requestor is Role.ASSISTANT):
+        yield Failure.WRONG_ARGUMENT
+    if any(action.name not in called for action in undone):
+        yield Failure.MISSED_ACTION
+
+
+def _at_the_end(trajectory: Trajectory, criteria: Criteria | None) -> Iterator[Failure]:
+    end = trajectory.turns[-1].parts if trajectory.turns else trajectory.initial
+    if trajectory.stop is StopReason.AGENT_STOP:
+        if end.env_assertion is not None:
+            early = end.env_assertion < _SOLVED
+        else:
+            early = criteria is not None and bool(_undone(trajectory, criteria))
+        if early:
+            yield Failure.EARLY_DONE
+        if not _followed_up(trajectory):
+            yield Failure.NO_FOLLOW_UP
+    if end.communicate is not None and end.communicate < _SOLVED:
+        yield Failure.NOT_COMMUNICATED
+
+
+def _undone(trajectory: Trajectory, criteria: Criteria) -> list[GoldAction]:
+    """The actions of the reference path that nobody did."""
+    from tau2_exp.domains.verdict import check_actions
+
+    done = check_actions(criteria, trajectory.messages)
+    return [action for action, was in zip(criteria.actions or (), done, strict=True) if not was]
+
+
+def _followed_up(trajectory: Trajectory) -> bool:
+    """After the last turn that changed the world (else from the start): a question, or a tool call by either side."""
+    last = max((i for i, turn in enumerate(trajectory.turns) if turn.changes), default=-1)
+    after = [message for turn in trajectory.turns[last + 1 :] for message in turn.messages]
+    asked = any(message.role is Role.ASSISTANT and "?" in (message.content or "") for message in after)
+    return asked or any(message.tool_calls for message in after)
+
+
+def _agent_calls(trajectory: Trajectory) -> list[ToolCall]:
+    return [call for call in _calls(trajectory.messages) if call.requestor is Role.ASSISTANT]
+
+
+def _calls(messages: tuple[Message, ...]) -> list[ToolCall]:
+    return [call for message in messages if message.role is not Role.TOOL for call in message.tool_calls]

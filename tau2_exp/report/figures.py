@@ -1,0 +1,232 @@
+"""The report's charts, as plotly figures. Paper and ink are the page's, which knows whether it is dark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from itertools import cycle
+from textwrap import wrap
+from typing import TYPE_CHECKING
+
+from tau2_exp.report.contrasts import Family
+from tau2_exp.report.curves import Course, window
+from tau2_exp.report.failures import Failure, Failures
+from tau2_exp.report.findings import Score
+from tau2_exp.report.surfaces import Surface
+from tau2_exp.report.terminal import difference_text, measured_text, p_text
+from tau2_exp.report.trials import Trial
+from tau2_exp.statistics import Estimate
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+# Okabe & Ito's colours, told apart by the colour-blind, less the black and the yellow that vanish on one background.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6BB1")
+_DASHES = ("solid", "dash", "dot", "dashdot")
+_GREY = "#888888"
+_ROW = 26  # pixels of a row in charts with names on the left
+
+
+def scores_figure(trial: Trial, scores: Sequence[Score]) -> go.Figure:
+    """Each subject's measures with their intervals, and what doing nothing scores."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    names = list(trial.measures)
+    labels = [_label(score.subject.label) for score in scores]
+    for name, colour in zip(names, cycle(COLOURS)):
+        found = [score.measures.get(name) for score in scores]
+        values = [e if isinstance(e, Estimate) else None for e in found]
+        figure.add_bar(
+            name=name,
+            orientation="h",
+            y=labels,
+            x=[e.value if e else None for e in values],
+            error_x=_reach(values),
+            marker_color=colour,
+            hovertext=[f"{name}: {measured_text(e)}" for e in found],
+            hoverinfo="text+y",
+            visible=True if len(names) < 3 or name == "pass@1" or name == names[-2] else "legendonly",
+        )
+    floor = trial.nothing["value"]
+    figure.add_vline(x=floor, line={"dash": "dot", "color": _GREY})
+    figure.add_annotation(
+        x=floor,
+        y=1,
+        yref="paper",
+        yanchor="bottom",
+        xanchor="left",
+        showarrow=False,
+        text=f"doing nothing: {floor:.2f}",
+    )
+    _lay_out(figure, rows=len(scores) * 2)
+    figure.update_xaxes(range=[0, 1.02], title="share of tasks, 95 % interval")
+    return figure
+
+
+def curve_figure(course: Course, panel: str) -> go.Figure:
+    """One figure of a stage step by step: each arm's mean over its seeds, and the band from lowest to highest."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    longest = 1
+    for place, arm in enumerate(course.arms):
+        band = course.band(arm, panel)
+        colour, dash = COLOURS[place % len(COLOURS)], _DASHES[place // len(COLOURS) % len(_DASHES)]
+        name = _label(arm or course.stage, 60) + f", {band.seeds} seed" + "s" * (band.seeds > 1)
+        if band.seeds > 1:
+            figure.add_scatter(
+                x=[*band.steps, *reversed(band.steps)],
+                y=[*band.high, *reversed(band.low)],
+                fill="toself",
+                fillcolor=colour,
+                opacity=0.18,
+                line={"width": 0},
+                hoverinfo="skip",
+                showlegend=False,
+                legendgroup=name,
+            )
+        line = {"color": colour, "dash": dash}
+        figure.add_scatter(x=band.steps, y=band.mean, name=name, legendgroup=name, mode="lines", line=line)
+        longest = max(longest, len(band.steps))
+    _lay_out(figure, height=320)
+    width = window(longest)
+    smoothed = f", mean of {width} steps" if width > 1 else ""
+    figure.update_layout(title={"text": panel.replace("part/", "part of the score: "), "font": {"size": 14}})
+    figure.update_xaxes(title=f"step{smoothed}")
+    return figure
+
+
+def surface_figure(surface: Surface) -> go.Figure:
+    """A measure over two settings, a cell for each arm."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure(
+        go.Heatmap(
+            x=[str(x) for x in surface.columns],
+            y=[str(y) for y in surface.rows],
+            z=[[cell.value if isinstance(cell, Estimate) else None for cell in row] for row in surface.cells],
+            text=[[measured_text(cell).replace(" [", "<br>[") for cell in row] for row in surface.cells],
+            texttemplate="%{text}",
+            colorscale="Viridis",
+            colorbar={"thickness": 10},
+            hoverinfo="x+y+text",
+        )
+    )
+    _lay_out(figure, height=150 + 70 * len(surface.rows))
+    title = f"{surface.measure}{': ' + surface.facet if surface.facet else ''}"
+    figure.update_layout(title={"text": escape(title), "font": {"size": 14}})
+    figure.update_xaxes(type="category", title=surface.across)
+    figure.update_yaxes(type="category", title=surface.down)
+    return figure
+
+
+def forest_figure(family: Family) -> go.Figure:
+    """Differences with their intervals: thick for each alone, thin for all of the family at once."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    rows = list(family.comparisons.items())
+    labels = [_label(f"{a} − {b}") for (a, b), _ in rows]
+    colours = [COLOURS[2 if c.difference.value > 0 else 1] if c.differs else _GREY for _, c in rows]
+    for (_, c), label, colour in zip(rows, labels, colours, strict=True):
+        thin, thick = {"color": colour, "width": 1.5}, {"color": colour, "width": 5}
+        if c.compared > 1:
+            ends = [c.low_corrected, c.high_corrected]
+            figure.add_scatter(x=ends, y=[label] * 2, mode="lines", line=thin, hoverinfo="skip")
+        ends = [c.difference.low, c.difference.high]
+        figure.add_scatter(x=ends, y=[label] * 2, mode="lines", line=thick, opacity=0.55, hoverinfo="skip")
+    figure.add_scatter(
+        x=[c.difference.value for _, c in rows],
+        y=labels,
+        mode="markers",
+        marker={"color": colours, "size": 10, "symbol": "diamond"},
+        hovertext=[f"{difference_text(c.difference)}, p {p_text(c.p_corrected)}" for _, c in rows],
+        hoverinfo="text+y",
+    )
+    figure.add_vline(x=0, line={"color": _GREY, "width": 1})
+    _lay_out(figure, rows=len(rows) * 1.6)
+    figure.update_layout(showlegend=False)
+    figure.update_xaxes(title=f"difference in {family.measure}")
+    return figure
+
+
+def stops_figure(failed: Sequence[tuple[Score, Failures]]) -> go.Figure:
+    """Why episodes ended, of all, by subject; unsolved ones are the darker part of each reason."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    labels = [_label(score.subject.label) for score, _ in failed]
+    reasons = sorted({reason for _, found in failed for reason in found.stops})
+    for reason, colour in zip(reasons, cycle(COLOURS)):
+        shares = [found.stops[reason] / max(found.episodes, 1) for _, found in failed]
+        texts = [
+            f"{reason}: {found.stops[reason]} of {found.episodes} episodes, {found.unsolved_stops[reason]} unsolved"
+            for _, found in failed
+        ]
+        figure.add_bar(
+            name=reason, orientation="h", y=labels, x=shares, marker_color=colour, hovertext=texts, hoverinfo="text+y"
+        )
+    _lay_out(figure, rows=len(failed) * 1.3)
+    figure.update_layout(barmode="stack")
+    figure.update_xaxes(range=[0, 1], tickformat=".0%", title="share of sampled episodes")
+    return figure
+
+
+def modes_figure(failed: Sequence[tuple[Score, Failures]]) -> go.Figure:
+    """The share of unsolved episodes that show each failure mode; of all episodes, for the user simulator's faults."""
+    import plotly.graph_objects as go
+
+    shares = [[_share(found, mode) for _, found in failed] for mode in Failure]
+    figure = go.Figure(
+        go.Heatmap(
+            x=[_label(score.subject.label, 16) for score, _ in failed],
+            y=[_label(mode.value, 30) for mode in Failure],
+            z=shares,
+            text=[[f"{share:.0%}" for share in row] for row in shares],
+            texttemplate="%{text}",
+            colorscale="Oranges",
+            zmin=0,
+            zmax=1,
+            showscale=False,
+            hoverinfo="x+y+text",
+        )
+    )
+    _lay_out(figure, rows=len(Failure) * 1.8)
+    return figure
+
+
+def _share(found: Failures, mode: Failure) -> float:
+    whole = found.episodes if mode is Failure.USER_FAULT else found.unsolved
+    return found.modes[mode] / whole if whole else 0.0
+
+
+def _reach(values: Sequence[Estimate | None]) -> dict[str, object]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [e.high - e.value if e else None for e in values],
+        "arrayminus": [e.value - e.low if e else None for e in values],
+        "thickness": 1.2,
+        "width": 3,
+    }
+
+
+def _label(text: str, width: int = 24) -> str:
+    """Text for a chart, which reads some HTML: escaped, and broken into lines."""
+    return "<br>".join(escape(line) for line in wrap(text, width, break_long_words=False)) or " "
+
+
+def _lay_out(figure: go.Figure, rows: float = 0, height: int = 0) -> None:
+    figure.update_layout(
+        template={},
+        height=height or int(130 + _ROW * rows),
+        margin={"l": 8, "r": 8, "t": 40, "b": 8},
+        legend={"orientation": "h", "yanchor": "top", "y": -0.2 if not rows else -70 / (_ROW * rows + 20)},
+        font={"family": "system-ui, sans-serif", "size": 12},
+        bargap=0.25,
+    )
+    figure.update_xaxes(automargin=True, fixedrange=True)
+    figure.update_yaxes(automargin=True, fixedrange=True)
+    if rows:
+        figure.update_yaxes(autorange="reversed")

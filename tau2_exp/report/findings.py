@@ -1,0 +1,54 @@
+"""Everything a report says, worked out once: from it come the terminal's tables, the files and the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tau2_exp.report.collect import Collection
+from tau2_exp.report.contrasts import Family, families
+from tau2_exp.report.costs import Cost, costs
+from tau2_exp.report.curves import Course, courses
+from tau2_exp.report.failures import Failures, failures
+from tau2_exp.report.trials import Measured, Subject, Trial
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of a trial: a subject's measures by their names."""
+
+    trial: Trial
+    subject: Subject
+    measures: dict[str, Measured]
+
+
+@dataclass(frozen=True)
+class Findings:
+    collection: Collection
+    scores: tuple[Score, ...]
+    families: tuple[Family, ...]
+    courses: tuple[Course, ...]
+    costs: tuple[Cost, ...]
+
+    def of(self, trial: Trial) -> list[Score]:
+        return [score for score in self.scores if score.trial is trial]
+
+
+def find(collection: Collection, against: str | None = None) -> Findings:
+    """`against` names the baseline arm: see contrasts.families."""
+    return Findings(
+        collection,
+        tuple(_score(trial, subject) for trial in collection.trials for subject in trial.subjects),
+        tuple(family for trial in collection.trials for family in families(trial, against)),
+        tuple(courses(collection)),
+        tuple(costs(collection)),
+    )
+
+
+def find_failures(findings: Findings) -> list[tuple[Score, Failures]]:
+    """Reads every sampled episode of every evaluation."""
+    return [(score, failures(score.trial, score.subject)) for score in findings.scores if score.trial.samples]
+
+
+def _score(trial: Trial, subject: Subject) -> Score:
+    measured = {name: subject.measured(name) for name in trial.measures}
+    return Score(trial, subject, {name: value for name, value in measured.items() if value is not None})

@@ -1,0 +1,99 @@
+"""What the report prints: a table for each trial, who is better than whom, and what is not finished."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from tau2_exp.report.contrasts import Family
+from tau2_exp.report.findings import Findings, Score
+from tau2_exp.report.trials import Measured, Missing, Trial
+from tau2_exp.statistics import Comparison, Estimate
+
+_WIDTH = 140
+
+
+def report_text(findings: Findings) -> str:
+    parts = [_scores(trial, findings.of(trial)) for trial in findings.collection.trials]
+    parts += [_family(family) for family in findings.families]
+    if not findings.collection.trials:
+        parts.append("no finished evaluation in these folders")
+    if findings.collection.problems:
+        parts.append("\n".join(findings.collection.problems))
+    return "\n\n".join(parts)
+
+
+def measured_text(measured: Measured | None) -> str:
+    if measured is None:
+        return ""
+    if isinstance(measured, Missing):
+        where = f" (seed {', '.join(measured.seeds)})" if measured.seeds else ""
+        return f"{measured.samples} samples missing{where}"
+    return f"{measured.value:.2f} [{measured.low:.2f}, {measured.high:.2f}]"
+
+
+def difference_text(estimate: Estimate) -> str:
+    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+
+
+def p_text(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def ranks_text(family: Family) -> str:
+    """`1: a` where the rank is sure, `1–3: b` where it is not."""
+    order = sorted(family.ranks.items(), key=lambda item: item[1])
+    return "; ".join(f"{low if low == high else f'{low}–{high}'}: {arm}" for arm, (low, high) in order)
+
+
+def verdict(comparison: Comparison) -> str:
+    """One comparison in words: what is sure, and else what could have been seen."""
+    if comparison.differs:
+        return "better" if comparison.difference.value > 0 else "worse"
+    return f"not told apart; could have seen {comparison.detectable:.3f}"
+
+
+def _scores(trial: Trial, scores: Sequence[Score]) -> str:
+    nothing = Estimate(**trial.nothing)
+    rows = [("(nothing)", "", *(measured_text(nothing) for _ in trial.measures))]
+    for score in scores:
+        cells = (measured_text(score.measures.get(name)) for name in trial.measures)
+        rows.append((score.subject.label, str(len(score.subject.seeds)), *cells))
+    return _table(trial.title, ("", "seeds", *trial.measures), rows)
+
+
+def _family(family: Family) -> str:
+    title = f"{family.trial.name}, {family.title}"
+    if family.problem:
+        return f"{title}: no comparison: {family.problem}"
+    headings = ("", "difference, 95 %", "p, corrected", "better on", "")
+    rows = [
+        (
+            f"{a} − {b}",
+            difference_text(c.difference),
+            p_text(c.p_corrected),
+            f"{100 * c.superiority.value:.0f} % of tasks",
+            verdict(c),
+        )
+        for (a, b), c in family.comparisons.items()
+    ]
+    lines = [_table(f"{title} ({family.note})", headings, rows)]
+    if family.ranks:
+        lines.append(f"  rank, where it is sure: {ranks_text(family)}")
+    return "\n".join(lines)
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, title=Text(title), title_justify="left", title_style="")
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if place in (0, len(headings) - 1) and not place else "right")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    text = io.StringIO()
+    Console(file=text, width=_WIDTH, color_system=None).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip()
