@@ -17,7 +17,7 @@ import pytest
 from tau2_exp.config import ConfigError
 from tau2_exp.jsonl import read_jsonl
 from tau2_exp.serve.service import Engine, Role, Service, check, command, find_model
-from tests.serve.conftest import ROOT, STANDIN, Serving, alive, wait_until
+from tests.serving import ROOT, STANDIN, Serving, alive, wait_until
 
 Start = Callable[..., Serving]
 
