@@ -97,7 +97,7 @@ def _ended(run: Run, job: SlurmJob, entry: Entry | None) -> Report:
     what = "gone from the queue" if entry is None else f"ended {entry.state}"
     state = RunState.lost if entry is None or entry.state == "COMPLETED" else RunState.failed
     last = " | ".join(last_words(run.folder, job))
-    return Report(run, state, f"job {job.id} {what} without results" + (f": {last}" if last else ""), job.id)
+    return Report(run, state, f"{what} without results" + (f": {last}" if last else ""), job.id)
 
 
 def last_words(folder: Path, job: SlurmJob) -> list[str]:
