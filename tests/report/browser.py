@@ -1,0 +1,152 @@
+"""A headless Chromium, driven over its DevTools protocol through a pipe: no server, no driver, no further package."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SECONDS = 60.0  # for anything that a page should do
+
+
+def find_chromium() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+class Browser:
+    """One browser process; `open` makes a page. Also a context manager."""
+
+    def __init__(self, program: str, profile: Path) -> None:
+        ours, theirs = os.pipe(), os.pipe()  # we write the first, and read the second
+        flags = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-extensions"
+        command = [program, *flags.split(), f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+        # Chromium reads the protocol from descriptor 3 and writes it to 4.
+        shell = ["sh", "-c", f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}', "sh", *command]
+        with (profile / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                shell, pass_fds=(ours[0], theirs[1]), stdout=log, stderr=log, start_new_session=True
+            )
+        os.close(ours[0])
+        os.close(theirs[1])
+        self._write, self._read = os.fdopen(ours[1], "wb"), os.fdopen(theirs[0], "rb")
+        self._number = 0
+        self._partial = b""
+        self.events: list[dict[str, Any]] = []
+
+    def open(self, url: str, width: int = 1280, height: int = 900, dark: bool = False) -> Page:
+        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        return Page(self, session, url, width, height, dark)
+
+    def send(self, method: str, session: str | None = None, **parameters: Any) -> dict[str, Any]:
+        """The answer to one command; what else the browser says meanwhile is kept in `events`."""
+        self._number += 1
+        command = {"id": self._number, "method": method, "params": parameters}
+        message = command | ({"sessionId": session} if session else {})
+        self._write.write(json.dumps(message).encode() + b"\0")
+        self._write.flush()
+        while True:
+            answer = self._receive()
+            if answer.get("id") != self._number:
+                self.events.append(answer)
+            elif "error" in answer:
+                raise RuntimeError(f"{method}: {answer['error']['message']}")
+            else:
+                return answer["result"]
+
+    def close(self) -> None:
+        self.send("Browser.close")
+        self._process.wait(timeout=SECONDS)
+        self._write.close()
+        self._read.close()
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _receive(self) -> dict[str, Any]:
+        while b"\0" not in self._partial:
+            piece = os.read(self._read.fileno(), 1 << 16)
+            if not piece:
+                raise RuntimeError("the browser ended")
+            self._partial += piece
+        message, _, self._partial = self._partial.partition(b"\0")
+        return json.loads(message)
+
+
+class Page:
+    def __init__(self, browser: Browser, session: str, url: str, width: int, height: int, dark: bool) -> None:
+        self._browser, self._session = browser, session
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.send(f"{domain}.enable")
+        self.send(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.send("Emulation.setEmulatedMedia", features=[scheme])
+        self.go(url)
+
+    def send(self, method: str, **parameters: Any) -> dict[str, Any]:
+        return self._browser.send(method, self._session, **parameters)
+
+    def go(self, url: str) -> None:
+        self.send("Page.navigate", url=url)
+        self.wait_for("document.readyState === 'complete'")
+
+    def run(self, script: str) -> Any:
+        """The value of an expression in the page, its promise awaited. Raises RuntimeError where it throws."""
+        done = self.send("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in done:
+            raise RuntimeError(done["exceptionDetails"].get("exception", {}).get("description", str(done)))
+        return done["result"].get("value")
+
+    def wait_for(self, condition: str) -> None:
+        until = time.monotonic() + SECONDS
+        while not self.run(f"Boolean({condition})"):
+            if time.monotonic() > until:
+                raise TimeoutError(condition)
+            time.sleep(0.02)
+
+    def press(self, key: str) -> None:
+        for kind in ("keyDown", "keyUp"):
+            self.send("Input.dispatchKeyEvent", type=kind, key=key, text=key if kind == "keyDown" else "")
+
+    def text(self, selector: str) -> str:
+        return self.run(f"(document.querySelector({json.dumps(selector)}) || {{}}).innerText || ''")
+
+    def requested(self) -> list[str]:
+        """The addresses of everything that the page asked for."""
+        return [event["params"]["request"]["url"] for event in self._events("Network.requestWillBeSent")]
+
+    def errors(self) -> list[str]:
+        """What a person would see in red in the console, uncaught exceptions included."""
+        found = [e["params"]["exceptionDetails"]["text"] for e in self._events("Runtime.exceptionThrown")]
+        found += [e["params"]["entry"]["text"] for e in self._events("Log.entryAdded", lambda p: p["entry"]["level"])]
+        found += [str(e["params"]["args"]) for e in self._events("Runtime.consoleAPICalled", lambda p: p["type"])]
+        return found
+
+    def screenshot(self, path: Path, whole: bool = False) -> None:
+        shot = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+    def _events(self, method: str, level: Callable[[dict[str, Any]], str] = lambda _: "error") -> list[dict[str, Any]]:
+        self.run("0")  # what was said before is read before
+        return [
+            event
+            for event in self._browser.events
+            if event.get("sessionId") == self._session
+            and event["method"] == method
+            and level(event["params"]) == "error"
+        ]

@@ -1,0 +1,220 @@
+"""What the page is told of episodes is what the learner did with them, and no text of a model is more than text."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import json
+import re
+import zlib
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recorded import episode, found, record
+
+from tau2_exp.advantage import advantages, has_signal
+from tau2_exp.config import ConfigError, RewardConfig, RewardKind
+from tau2_exp.report.checks import list_checks
+from tau2_exp.report.credit import credit
+from tau2_exp.report.episodes import CHUNK, pack, write_episodes
+from tau2_exp.report.told import read_told
+from tau2_exp.reward import score
+from tau2_exp.types import (
+    Criteria,
+    EnvAssertion,
+    GoldAction,
+    Message,
+    Role,
+    StopReason,
+    ToolCall,
+    Trajectory,
+    Turn,
+    Verdict,
+)
+
+GRPO = ("stage=grpo", "reward=turn_level", "reward.alpha=0.5")
+ROAM = ToolCall("enable_roaming", {"line_id": "L1"})
+
+
+def unpack(script: str) -> Any:
+    text = re.fullmatch(r'tau2_episodes\("\w+", "([A-Za-z0-9+/=]*)"\)\n', script)
+    assert text, "one line of a script, and nothing in it that could end it"
+    return json.loads(zlib.decompress(base64.b64decode(text[1])))
+
+
+def written(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The index, and all episodes in its order."""
+    index = unpack((folder / "index.js").read_text())
+    chunks = [unpack((folder / f"{i:05}.js").read_text()) for i in range(len(index["chunks"]))]
+    return index, [told for chunk in chunks for told in chunk]
+
+
+def write(runs: Sequence[Any], folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    write_episodes(
+        runs, folder, modes=lambda t: ["hallucinated tool"] if t.sample == 1 else [], criteria=lambda _: None
+    )
+    return written(folder)
+
+
+class TestCredit:
+    def test_every_turn_shows_what_the_learner_gave_it(self, tmp_path: Path):
+        """Two steps; the second begins with the task that ended the first. One sample is lost to a fault."""
+        a = [episode("a", 0, [0.5, 1.0], 1.0), episode("a", 1, [0.0, 0.5]), episode("a", 2, [0.0], fault=True)]
+        b = [episode("b", s, [0.0]) for s in range(3)]  # all the same: no signal
+        c = [episode("b", s, [0.5 * s, 0.5]) for s in range(3)]
+        run = record(tmp_path / "run", GRPO, {"rollouts": [*a, *b, *c]}, episodes_of_steps=[6, 3])
+        told = [one for group in read_told(run, run.folder / "trajectories/rollouts.jsonl") for one in group]
+        assert [one.step for one in told] == [1] * 6 + [2] * 3
+        for group, shown in ((a[:2], told[:2]), (b, told[3:6]), (c, told[6:])):
+            rewards = [score(t, run.config.reward) for t in group]
+            credits = [one.credit for one in shown if one.credit]
+            assert [credit.advantages for credit in credits] == advantages(rewards, run.config.reward)
+            assert {credit.signal for credit in credits} == {has_signal(rewards)}
+        assert told[2].credit is None
+
+    @given(
+        episodes=st.lists(
+            st.tuples(st.booleans(), st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=4)),
+            min_size=2,
+            max_size=4,
+        ),
+        kind=st.sampled_from(RewardKind),
+    )
+    def test_the_episodes_share_and_the_turns_own_add_up(self, episodes, kind):
+        group = [episode("a", s, parts, float(solved)) for s, (solved, parts) in enumerate(episodes)]
+        config = RewardConfig(kind=kind, alpha=0.5)
+        credits = [one for one in credit([score(t, config) for t in group], config) if one]
+        own = [a - one.share for one in credits for a in one.advantages]
+        assert sum(own) == pytest.approx(0.0), "turns are credited against the mean of all turns of the group"
+        assert sum(one.share for one in credits) == pytest.approx(0.0)
+        if kind is not RewardKind.turn_level:
+            assert own == [0.0] * len(own)
+
+    def test_where_there_was_no_group_the_page_says_so(self, tmp_path: Path):
+        runs = [
+            record(tmp_path / "eval", ["stage=eval"], {"test": [episode("a", 0, [0.5])]}),
+            record(tmp_path / "rft", ["stage=rft"], {"samples": [episode("a", 0, [0.5])]}),
+            record(tmp_path / "grpo", GRPO, {"rollouts": [episode("a", 0, [0.5]), episode("b", 0, [0.5], fault=True)]}),
+        ]
+        _, told = write([found(run) for run in runs], tmp_path / "page")
+        assert [bool(one["group"]) for one in told] == [False, False, True, False]
+        for one, word in zip(told, ("evaluation", "RFT", "Alone", "fault"), strict=True):
+            assert word in one["note"]
+
+
+class TestData:
+    def test_the_index_finds_every_episode(self, tmp_path: Path):
+        rollouts = [episode(f"t{i // 8}", i % 8, [0.5] * (1 + i % 3), float(i % 2)) for i in range(96)]
+        files = {"test": [episode("x", 0, [0.0])], "test-greedy": [episode("x", 0, [1.0], 1.0)]}
+        runs = [
+            found(record(tmp_path / "grpo", GRPO, {"rollouts": rollouts}, [48, 48]), "turn_level"),
+            found(record(tmp_path / "demos", ["stage=demos"], {})),
+            found(record(tmp_path / "eval", ["stage=eval"], files)),
+        ]
+        index, told = write(runs, tmp_path / "page")
+        columns, names = index["columns"], index["names"]
+        assert index["count"] == len(told) == len(columns["task"]) == 98
+        assert [run["name"] for run in index["runs"]] == ["grpo", "eval"], "runs without episodes are not named"
+        assert [(f["name"], f["split"], f["greedy"], f["first"]) for f in index["files"]] == [
+            ("rollouts", "train", False, 0),
+            ("test-greedy", "test", True, 96),
+            ("test", "test", False, 97),
+        ]
+        for i, one in enumerate(told):
+            assert names["task"][columns["task"][i]] == f"telecom/{one['task']}"
+            assert columns["turns"][i] == len(one["turns"])
+            assert columns["shaped"][i] == pytest.approx(one["reward"]["shaped"], abs=1e-4)
+        assert all(b - a >= CHUNK for a, b in pairwise(index["chunks"]))
+        assert all(first % 8 == 0 for first in index["chunks"][:-1]), "a group is not torn apart"
+        assert columns["modes"][1] == [names["modes"].index("hallucinated tool")]
+
+    def test_text_stays_text_and_numbers_stay_exact(self, tmp_path: Path):
+        nasty = "</script><!-- <script>alert(1)</script> \u2028\u2029 \ud800 \x00"
+        call = ToolCall("pay", {"amount": float("nan"), "id": 2**63, "text": nasty})
+        run = record(tmp_path / "run", ["stage=eval"], {"test": [episode("a", 0, [0.5], text=nasty, call=call)]})
+        _, [told] = write([found(run)], tmp_path / "page")
+        [turn] = told["turns"]
+        assert turn["text"] == nasty and turn["messages"][1]["content"] == nasty
+        assert turn["messages"][0]["tool_calls"][0]["arguments"] == {"amount": "nan", "id": str(2**63), "text": nasty}
+        assert told["seed"] == str(2**62), "a browser would round it"
+        assert "tokens" not in turn
+
+    @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
+    def test_whatever_json_holds_is_packed(self, value):
+        assert json.dumps(unpack(pack("x", value)), allow_nan=False)
+
+    def test_no_more_than_a_group_is_held(self, tmp_path: Path):
+        run = record(tmp_path / "run", GRPO, {"rollouts": [episode(f"t{i // 4}", i % 4, [0.5]) for i in range(200)]})
+        before, held = _alive(), []
+
+        def modes(trajectory: Trajectory) -> list[str]:
+            if trajectory.sample == 3 and trajectory.task.endswith("9"):
+                held.append(_alive() - before)
+            return []
+
+        write_episodes([found(run)], tmp_path / "page", modes, criteria=lambda _: None)
+        assert len(held) == 5 and max(held) <= 8
+
+    def test_what_was_there_stays_until_all_is_written(self, tmp_path: Path):
+        run = found(record(tmp_path / "run", ["stage=eval"], {"test": [episode("a", 0, [0.5])]}))
+        write([run], tmp_path / "page")
+        with pytest.raises(RuntimeError, match="killed"):
+            write_episodes([run], tmp_path / "page", modes=_killed, criteria=lambda _: None)
+        assert written(tmp_path / "page")[0]["count"] == 1
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["page", "run"]
+
+    def test_a_line_that_is_no_trajectory_is_named(self, tmp_path: Path):
+        run = record(tmp_path / "run", ["stage=eval"], {"test": [episode("a", 0, [0.5])]})
+        with (run.folder / "trajectories/test.jsonl").open("a") as file:
+            file.write("{]\n")
+        with pytest.raises(ConfigError, match=r"test\.jsonl:2: not a JSON line"):
+            write([found(run)], tmp_path / "page")
+
+
+class TestChecks:
+    criteria = Criteria(
+        actions=(GoldAction("1", "enable_roaming", {"line_id": "L1"}), GoldAction("2", "reboot", {}, Role.USER, ())),
+        assertions=(EnvAssertion(Role.USER, "assert_service_status", {"expected_status": "connected"}),),
+        communicate=("$5.00",),
+        basis=("ENV_ASSERTION", "COMMUNICATE"),
+    )
+
+    def trajectory(self, **verdict: Any) -> Trajectory:
+        turns = (
+            Turn("", (Message(Role.ASSISTANT, "Hello"),)),
+            Turn("", (Message(Role.ASSISTANT, tool_calls=(ROAM,)),)),
+            Turn("", (Message(Role.ASSISTANT, tool_calls=(ROAM,)),)),
+            Turn("", (Message(Role.ASSISTANT, "It costs $5.00."),)),
+        )
+        return Trajectory("t", "telecom", 0, 0, (), turns, StopReason.USER_STOP, Verdict(0.0, **verdict))
+
+    def test_a_check_has_a_name_and_the_turn_that_first_met_it(self):
+        made = {"env_assertions": (True,), "action_checks": (True, False), "communicate_checks": (True,)}
+        checks = list_checks(self.trajectory(**made), self.criteria)
+        assert [(c.text, c.held, c.turn, c.counts) for c in checks] == [
+            ('assert_service_status(expected_status="connected")', True, None, True),
+            ('enable_roaming(line_id="L1")', True, 2, False),
+            ("reboot()", False, None, False),
+            ("$5.00", True, 4, True),
+        ]
+
+    def test_checks_of_another_revision_lend_no_names(self):
+        checks = list_checks(self.trajectory(action_checks=(True, False, True)), self.criteria)
+        assert [(c.kind, c.text, c.held) for c in checks] == [
+            ("action", "1", True),
+            ("action", "2", False),
+            ("action", "3", True),
+        ]
+
+
+def _alive() -> int:
+    return sum(isinstance(thing, Trajectory) for thing in gc.get_objects())
+
+
+def _killed(_: Trajectory) -> list[str]:
+    raise RuntimeError("killed")
