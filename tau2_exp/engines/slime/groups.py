@@ -29,7 +29,7 @@ class Groups:
         self.handed = 0  # ever: the next group's index
         self.episodes = 0  # of the groups told by `step`
         self.rejected = 0  # groups the filter refused in this step
-        self._drawn = 0  # groups handed out in this step
+        self._drawn: list[str] = []  # tasks handed out in this step
         self._waiting: list[str] = []  # tasks whose group slime dropped unfinished
         self._open: dict[int, _Open] = {}
         self._ended: dict[int, list[Episode]] = {}
@@ -38,18 +38,18 @@ class Groups:
     @property
     def standing(self) -> int:
         """Groups handed out in this step that the filter has not refused."""
-        return self._drawn - self.rejected
+        return len(self._drawn) - self.rejected
 
     def draw(self, count: int) -> list[tuple[int, str]]:
         """Group index and task of the next groups; those that were dropped come first."""
         with self._lock:
             again, self._waiting = self._waiting[:count], self._waiting[count:]
             under_way = [group.key for group in self._open.values()]
-            keys = again + self.curriculum.draw(count - len(again), exclude=[*under_way, *again])
+            keys = again + self.curriculum.draw(count - len(again), exclude=[*under_way, *self._drawn, *again])
             drawn = list(enumerate(keys, start=self.handed))
             self._open |= {index: _Open(key) for index, key in drawn}
             self.handed += count
-            self._drawn += count
+            self._drawn += keys
             return drawn
 
     def note(self, group: int, index: int, episode: Episode) -> None:
@@ -75,7 +75,7 @@ class Groups:
             if drop:
                 self._waiting += [group.key for _, group in sorted(self._open.items())]
                 self._open = {}
-            self._drawn = self.rejected = 0
+            self._drawn, self.rejected = [], 0
             self.episodes += sum(map(len, ended))
             return ended
 

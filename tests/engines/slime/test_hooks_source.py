@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -68,7 +70,8 @@ def test_a_refused_group_is_replaced_and_not_a_whole_batch(slime: SimpleNamespac
     groups = source.get_samples(4)
     end(source, groups, solved=0.0)
     assert not hooks.filter_group(args, groups[0]).keep
-    assert len(source.get_samples(4)) == 1
+    (instead,) = source.get_samples(4)
+    assert instead[0].prompt not in keys(groups), "a task is drawn once a step, while there are others"
     args.over_sampling_batch_size = 8
     assert len(source.get_samples(8)) == 8, "who asked for more than the batch gets it"
 
@@ -168,6 +171,12 @@ def test_a_run_is_needed_and_worlds_are_not_taken_up_in_the_middle(slime, make_r
     nothing = hooks.DataSource(SimpleNamespace(rollout_global_dataset=False, n_samples_per_prompt=2))
     assert [len(group) for group in nothing.get_samples(2)] == [2, 2]
     assert hooks.log_rollout(0, SimpleNamespace(), [], None, 0.1) is False
+
+
+def test_the_hooks_are_imported_where_slime_is_not() -> None:
+    code = "import sys, tau2_exp.engines.slime.hooks; print({'slime', 'ray', 'sglang', 'torch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.fixture
