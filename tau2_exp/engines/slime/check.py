@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from math import gcd
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def problems(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
     yield from _user(config)
     layout = make_layout(config, stage)
     if not layout.policy:
-        yield f"hardware.user_gpus={user_gpus(config)}: leaves none of {config.hardware.gpus} GPUs to the policy"
+        yield f"hardware.user_gpus={user_gpus(config)}: leaves none of {_count(config.hardware.gpus)} to the policy"
         return
     if isinstance(stage, TrainingConfig):
         yield from _model(config.model)
@@ -93,9 +94,8 @@ def _user(config: Config) -> Iterator[str]:
     if user.api_base:
         yield f"user.api_base={user.api_base}: user.serve starts a server of its own; drop one of the two"
     if not user_gpus(config):
-        yield (
-            f"user.serve={user.serve}: has no GPU of {config.hardware.gpus}; give hardware.user_gpus=N, or user=litellm"
-        )
+        of = config.hardware.gpus
+        yield f"user.serve={user.serve}: has no GPU of the node's {of}; give hardware.user_gpus=N, or user=litellm"
 
 
 def _model(model: ModelConfig) -> Iterator[str]:
@@ -129,9 +129,10 @@ def _parallel(config: Config, layout: Layout) -> Iterator[str]:
     if LENGTH % (2 * context):
         yield f"engine.slime.context_parallel={context}: wants a power of 2"
     if layout.train % (tensor * pipeline * context):
+        most = gcd(tensor, layout.train)
         yield (
-            f"{given} × pipeline_parallel={pipeline} × context_parallel={context}: "
-            f"wants a divisor of the {layout.train} GPUs that train{_apart(config)}"
+            f"{given} × pipeline_parallel={pipeline} × context_parallel={context}: wants a divisor of the "
+            f"{_count(layout.train)} that train{_apart(config)}; take engine.slime.tensor_parallel={most}, or more GPUs"
         )
     yield from _experts(config, layout)
 
@@ -147,14 +148,18 @@ def _experts(config: Config, layout: Layout) -> Iterator[str]:
     elif layout.train % (experts * pipeline):
         yield (
             f"{given} × pipeline_parallel={pipeline}: "
-            f"wants a divisor of the {layout.train} GPUs that train{_apart(config)}"
+            f"wants a divisor of the {_count(layout.train)} that train{_apart(config)}"
         )
+
+
+def _count(gpus: int) -> str:
+    return "1 GPU" if gpus == 1 else f"{gpus} GPUs"
 
 
 def _apart(config: Config) -> str:
     """What the other GPUs do, and how to have them."""
     user = user_gpus(config)
-    return f" ({user} are the user's: hardware.user_gpus, or user=litellm)" if user else ""
+    return f" ({_count(user)} for the user: hardware.user_gpus, or user=litellm)" if user else ""
 
 
 def _training(config: Config, stage: TrainingConfig, prefix: str, layout: Layout) -> Iterator[str]:
@@ -173,7 +178,7 @@ def _training(config: Config, stage: TrainingConfig, prefix: str, layout: Layout
         batch = stage.batch_size
         given = f"{prefix}batch_size={batch}"
     if copies and batch % copies:
-        yield f"{given}: wants a multiple of {copies}, the model's copies on {layout.train} GPUs{_apart(config)}"
+        yield f"{given}: wants a multiple of {copies}, the model's copies on {_count(layout.train)}{_apart(config)}"
 
 
 def _grpo(config: Config, stage: GrpoConfig, prefix: str, layout: Layout) -> Iterator[str]:
@@ -186,6 +191,9 @@ def _grpo(config: Config, stage: GrpoConfig, prefix: str, layout: Layout) -> Ite
         yield f"{prefix}top_p={stage.top_p}: slime's trainer cannot follow a cut nucleus here; take 1.0"
     if hardware.colocate and hardware.train_gpus is not None:
         yield f"hardware.train_gpus={hardware.train_gpus}: on shared GPUs it has all; take hardware.colocate=false"
+    if not hardware.colocate and layout.per_node < 2:
+        yield f"hardware.colocate=false: one GPU cannot be shared out{_apart(config)}; take hardware.colocate=true"
+        return
     if not hardware.colocate and not 0 < train_gpus(config) < layout.per_node:
         yield (
             f"hardware.train_gpus={train_gpus(config)}: wants 1 to {layout.per_node - 1} "
@@ -211,7 +219,7 @@ def _engines(config: Config, layout: Layout) -> Iterator[str]:
 def _serving(config: Config, layout: Layout) -> Iterator[str]:
     server, gpus = layout.server, len(layout.policy)
     if gpus % server:
-        yield f"engine.slime.server_gpus={server}: wants a divisor of the policy's {gpus} GPUs{_apart(config)}"
+        yield f"engine.slime.server_gpus={server}: wants a divisor of the policy's {_count(gpus)}{_apart(config)}"
     yield from _heads(config, server)
 
 
