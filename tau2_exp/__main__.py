@@ -10,6 +10,7 @@ from tau2_exp import exchange, merge, replay
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch import logs, status
 from tau2_exp.engines.slime import cached, ray_cluster
+from tau2_exp.report import command as report
 from tau2_exp.rundir import Run
 from tau2_exp.serve import command as serve
 
@@ -23,6 +24,7 @@ def main() -> int:
     replay.register(commands)
     exchange.register(commands)
     merge.register(commands)
+    report.register(commands)
     serve.register(commands)
     cached.register(commands)
     ray_cluster.register(commands)

@@ -17,17 +17,37 @@ _SOLVED = 1.0 - 1e-6
 
 
 class Failure(str, Enum):
-    """The value says what was done. All but the last are of unsolved episodes; an episode may show several."""
+    """All but the last are of unsolved episodes; an episode may show several."""
 
-    HALLUCINATED_TOOL = "called a tool that nobody has"
-    USERS_TOOL = "called a tool that is the user's"
-    WRONG_TOOL = "changed the world with a tool that the reference path never uses"
-    WRONG_ARGUMENT = "called a tool of the reference path, never with its arguments"
-    MISSED_ACTION = "left out a tool of the reference path"
-    EARLY_DONE = "ended the episode before the task was done"
-    NO_FOLLOW_UP = "ended the episode without a question or a look after the last change"
-    NOT_COMMUNICATED = "did not say what the user had to hear"
-    USER_FAULT = "the user simulator failed (the episode is not scored)"
+    HALLUCINATED_TOOL = "hallucinated tool"
+    USERS_TOOL = "user's tool"
+    WRONG_TOOL = "wrong tool"
+    WRONG_ARGUMENT = "wrong argument"
+    MISSED_ACTION = "missed action"
+    EARLY_DONE = "done too early"
+    NO_FOLLOW_UP = "no follow-up"
+    NOT_COMMUNICATED = "not communicated"
+    USER_FAULT = "user simulator fault"
+
+    @property
+    def definition(self) -> str:
+        return _DEFINITIONS[self]
+
+
+_DEFINITIONS = {
+    Failure.HALLUCINATED_TOOL: "The agent called a tool that neither side has.",
+    Failure.USERS_TOOL: "The agent called a tool that the user has and the agent lacks.",
+    Failure.WRONG_TOOL: "The agent changed the world with a tool that no action of the reference path uses.",
+    Failure.WRONG_ARGUMENT: "Of an action of the agent on the reference path the tool was called, by either side, but "
+    "never with arguments that match.",
+    Failure.MISSED_ACTION: "The tool of an action on the reference path, of either side, was never called.",
+    Failure.EARLY_DONE: "The agent ended the episode while an assertion about the world did not hold; in tasks without "
+    "assertions, while an action of the reference path was not done.",
+    Failure.NO_FOLLOW_UP: "The agent ended the episode, and after the last turn that changed the world (or from the "
+    "start) it had asked no question and neither side had called a tool.",
+    Failure.NOT_COMMUNICATED: "The agent did not say all that the task wants the user to hear.",
+    Failure.USER_FAULT: "The user simulator failed. Such an episode is not scored; the share is of all episodes.",
+}
 
 
 @dataclass(frozen=True)
@@ -62,8 +82,7 @@ class Failures:
 
 def modes(trajectory: Trajectory) -> list[str]:
     """The names of an episode's failure modes, for lists and filters."""
-    found = diagnose(trajectory, task_criteria(trajectory), tools_of(trajectory.domain))
-    return [failure.name.lower().replace("_", " ") for failure in found]
+    return [failure.value for failure in diagnose(trajectory, task_criteria(trajectory), tools_of(trajectory.domain))]
 
 
 def failures(trial: Trial, subject: Subject) -> Failures:

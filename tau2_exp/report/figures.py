@@ -42,7 +42,7 @@ def scores_figure(trial: Trial, scores: Sequence[Score]) -> go.Figure:
             orientation="h",
             y=labels,
             x=[e.value if e else None for e in values],
-            error_x=_reach(values),
+            error_x=reach(values),
             marker_color=colour,
             hovertext=[f"{name}: {measured_text(e)}" for e in found],
             hoverinfo="text+y",
@@ -181,7 +181,7 @@ def modes_figure(failed: Sequence[tuple[Score, Failures]]) -> go.Figure:
     figure = go.Figure(
         go.Heatmap(
             x=[_label(score.subject.label, 16) for score, _ in failed],
-            y=[_label(mode.value, 30) for mode in Failure],
+            y=[mode.value for mode in Failure],
             z=shares,
             text=[[f"{share:.0%}" for share in row] for row in shares],
             texttemplate="%{text}",
@@ -201,7 +201,7 @@ def _share(found: Failures, mode: Failure) -> float:
     return found.modes[mode] / whole if whole else 0.0
 
 
-def _reach(values: Sequence[Estimate | None]) -> dict[str, object]:
+def reach(values: Sequence[Estimate | None]) -> dict[str, object]:
     return {
         "type": "data",
         "symmetric": False,

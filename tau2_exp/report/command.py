@@ -1,0 +1,85 @@
+"""`python -m tau2_exp report OUTPUTS… [--html DIR] [--files DIR]`: what runs and sweeps came to."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from tau2_exp.config import ConfigError
+from tau2_exp.report.collect import Collection, collect
+from tau2_exp.report.trials import Found
+
+EPISODES = 20_000  # in the viewer, unless told otherwise
+
+
+def register(subparsers: Any) -> None:
+    """Add the `report` command to a parser's subcommands."""
+    parser = subparsers.add_parser("report", help="compare runs and sweeps: tables, CSV and JSON files, an HTML page")
+    parser.add_argument("outputs", nargs="+", type=Path, help="runs, sweeps, or folders of them, finished or not")
+    parser.add_argument("--html", type=Path, metavar="DIR", help="write a page that opens from disk: DIR/index.html")
+    parser.add_argument("--files", type=Path, metavar="DIR", help="write the tables as CSV, and report.json")
+    parser.add_argument("--against", metavar="ARM", help="the arm that others are compared with (part of its name)")
+    parser.add_argument("--episodes", type=int, default=EPISODES, metavar="N", help="at most so many in the page")
+    parser.add_argument(
+        "--readme", type=Path, metavar="FILE", help="put the pipeline's diagram and chart into a README"
+    )
+    parser.set_defaults(run=_command)
+
+
+def _command(args: argparse.Namespace) -> int:
+    from tau2_exp.report.findings import find, find_failures
+    from tau2_exp.report.terminal import report_text
+
+    if (args.html or args.readme) and not find_spec("plotly"):
+        raise ConfigError("--html and --readme draw with plotly, which is not installed: pip install -e '.[report]'")
+    collection = collect(args.outputs)
+    findings = find(collection, args.against)
+    print(report_text(findings))
+    if args.html or args.files:
+        print("\nreading episodes …", flush=True)
+        failed = find_failures(findings)
+    for folder in filter(None, (args.files, args.html and args.html / "data")):
+        from tau2_exp.report.files import write_files
+
+        print(f"tables: {write_files(findings, failed, folder)[-1].parent}")
+    if args.html:
+        from tau2_exp.report.episodes import write_episodes
+        from tau2_exp.report.failures import modes
+        from tau2_exp.report.page import EPISODES as FOLDER
+        from tau2_exp.report.page import write_page
+
+        chosen, note = choose(collection, args.episodes)
+        args.html.mkdir(parents=True, exist_ok=True)
+        write_episodes(chosen, args.html / FOLDER, modes)
+        print(f"page: {write_page(findings, failed, args.html, note)}")
+    if args.readme:
+        from tau2_exp.report.readme import write_readme
+
+        print("readme: " + ", ".join(map(str, write_readme(findings, args.readme))))
+    return 0
+
+
+def choose(collection: Collection, most: int) -> tuple[list[Found], str]:
+    """The runs whose episodes the viewer holds, in whole runs: evaluations first, then a run of each arm, then others.
+
+    The note says how many episodes were left out; empty where none were.
+    """
+    arms: set[tuple[str, str, str]] = set()
+    order: list[tuple[int, Found, int]] = []
+    for found in collection.runs:
+        count = sum(1 for file in found.run.folder.glob("trajectories/*.jsonl") for _ in file.open("rb"))
+        arm = (found.run.stage, found.stage, found.arm)
+        rank = 0 if found.run.stage == "eval" else 1 + (arm in arms)
+        arms.add(arm)
+        order.append((rank, found, count))
+    chosen, left = [], 0
+    for _, found, count in sorted(order, key=lambda entry: entry[0]):
+        if count <= most:
+            chosen.append(found)
+            most -= count
+        else:
+            left += count
+    note = f"{left:,} episodes of training runs are not in this page; --episodes raises the bound." if left else ""
+    return chosen, note

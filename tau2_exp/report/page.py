@@ -1,0 +1,71 @@
+"""The report as one HTML page that opens from disk: charts, tables and the trajectory viewer, no network."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib import resources
+from pathlib import Path
+
+from tau2_exp.config import TASK_REVISION
+from tau2_exp.report import sections
+from tau2_exp.report.findings import Findings
+from tau2_exp.report.html import paragraph, script_json, section
+from tau2_exp.report.viewer import viewer_markup, viewer_script, viewer_style
+
+EPISODES = "episodes"  # the folder of episode data beside the page
+
+
+def write_page(findings: Findings, failed: sections.Failed, folder: Path, note: str = "") -> Path:
+    """`folder`/index.html; `note` says what of the episodes is not in the viewer."""
+    entries = {
+        "answer": ("In short", sections.answers_section(findings)),
+        "scores": ("Scores", sections.scores_section(findings)),
+        "differences": ("Differences", sections.differences_section(findings)),
+        "sweeps": ("Sweeps", sections.sweeps_section(findings)),
+        "curves": ("Learning curves", sections.curves_section(findings)),
+        "failures": ("How episodes fail", sections.failures_section(failed)),
+        "reference": ("The published table", sections.reference_section(findings)),
+        "costs": ("Cost and time", sections.costs_section(findings)),
+        "episodes": ("Episodes", [paragraph(note)] * bool(note) + [viewer_markup(EPISODES)]),
+    }
+    shown = {name: entry for name, entry in entries.items() if entry[1]}
+    links = "".join(f'<a href="#{name}">{escape(title)}</a>' for name, (title, _) in shown.items())
+    body = "".join(section(name, title, *parts) for name, (title, parts) in shown.items())
+    page = folder / "index.html"
+    folder.mkdir(parents=True, exist_ok=True)
+    page.write_text(_document(findings, links, body), encoding="utf-8")
+    return page
+
+
+def _document(findings: Findings, links: str, body: str) -> str:
+    from plotly.offline import get_plotlyjs
+
+    runs = findings.collection.runs
+    made = f"{len(runs)} runs, tasks {TASK_REVISION}" + (f", begun {runs[0].run.manifest.created[:10]}" if runs else "")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>tau2_exp report</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_read('page.css')}\n{viewer_style()}</style></head><body>\n"
+        f'<header><h1>Report</h1><p class="soft">{escape(made)}</p></header>\n'
+        f"<nav><div>{links}</div></nav>\n<main>{body}</main>\n"
+        "<footer>Intervals are of 95 %. All numbers are in the folder <code>data</code> beside this page.</footer>\n"
+        f'<script type="application/json" id="templates">{script_json(_templates())}</script>\n'
+        f"<script>{get_plotlyjs()}</script>\n<script>{_read('page.js')}</script>\n"
+        f"<script>{viewer_script()}</script>\n</body></html>\n"
+    )
+
+
+def _templates() -> dict[str, object]:
+    """plotly's own light and dark looks, on the page's paper."""
+    import plotly.io
+
+    found = {}
+    for name, base in (("light", "plotly_white"), ("dark", "plotly_dark")):
+        template = plotly.io.templates[base].to_plotly_json()
+        template["layout"] |= {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+        found[name] = template
+    return found
+
+
+def _read(name: str) -> str:
+    return resources.files(__package__).joinpath("web", name).read_text(encoding="utf-8")

@@ -1,0 +1,140 @@
+"""A README's diagram of the pipeline and chart of its results, from a run's own files."""
+
+from __future__ import annotations
+
+import html
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tau2_exp.config import ConfigError
+from tau2_exp.report.findings import Findings
+from tau2_exp.report.html import script_json
+from tau2_exp.report.terminal import measured_text
+from tau2_exp.report.trials import Found
+from tau2_exp.rundir import RunStatus
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+BEGIN, END = "<!-- pipeline -->", "<!-- /pipeline -->"
+CHART = Path("docs") / "results.svg"  # beside the README
+_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+_SECONDS = 120
+_FACTS = {  # by stage: what its results say, in a few words
+    "demos": "{solved} of {trajectories} solved",
+    "sft": "{conversations} conversations, {steps} steps",
+    "rft": "{kept} of {samples} samples kept, {steps} steps",
+    "grpo": "{episodes} episodes, {steps} steps",
+}
+
+
+def write_readme(findings: Findings, readme: Path) -> list[Path]:
+    """Put the diagram between README's marks, and the chart beside it. Raises ConfigError where there are no marks."""
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    marked = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if not marked.search(text):
+        raise ConfigError(f"--readme {readme}: has no lines {BEGIN} and {END} to put the diagram between")
+    block = f"{BEGIN}\n```mermaid\n{diagram(findings)}```\n{END}"
+    readme.write_text(marked.sub(lambda _: block, text), encoding="utf-8")
+    chart = readme.parent / CHART
+    chart.parent.mkdir(exist_ok=True)
+    chart.write_text(svg(results_figure(findings)), encoding="utf-8")
+    return [readme, chart]
+
+
+def diagram(findings: Findings) -> str:
+    """The stages in Mermaid's language: what each made of the one before, and how its model scores."""
+    names: dict[tuple[str, str], str] = {}
+    lines = ["flowchart LR"]
+    for found in findings.collection.runs:
+        key = (found.stage, found.arm)
+        if found.run.stage in _FACTS and key not in names:
+            names[key] = f"n{len(names)}"
+            lines.append(f'  {names[key]}["{_node(found)}"]')
+    by_address = {found.run.manifest.address: found for found in findings.collection.runs}
+    arrows: dict[str, None] = {}  # each once
+    for found in findings.collection.runs:
+        parent = by_address.get(found.run.parent.manifest.address) if found.run.parent else None
+        if parent and found.run.stage in _FACTS:
+            arrows[f"  {names[parent.stage, parent.arm]} --> {names[found.stage, found.arm]}"] = None
+    lines += arrows
+    for score in findings.scores:
+        value = score.measures.get("pass@1")
+        name = names.get((score.subject.stage, score.subject.arm))
+        if name and value is not None and score.trial.split != "train":
+            told = f"{score.trial.name}: {len(score.trial.tasks)} tasks<br>pass@1 {measured_text(value)}"
+            lines.append(f'  {name} -.-> {name}e["{_text(told)}"]')
+    return "\n".join(lines) + "\n"
+
+
+def results_figure(findings: Findings) -> go.Figure:
+    """pass@1 of each stage on each split, with intervals, beside what doing nothing scores."""
+    import plotly.graph_objects as go
+
+    from tau2_exp.report.figures import COLOURS, reach
+    from tau2_exp.statistics import Estimate
+
+    figure = go.Figure()
+    for trial, colour in zip(findings.collection.trials, COLOURS, strict=False):
+        rows = [(s.subject.label, s.measures.get("pass@1")) for s in findings.of(trial)]
+        known = [(label, e) for label, e in rows if isinstance(e, Estimate)]
+        nothing = Estimate(**trial.nothing)
+        labels, values = ["(nothing)", *(label for label, _ in known)], [nothing, *(e for _, e in known)]
+        figure.add_bar(
+            name=f"{trial.name}, {len(trial.tasks)} tasks",
+            x=labels,
+            y=[e.value for e in values],
+            error_y=reach(values),
+            marker_color=colour,
+        )
+    figure.update_layout(
+        template="plotly_white",
+        width=760,
+        height=380,
+        margin={"l": 60, "r": 20, "t": 20, "b": 40},
+        font={"family": "system-ui, sans-serif", "size": 14},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    )
+    figure.update_yaxes(range=[0, 1], title="pass@1, 95 % interval")
+    return figure
+
+
+def svg(figure: go.Figure) -> str:
+    """The figure as SVG, drawn by plotly in a headless Chromium. Raises ConfigError where none is installed."""
+    from plotly.offline import get_plotlyjs
+
+    program = next(filter(None, map(shutil.which, _CHROMIUM)), None)
+    if program is None:
+        raise ConfigError(f"--readme: drawing the chart takes one of {', '.join(_CHROMIUM)}; install one")
+    draw = (
+        f"const figure = {script_json(figure.to_plotly_json())};"
+        "Plotly.newPlot('plot', figure.data, figure.layout).then((plot) => Plotly.toImage(plot, {format: 'svg'}))"
+        ".then((url) => { document.body.textContent = decodeURIComponent(url.slice(url.indexOf(',') + 1)); });"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        page = Path(folder) / "figure.html"
+        page.write_text(f'<body><div id="plot"></div><script>{get_plotlyjs()}</script><script>{draw}</script></body>')
+        flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --virtual-time-budget=30000"
+        command = [program, *flags.split(), f"--user-data-dir={folder}/profile", "--dump-dom", page.as_uri()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    drawn = re.search("&lt;svg.*&lt;/svg&gt;", done.stdout, re.DOTALL)
+    if drawn is None:
+        raise ConfigError(f"--readme: {program} drew no chart: {done.stderr.strip()[-200:]}")
+    return html.unescape(drawn.group()) + "\n"
+
+
+def _node(found: Found) -> str:
+    results = found.run.results if found.run.status is RunStatus.finished else {}
+    try:
+        facts = _FACTS[found.stage].format_map(results)
+    except KeyError:
+        facts = found.run.status.value
+    return _text(f"<b>{found.stage}</b> {found.arm}<br>{facts}")
+
+
+def _text(text: str) -> str:
+    return text.replace('"', "#quot;")

@@ -1,0 +1,214 @@
+"""The page's sections, each a list of pieces of HTML; empty where there is nothing to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from html import escape
+
+from tau2_exp.report.answers import answers
+from tau2_exp.report.contrasts import Family
+from tau2_exp.report.costs import Cost
+from tau2_exp.report.failures import Failure, Failures
+from tau2_exp.report.figures import (
+    curve_figure,
+    forest_figure,
+    modes_figure,
+    scores_figure,
+    stops_figure,
+    surface_figure,
+)
+from tau2_exp.report.findings import Findings, Score
+from tau2_exp.report.html import Cell, chart, folded, grid, heading, paragraph, table
+from tau2_exp.report.reference import CITATION, PUBLISHED
+from tau2_exp.report.surfaces import surfaces
+from tau2_exp.report.terminal import difference_text, measured_text, p_text, ranks_text, verdict
+from tau2_exp.report.trials import Trial
+from tau2_exp.statistics import Estimate
+
+Failed = Sequence[tuple[Score, Failures]]
+Row = list[str | Cell]
+
+
+def answers_section(findings: Findings) -> list[str]:
+    parts = [
+        f'<div class="answer">{heading(3, title)}{"".join(map(paragraph, lines))}</div>'
+        for title, lines in answers(findings)
+    ]
+    if findings.collection.problems:
+        listed = "".join(f"<li>{escape(problem)}</li>" for problem in findings.collection.problems)
+        parts.append(heading(3, "Not finished, or left out") + f"<ul>{listed}</ul>")
+    if not findings.collection.trials:
+        parts.append(paragraph("There is no finished evaluation in these folders yet."))
+    return parts
+
+
+def scores_section(findings: Findings) -> list[str]:
+    parts = []
+    for trial in findings.collection.trials:
+        scores = findings.of(trial)
+        parts += [heading(3, trial.name), paragraph(trial.title.partition(": ")[2], "soft")]
+        parts += [chart(scores_figure(trial, scores)), folded("as a table", _score_table(trial, scores))]
+    return parts
+
+
+def _score_table(trial: Trial, scores: Sequence[Score]) -> str:
+    nothing = measured_text(Estimate(**trial.nothing))
+    rows = [["(nothing)", "", *[nothing] * len(trial.measures)]]
+    for score in scores:
+        cells = [measured_text(score.measures.get(name)) for name in trial.measures]
+        rows.append([score.subject.label, str(len(score.subject.seeds)), *cells])
+    return table(["", "seeds", *trial.measures], rows)
+
+
+def differences_section(findings: Findings) -> list[str]:
+    if not findings.families:
+        return []
+    parts = [
+        paragraph(
+            "Task by task, on the same tasks, and seed by seed where seeds are shared. Thick: the interval of one "
+            "comparison alone. Thin: all comparisons of the chart at once. Grey: not told apart."
+        )
+    ]
+    for family in findings.families:
+        parts.append(heading(3, f"{family.trial.name}, {family.title}"))
+        if family.problem:
+            parts.append(paragraph(f"No comparison: {family.problem}."))
+            continue
+        parts.append(chart(forest_figure(family), family.note))
+        if family.ranks:
+            parts.append(paragraph(f"Rank, where it is sure: {ranks_text(family)}"))
+        parts.append(folded("as a table", _comparison_table(family)))
+    return parts
+
+
+def _comparison_table(family: Family) -> str:
+    rows: list[Row] = []
+    for (a, b), c in family.comparisons.items():
+        ahead = c.superiority
+        kind = ("better" if c.difference.value > 0 else "worse") if c.differs else ""
+        rows.append(
+            [
+                f"{a} − {b}",
+                difference_text(c.difference),
+                f"{c.low_corrected:+.3f} to {c.high_corrected:+.3f}",
+                p_text(c.p),
+                p_text(c.p_corrected),
+                f"{ahead.value:.0%} [{ahead.low:.0%}, {ahead.high:.0%}]",
+                f"{c.detectable:.3f}",
+                str(c.difference.seeds),
+                Cell(verdict(c).partition(";")[0], kind),
+            ]
+        )
+    headings = "difference, 95 %|all at once|p|p, Holm|better on (tasks)|could have seen|seeds|".split("|")
+    return table(["", *headings], rows)
+
+
+def sweeps_section(findings: Findings) -> list[str]:
+    parts = []
+    for trial in findings.collection.trials:
+        found = surfaces(trial)
+        if found:
+            parts.append(heading(3, trial.name))
+            parts.append(grid([chart(surface_figure(surface)) for surface in found]))
+    return parts
+
+
+def curves_section(findings: Findings) -> list[str]:
+    parts = []
+    for course in findings.courses:
+        parts.append(heading(3, course.title))
+        parts.append(grid([chart(curve_figure(course, panel)) for panel in course.panels]))
+    if parts:
+        parts.insert(
+            0, paragraph("On the episodes that a model trains on. Bands reach from the lowest seed to the highest.")
+        )
+    return parts
+
+
+def failures_section(failed: Failed) -> list[str]:
+    parts = []
+    for trial in dict.fromkeys(score.trial.name for score, _ in failed):
+        here = [(score, found) for score, found in failed if score.trial.name == trial]
+        parts.append(heading(3, trial))
+        parts.append(chart(stops_figure(here), "Why sampled episodes ended"))
+        parts.append(chart(modes_figure(here), "What unsolved episodes show, each of them perhaps several"))
+    if parts:
+        told = "".join(f"<dt>{escape(mode.value)}</dt><dd>{escape(mode.definition)}</dd>" for mode in Failure)
+        parts.append(folded("what exactly is counted", f"<dl>{told}</dl>"))
+    return parts
+
+
+def reference_section(findings: Findings) -> list[str]:
+    """Side by side and never in one column: other tasks, other users, another engine."""
+    published: list[Row] = [
+        [
+            row.row,
+            row.measure,
+            *map(_percent, (row.overall, row.airline, row.retail, row.telecom)),
+            Cell(row.tasks, "text"),
+        ]
+        for row in PUBLISHED
+    ]
+    ours = [
+        [score.subject.label, trial.domain, name, measured_text(value), str(len(trial.tasks)), trial.plan["user"]]
+        for trial in findings.collection.trials
+        if trial.split == "test"
+        for score in findings.of(trial)
+        for name, value in score.measures.items()
+        if name.startswith("pass@")
+    ]
+    if not ours:
+        return []
+    left = heading(3, "Published, % of tasks") + table(
+        ["", "measure", "overall", "airline", "retail", "telecom", "overall fits"], published
+    )
+    right = heading(3, "Here, test split") + table(["", "domain", "measure", "share", "tasks", "user"], ours)
+    return [
+        paragraph(
+            "The published table counts two sets of tasks, and its users were language models. Compare only what has "
+            "the same tasks, revision and user, and look at the intervals."
+        ),
+        f'<div class="beside"><div>{left}</div><div>{right}</div></div>',
+        paragraph(CITATION, "soft"),
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def costs_section(findings: Findings) -> list[str]:
+    totals: dict[tuple[str, str], list[Cost]] = {}
+    for cost in findings.costs:
+        totals.setdefault((cost.stage, cost.arm), []).append(cost)
+    rows = [
+        [
+            f"{stage} {arm}".rstrip(),
+            str(len(found)),
+            str(sum(cost.status == "finished" for cost in found)),
+            *(_mean([getattr(cost, name) for cost in found], form) for name, form in _COSTS.items()),
+        ]
+        for (stage, arm), found in totals.items()
+    ]
+    headings = ["", "runs", "finished", "minutes", "steps", "episodes", "agent's tokens", "user's tokens", "dollars"]
+    return [
+        paragraph(
+            "Means over an arm's runs. Minutes are those of workers; a killed attempt's are lost. Empty: not known."
+        ),
+        table(headings, rows),
+    ]
+
+
+_COSTS = {
+    "seconds": lambda v: f"{v / 60:.1f}",
+    "steps": lambda v: f"{v:,.0f}",
+    "episodes": lambda v: f"{v:,.0f}",
+    "policy_tokens": lambda v: f"{v:,.0f}",
+    "user_tokens": lambda v: f"{v:,.0f}",
+    "dollars": lambda v: f"{v:.2f}",
+}
+
+
+def _mean(values: Sequence[float | None], form: Callable[[float], str]) -> str:
+    known = [value for value in values if value is not None]
+    return form(sum(known) / len(known)) if known and len(known) == len(values) else ""
