@@ -18,7 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tau2_exp.commands import Command
-from tau2_exp.config import Config, EvalConfig, GrpoConfig, PolicyKind, RftConfig, SftConfig
+from tau2_exp.config import (
+    Config,
+    DemosConfig,
+    EngineName,
+    EvalConfig,
+    GrpoConfig,
+    PolicyKind,
+    RftConfig,
+    SftConfig,
+    TrainingConfig,
+)
 from tau2_exp.engines.slime.arguments import train_arguments, trainer
 from tau2_exp.engines.slime.flags import write_flags
 from tau2_exp.engines.slime.layout import Layout, make_layout
@@ -27,6 +37,16 @@ from tau2_exp.engines.slime.model import model_flags
 OURS = Path(__file__).resolve().parents[3]  # the folder that holds tau2_exp
 TAU2_EXP = ("python", "-m", "tau2_exp")
 MODEL = "checkpoints/last"  # within the run's folder: what the next stage starts from
+
+
+def is_planned(config: Config) -> bool:
+    """Whether a plan does this stage: slime trains in it, or a model is served for it."""
+    stage = config.stage
+    if config.engine.name is not EngineName.slime:
+        return False
+    if isinstance(stage, EvalConfig):
+        return config.policy.kind is PolicyKind.model or bool(config.user.serve)
+    return isinstance(stage, TrainingConfig) or (isinstance(stage, DemosConfig) and bool(config.user.serve))
 
 
 def make_plan(config: Config, folder: Path, start: str) -> list[Command]:
