@@ -10,18 +10,18 @@ run:  ## the default run: demos, SFT, RFT, GRPO, evaluations
 	$(PYTHON) run.py $(ARGS)
 
 test:  ## all tests
-	@$(SETUP) --extras hf,litellm,wandb,dev
+	@$(SETUP) --extras hf,litellm,wandb,report,dev
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) -m pytest $(ARGS)
 
 lint:  ## style, imports, types
-	@$(SETUP) --extras hf,litellm,wandb,dev
+	@$(SETUP) --extras hf,litellm,wandb,report,dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
 bench:  ## speed and memory, beside what users would take instead
-	@$(SETUP) --extras hf,litellm,wandb,dev
+	@$(SETUP) --extras hf,litellm,wandb,report,dev
 	for file in benchmarks/*.py; do OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) $$file || exit 1; done
 
 setup:  ## everything that the other targets need
-	@$(SETUP) --extras hf,litellm,wandb,dev
+	@$(SETUP) --extras hf,litellm,wandb,report,dev
