@@ -28,6 +28,7 @@ from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError
 from tau2_exp.engines.slime import ray_job
 from tau2_exp.engines.slime.layout import make_layout
+from tau2_exp.engines.slime.layout import make_layout
 from tau2_exp.engines.slime.network import LOOPBACK, free_ports, interface_of, own_address
 from tau2_exp.engines.slime.processes import end, how_it_ended, start, status_of, terminable, undisturbed
 from tau2_exp.jsonl import write_json
@@ -67,7 +68,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     up.set_defaults(run=_up)
     join = parts.add_parser("join", help="join the run's head from another node, stay until it goes down")
     join.add_argument("folder", type=Path, metavar="FOLDER", help="a run's")
-    join.add_argument("--gpus", type=int, metavar="G", help="of this node, for Ray; those of the run's hardware")
+    join.add_argument("--gpus", type=int, metavar="G", help="of this node, for Ray; as the run's settings have it")
     join.add_argument("--seconds", type=float, help="without a sign of life from the first node")
     join.set_defaults(run=_join)
 
