@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -23,18 +24,17 @@ class Browser:
     """One browser process; `open` makes a page. Also a context manager."""
 
     def __init__(self, program: str, profile: Path) -> None:
-        ours, theirs = os.pipe(), os.pipe()  # we write the first, and read the second
+        (hear, self._out), (self._in, say) = os.pipe(), os.pipe()
+        # Chromium reads the protocol from descriptor 3 and writes it to 4; ours are moved out of the way of both.
+        hear, say = (fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (hear, say))
         flags = "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run --disable-extensions"
         command = [program, *flags.split(), f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
-        # Chromium reads the protocol from descriptor 3 and writes it to 4.
-        shell = ["sh", "-c", f'exec "$@" 3<&{ours[0]} 4>&{theirs[1]}', "sh", *command]
-        with (profile / "log").open("wb") as log:
-            self._process = subprocess.Popen(
-                shell, pass_fds=(ours[0], theirs[1]), stdout=log, stderr=log, start_new_session=True
-            )
-        os.close(ours[0])
-        os.close(theirs[1])
-        self._write, self._read = os.fdopen(ours[1], "wb"), os.fdopen(theirs[0], "rb")
+        shell = ["bash", "-c", f'exec "$@" 3<&{hear} 4>&{say}', "bash", *command]
+        self._log = profile / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(shell, pass_fds=(hear, say), stdout=log, stderr=log)
+        os.close(hear)
+        os.close(say)
         self._number = 0
         self._partial = b""
         self.events: list[dict[str, Any]] = []
@@ -49,8 +49,9 @@ class Browser:
         self._number += 1
         command = {"id": self._number, "method": method, "params": parameters}
         message = command | ({"sessionId": session} if session else {})
-        self._write.write(json.dumps(message).encode() + b"\0")
-        self._write.flush()
+        data = json.dumps(message).encode() + b"\0"
+        while data:
+            data = data[os.write(self._out, data) :]
         while True:
             answer = self._receive()
             if answer.get("id") != self._number:
@@ -63,8 +64,8 @@ class Browser:
     def close(self) -> None:
         self.send("Browser.close")
         self._process.wait(timeout=SECONDS)
-        self._write.close()
-        self._read.close()
+        os.close(self._out)
+        os.close(self._in)
 
     def __enter__(self) -> Browser:
         return self
@@ -74,9 +75,9 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._partial:
-            piece = os.read(self._read.fileno(), 1 << 16)
+            piece = os.read(self._in, 1 << 16)
             if not piece:
-                raise RuntimeError("the browser ended")
+                raise RuntimeError(f"the browser ended: {self._log.read_text(errors='replace')[-2000:]}")
             self._partial += piece
         message, _, self._partial = self._partial.partition(b"\0")
         return json.loads(message)
@@ -120,8 +121,9 @@ class Page:
             time.sleep(0.02)
 
     def press(self, key: str) -> None:
-        for kind in ("keyDown", "keyUp"):
-            self.send("Input.dispatchKeyEvent", type=kind, key=key, text=key if kind == "keyDown" else "")
+        typed = {"text": key} if len(key) == 1 else {}
+        self.send("Input.dispatchKeyEvent", type="keyDown", key=key, **typed)
+        self.send("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     def text(self, selector: str) -> str:
         return self.run(f"(document.querySelector({json.dumps(selector)}) || {{}}).innerText || ''")

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from tau2_exp.codec import encode
 from tau2_exp.compose import compose_config
 from tau2_exp.config import Config
+from tau2_exp.jsonl import JsonlWriter
 from tau2_exp.report.trials import Found
 from tau2_exp.rundir import Run
 from tau2_exp.types import (
@@ -79,6 +81,16 @@ def record(
 @cache
 def _compose(*overrides: str) -> Config:
     return compose_config(list(overrides))
+
+
+def record_many(folder: Path, count: int) -> Run:
+    """An evaluation of so many short episodes, a hundred of each task, every other one solved."""
+    run = record(folder, ["stage=eval"], {})
+    either = [encode(episode("", 0, [0.5], outcome)) for outcome in (0.0, 1.0)]
+    with JsonlWriter(folder / "trajectories/test.jsonl") as lines:
+        for i in range(count):
+            lines.write(either[i % 2] | {"task": f"task {i // 100}", "sample": i % 100})
+    return run
 
 
 def found(run: Run, arm: str = "") -> Found:

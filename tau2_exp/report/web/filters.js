@@ -15,14 +15,16 @@ const FILTERS = {
 
 const ORDERS = {
   recorded: ["as recorded", (a, b) => a.i - b.i],
-  best: ["best first", (a, b) => worth(b) - worth(a) || a.i - b.i],
-  worst: ["worst first", (a, b) => worth(a) - worth(b) || a.i - b.i],
+  best: ["best first", (a, b) => byWorth(a, b) || a.i - b.i],
+  worst: ["worst first", (a, b) => byWorth(b, a) || a.i - b.i],
   longest: ["longest first", (a, b) => b.turns - a.turns || a.i - b.i],
-  task: ["by task", (a, b) => (a.task < b.task ? -1 : a.task > b.task ? 1 : worth(b) - worth(a) || a.i - b.i)],
+  task: ["by task", (a, b) => (a.task < b.task ? -1 : a.task > b.task ? 1 : byWorth(a, b) || a.i - b.i)],
 };
 
-function worth(row) {
-  return row.shaped === null ? -Infinity : row.shaped;
+// The better one first: by outcome, and only then by reward, which runs with another alpha count differently.
+function byWorth(a, b) {
+  const [mine, other] = [a, b].map((row) => (row.outcome === null ? -1 : row.outcome));
+  return other - mine || b.shaped - a.shaped;
 }
 
 function chosen(rows, state) {

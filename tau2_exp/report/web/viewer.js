@@ -90,17 +90,19 @@ class Viewer {
     return this.episodes.rows.filter((row) => row.task === open.task && row !== open);
   }
 
-  // Beside the best attempt at the task; beside the worst, where this is the best. Of equals the nearest.
+  // Beside the best attempt at the task, or beside the worst where this is the best: of its group, else of its file,
+  // else of all. Of equals the nearest.
   compare() {
     const open = this.episodes.byId.get(this.state.open);
     const attempts = open ? this.attempts(open) : [];
     if (!attempts.length) return;
-    const near = (row) => Math.abs(row.i - open.i) + (row.file === open.file ? 0 : 1e9);
-    const sorted = attempts.sort((a, b) => worth(b) - worth(a) || near(a) - near(b));
-    const best = sorted[0];
-    const least = worth(sorted[sorted.length - 1]);
-    const other = worth(best) > worth(open) ? best : sorted.find((row) => worth(row) === least);
-    this.change({ with: other.id });
+    const same = (row) => row.file === open.file;
+    const pools = [attempts.filter((row) => same(row) && row.step === open.step), attempts.filter(same), attempts];
+    const pool = pools.find((rows) => rows.some((row) => byWorth(row, open))) || pools.find((rows) => rows.length);
+    const near = (a, b) => Math.abs(a.i - open.i) - Math.abs(b.i - open.i);
+    const sorted = [...pool].sort((a, b) => byWorth(a, b) || near(a, b));
+    const worst = sorted.find((row) => byWorth(row, sorted[sorted.length - 1]) === 0);
+    this.change({ with: (byWorth(sorted[0], open) < 0 ? sorted[0] : worst).id });
   }
 
   toTop() {
