@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
-from collections.abc import Mapping
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tau2_exp.curriculum import Curriculum
 from tau2_exp.engines.slime.generator import RouterGenerator
 from tau2_exp.engines.slime.groups import Groups
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
-from tau2_exp.jsonl import read_jsonl
+from tau2_exp.jsonl import read_jsonl, write_json
 from tau2_exp.rundir import Run
 from tau2_exp.scenery import Scenery
 from tau2_exp.types import Row, Task, Tokenizer
@@ -32,7 +32,6 @@ class Context:
         self.checkpoint = checkpoint
         self.scenery = Scenery(self.run)
         self.began, self.clock = 0, time.monotonic()  # the step that this process began with, and when
-        self.saved: dict[int, Mapping[str, Any]] = {}  # rollout id → the groups' state when it was done
         self._generators: dict[str, RouterGenerator] = {}
 
     @cached_property
@@ -67,6 +66,18 @@ class Context:
             raise ValueError(f"{key!r} is no task of {', '.join(self.scenery.domains)}")
         return self.scenery.domains[domain].task(name)
 
+    def save(self, checkpoints: str, rollout_id: int) -> None:
+        """Write down the groups' state as it is, beside slime's checkpoints."""
+        path = _state_file(checkpoints, rollout_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, self.groups.state())
+
+    def load(self, checkpoints: str, rollout_id: int) -> None:
+        """Take up the state as it was when this rollout was done; where none was saved, go on with what there is."""
+        path = _state_file(checkpoints, rollout_id)
+        if path.is_file():
+            self.groups.restore(json.loads(path.read_text()))
+
     def refuse(self) -> bool:
         """Whether a group without signal may be drawn again: as often as stage.refill draws a whole batch again."""
         stage, groups = self.config.stage, self.groups
@@ -80,6 +91,10 @@ class Context:
         if url not in self._generators:
             self._generators[url] = RouterGenerator(dataclasses.replace(self.config.policy, url=url))
         return self._generators[url]
+
+
+def _state_file(checkpoints: str, rollout_id: int) -> Path:
+    return Path(checkpoints) / "rollout" / f"tau2_exp_{rollout_id}.json"
 
 
 def open_context(args: Any) -> Context | None:

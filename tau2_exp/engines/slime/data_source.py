@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 from tau2_exp.config import ConfigError, GrpoConfig
 from tau2_exp.engines.slime.context import Context, open_context
 from tau2_exp.engines.slime.rollout_log import rewind
-from tau2_exp.jsonl import write_json
 
 
 class DataSource:
@@ -52,25 +49,20 @@ class DataSource:
         self.buffer += samples
 
     def save(self, rollout_id: int) -> None:
-        """The state as it was when this rollout was done, whatever has been handed out since."""
-        if self.context is None or not self.args.rollout_global_dataset or self.args.save is None:
-            return
-        if not isinstance(self.context.config.stage, GrpoConfig):
-            return
-        state = self.context.saved.get(rollout_id) or self.context.groups.state()
-        path = _state_file(self.args.save, rollout_id)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, state)
+        """Nothing is left to do: `log_rollout` saved the state when the rollout was done, before it was trained on.
+
+        slime calls this after the checkpoint, and while it trains asynchronously after the rollout that follows; a
+        job that is killed between would have a checkpoint and no state.
+        """
 
     def load(self, rollout_id: int | None = None) -> None:
         """Go on after `rollout_id` (-1 or None: from the start), and let the run's folder forget what came later."""
         if self.context is None:
             return
-        if isinstance(self.context.config.stage, GrpoConfig) and self.args.load is not None and rollout_id is not None:
-            path = _state_file(self.args.load, rollout_id)
-            if path.is_file():
-                self.context.groups.restore(json.loads(path.read_text()))
-        rewind(self.context, 0 if rollout_id is None else rollout_id + 1)
+        done = -1 if rollout_id is None else rollout_id
+        if isinstance(self.context.config.stage, GrpoConfig) and self.args.load is not None:
+            self.context.load(self.args.load, done)
+        rewind(self.context, done + 1)
 
     def __len__(self) -> int:
         """Tasks; in a supervised stage rows, made up to whole batches, so that no row is left out of an epoch."""
@@ -82,12 +74,18 @@ class DataSource:
         return -(-len(self.context.rows) // batch) * batch
 
     def _missing(self, context: Context, count: int) -> int:
-        """All of `count`, but in a synchronous rollout without oversampling no more than the batch lacks."""
-        batch = self.args.rollout_batch_size
-        oversampled = getattr(self.args, "over_sampling_batch_size", None) not in (None, batch)
-        if context.config.engine.slime.asynchronous or oversampled:
+        """How many of `count` new groups are wanted now.
+
+        A synchronous rollout without oversampling wants what its batch lacks. Asynchronous ones go on while a batch is
+        trained on, but with no more than fill the next one and keep all places busy: what waits longer grows stale.
+        """
+        batch, groups = self.args.rollout_batch_size, context.groups
+        if context.config.engine.slime.asynchronous:
+            places = -(-context.config.rollout.concurrency // groups.size)
+            return min(count, max(0, batch + places - groups.outstanding))
+        if getattr(self.args, "over_sampling_batch_size", None) not in (None, batch):
             return count
-        return min(count, max(1, batch - context.groups.standing))
+        return min(count, max(1, batch - groups.standing))
 
     def _group(self, group: int, key: str) -> list[Any]:
         from slime.utils.types import Sample
@@ -111,7 +109,3 @@ class DataSource:
         _ = context.groups, context.tokenizer, context.scenery.prompts
         for key in context.groups.curriculum.keys[:1]:
             context.scenery.scene.world(context.task(key))
-
-
-def _state_file(folder: str, rollout_id: int) -> Path:
-    return Path(folder) / "rollout" / f"tau2_exp_{rollout_id}.json"

@@ -33,12 +33,18 @@ class Groups:
         self._waiting: list[str] = []  # tasks whose group slime dropped unfinished
         self._open: dict[int, _Open] = {}
         self._ended: dict[int, list[Episode]] = {}
+        self._untrained = 0  # groups that ended and have been in no step
         self._lock = Lock()
 
     @property
     def standing(self) -> int:
         """Groups handed out in this step that the filter has not refused."""
         return len(self._drawn) - self.rejected
+
+    @property
+    def outstanding(self) -> int:
+        """Groups handed out that have been in no step: under way, or waiting for one."""
+        return len(self._open) + self._untrained
 
     def draw(self, count: int) -> list[tuple[int, str]]:
         """Group index and task of the next groups; those that were dropped come first."""
@@ -64,17 +70,20 @@ class Groups:
             self._ended[group] = [ended.episodes[i] for i in sorted(ended.episodes)]
             outcomes = [e.reward.outcome for e in self._ended[group] if e.reward is not None]
             self.curriculum.record(ended.key, outcomes)
+            self._untrained += 1
 
-    def step(self, drop: bool) -> list[list[Episode]]:
+    def step(self, trained: int, drop: bool) -> list[list[Episode]]:
         """The groups that ended since the last step, in the order they were handed out.
 
-        `drop`: slime has dropped those that are still open; their tasks wait to be handed out again.
+        `trained` is how many slime trains on now. `drop`: it has dropped those that it does not, and those that are
+        still open, whose tasks wait to be handed out again.
         """
         with self._lock:
             ended, self._ended = [group for _, group in sorted(self._ended.items())], {}
             if drop:
                 self._waiting += [group.key for _, group in sorted(self._open.items())]
                 self._open = {}
+            self._untrained = 0 if drop else self._untrained - trained
             self._drawn, self.rejected = [], 0
             self.episodes += sum(map(len, ended))
             return ended

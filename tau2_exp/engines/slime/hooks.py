@@ -59,7 +59,7 @@ def log_rollout(
     args.logged_rollout_id = rollout_id  # where slime's contract test looks for it
     context = open_context(args)
     if context is not None:
-        rollout_log.tell(context, rollout_id, samples, rollout_extra_metrics, rollout_time)
+        rollout_log.tell(args, context, rollout_id, samples, rollout_extra_metrics, rollout_time)
     return False
 
 

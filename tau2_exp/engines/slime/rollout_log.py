@@ -17,12 +17,13 @@ from tau2_exp.standing import Standing
 
 
 def tell(
-    context: Context, rollout_id: int, samples: Sequence[Any], extra: dict[str, Any] | None, seconds: float
+    args: Any, context: Context, rollout_id: int, samples: Sequence[Any], extra: dict[str, Any] | None, seconds: float
 ) -> None:
     """Record rollout `rollout_id` as step `rollout_id` + 1, by the names that the torch engine's steps have.
 
-    Told are all episodes of the groups that ended since the last step, trained on (`samples`) or not. Raises
-    RuntimeError where every one of them ended in a fault.
+    Told are all episodes of the groups that ended since the last step, trained on (`samples`) or not. The state of
+    the data source is saved for the checkpoint that this step may leave. Raises RuntimeError where every episode
+    ended in a fault.
     """
     if isinstance(context.config.stage, GrpoConfig):
         metrics = _episodes(context, rollout_id, samples)
@@ -30,6 +31,8 @@ def tell(
         metrics = {"rows": len(samples), "tokens": sum(sum(sample.loss_mask) for sample in samples)}
     context.run.log({**metrics, "rollout_seconds": seconds, **(extra or {})}, rollout_id + 1)
     _standing(context, rollout_id + 1, metrics)
+    if isinstance(context.config.stage, GrpoConfig) and args.save is not None:
+        context.save(args.save, rollout_id)
 
 
 def rewind(context: Context, step: int) -> None:
@@ -42,14 +45,14 @@ def rewind(context: Context, step: int) -> None:
 
 def _episodes(context: Context, rollout_id: int, samples: Sequence[Any]) -> dict[str, Any]:
     groups = context.groups
-    ended = groups.step(drop=not context.config.engine.slime.asynchronous)
+    trained = by_group(samples)
+    ended = groups.step(len(trained), drop=not context.config.engine.slime.asynchronous)
     trajectories = [episode.trajectory for group in ended for episode in group]
     with context.run.trajectories(ROLLOUTS) as file:
         for trajectory in trajectories:
             file.write(trajectory)
-    context.saved = {rollout_id: groups.state(), **{k: v for k, v in context.saved.items() if k == rollout_id - 1}}
     check_faults(trajectories, f"grpo step {rollout_id + 1}")
-    learned = sum(teaches(group) is None for group in by_group(samples))
+    learned = sum(teaches(group) is None for group in trained)
     pairs = [(e.trajectory, e.reward) for e in scored(ended) if e.reward is not None]
     return rollout_metrics(learned, pairs, trajectories)
 

@@ -167,7 +167,7 @@ def test_groups_without_signal_are_refused_up_to_the_bound(slime: SimpleNamespac
         assert [(answer.keep, answer.reason) for answer in refused] == [(False, "no_signal")] * 4
         assert hooks.filter_group(args, same).keep, "the bound of refills: a rollout ends"
         assert hooks.filter_group(args, apart).keep
-        source.context.groups.step(drop=True)
+        source.context.groups.step(0, drop=True)
 
 
 def test_what_slime_calls_without_a_run_is_answered_as_slime_would(slime: SimpleNamespace) -> None:

@@ -239,4 +239,4 @@ def test_an_evaluation_is_scored_by_outcome_and_teaches_nothing(slime, make_run,
         (group,) = source.get_samples(1)
         play(args, group, evaluation=True)
     assert [sample.reward for sample in group] == [episode_of(sample).trajectory.outcome for sample in group]
-    assert source.context is not None and source.context.groups.step(drop=False) == []
+    assert source.context is not None and source.context.groups.step(0, drop=False) == []

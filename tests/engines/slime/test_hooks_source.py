@@ -119,7 +119,19 @@ def test_what_is_saved_is_the_rollout_that_was_trained(slime: SimpleNamespace, m
     assert state["episodes"] == 6 and state["handed"] == 3
     assert state["waiting"] == keys(later), "what was under way is lost with the process, and waits again"
     end(source, on_its_way)
-    assert source.context is not None and len(source.context.groups.step(drop=False)) == 1, "nothing was dropped"
+    assert source.context is not None and len(source.context.groups.step(0, drop=False)) == 1, "nothing was dropped"
+
+
+def test_what_waits_to_be_trained_on_is_bounded(slime: SimpleNamespace, make_run, pupil: Run) -> None:
+    """Asynchronous: a batch of 2 groups, and 6 places for episodes, which 2 more groups fill."""
+    args = arguments(make_run("domain.limit=8", "rollout.concurrency=6", asynchronous=True), pupil)
+    source = hooks.DataSource(args)
+    groups = [group for _ in range(6) for group in source.get_samples(1)]
+    assert len(groups) == 2 + 2
+    end(source, groups[:3])
+    assert source.get_samples(1) == [], "what has ended waits too"
+    step(source, 0, groups[:2])
+    assert [len(source.get_samples(1)) for _ in range(3)] == [1, 1, 0]
 
 
 def test_tasks_that_slime_drops_come_first_the_next_time(slime: SimpleNamespace, make_run, pupil: Run) -> None:
@@ -131,7 +143,7 @@ def test_tasks_that_slime_drops_come_first_the_next_time(slime: SimpleNamespace,
     again = source.get_samples(4)
     assert keys(again)[:2] == keys(groups[2:]) and len(set(keys(groups + again[2:]))) == 6
     end(source, groups[2:])
-    assert source.context is not None and source.context.groups.step(drop=False) == [], "too late: they were dropped"
+    assert source.context is not None and source.context.groups.step(0, drop=False) == [], "too late: they were dropped"
 
 
 def test_a_group_given_back_comes_first(slime: SimpleNamespace, make_run, pupil: Run) -> None:
