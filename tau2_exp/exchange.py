@@ -26,7 +26,7 @@ from tau2_exp.types import Role, Task, Trajectory
 def register(commands: argparse._SubParsersAction) -> None:
     """Add `export` and `import` to a parser's subcommands."""
     command = commands.add_parser("export", help="an evaluation as τ²-bench's own results files")
-    command.add_argument("run", type=Path, metavar="RUN", help="a run's folder")
+    command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder")
     command.add_argument("--to", type=Path, required=True, metavar="PATH", help="a folder, or FILE.json for one file")
     command.set_defaults(run=_export)
     command = commands.add_parser("import", help="τ²-bench's own results files of one agent as an evaluation")
@@ -40,7 +40,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    files = export_run(Run.open(arguments.run))
+    files = export_run(Run.open(arguments.folder))
     target: Path = arguments.to
     if target.suffix == ".json" and len(files) > 1:
         raise ConfigError(f"--to {target}: the run makes {len(files)} files ({', '.join(files)}); name a folder")
@@ -225,10 +225,12 @@ def _plan(files: Sequence[_File], config: Config) -> Plan:
     places: dict[str, list[Place]] = {}
     nothing: dict[str, float] = {}
     for file in files:
-        seeds = {t.sample: t.seed for t in file.trajectories}  # τ²-bench has one seed a trial
-        trials = sorted(seeds.keys() | set(range(file.info["num_trials"])))
-        keys = [task.key for task in file.tasks.values()]
-        places.setdefault(file.split, []).extend(Place(key, k, seeds.get(k, 0)) for key in keys for k in trials)
+        seeds = {(t.key, t.sample): t.seed for t in file.trajectories}
+        of_trial = {t.sample: t.seed for t in file.trajectories}  # τ²-bench itself has one seed a trial
+        for task in file.tasks.values():
+            for trial in sorted(of_trial.keys() | set(range(file.info["num_trials"]))):
+                seed = seeds.get((task.key, trial), of_trial.get(trial, 0))
+                places.setdefault(file.split, []).append(Place(task.key, trial, seed))
         nothing |= {task.key: score_of_nothing(file.domain.world(task)) for task in file.tasks.values()}
     return Plan(
         revision=files[0].revision,

@@ -118,6 +118,8 @@ def _db_check(verdict: Verdict) -> dict[str, Any] | None:
 
 def _checks(records: list[Any] | None, holds: Sequence[bool], what: str, held: str) -> list[dict[str, Any]] | None:
     """Each check beside what was checked; none where an evaluation that raised has none."""
+    if not records and what == "env_assertion":
+        return []
     if not records or len(records) != len(holds):
         return None
     reward = "action_reward" if what == "action" else "reward"
@@ -194,7 +196,7 @@ def _turns(messages: Sequence[Message], stop: StopReason) -> tuple[tuple[Message
     """The opening, and a turn for each message of the agent behind it (the first message is its greeting)."""
     starts = [place for place, message in enumerate(messages) if place and message.role is Role.ASSISTANT]
     ends = [*starts[1:], len(messages)]
-    turns = [tuple(messages[start:end]) for start, end in zip(starts, ends, strict=True)]
+    turns = [tuple(messages[start:end]) for start, end in zip(starts, ends, strict=False)]
     opening = tuple(messages[: starts[0]] if starts else messages)
     last = len(turns) - 1
     return opening, tuple(
