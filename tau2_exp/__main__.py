@@ -18,6 +18,7 @@ from tau2_exp.serve import command as serve
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tau2_exp", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    _register_freeze(commands)
     _register_work(commands)
     status.register(commands)
     logs.register(commands)
@@ -35,6 +36,18 @@ def main() -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _register_freeze(commands: argparse._SubParsersAction) -> None:
+    command = commands.add_parser("freeze", help="make the run folders that run.py would, and start nothing")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for run.py")
+    command.set_defaults(run=_freeze)
+
+
+def _freeze(arguments: argparse.Namespace) -> int:
+    from tau2_exp.dispatch.dry_run import freeze_only
+
+    return freeze_only(arguments.overrides, sys.argv)
 
 
 def _register_work(commands: argparse._SubParsersAction) -> None:

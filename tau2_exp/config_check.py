@@ -63,6 +63,8 @@ def check(config: Config) -> None:
 
 
 def _problems(config: Config) -> Iterator[str]:
+    if config.dry_run not in (True, False, "json"):
+        yield f"dry_run={config.dry_run}: wants true (a shell script), json (data) or false"
     yield from _ranges(config, "")
     yield from _domain(config)
     yield from _model(config)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tau2_exp.compose import chain_settings, compose_config, expand_sweep
 from tau2_exp.config import Config, ConfigError
+from tau2_exp.dispatch.dry_run import preview, preview_frozen
 from tau2_exp.dispatch.local import run_attached
 from tau2_exp.dispatch.plan import Planner, Step, freeze
 from tau2_exp.dispatch.remote import ON_RESUME, change, is_remote, send
@@ -29,10 +30,9 @@ def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
     if sweep:
         return _launch_sweep(expand_sweep(overrides), argv)
     config = compose_config(overrides)
-    target = Planner(Path(config.outputs)).plan(config, partial(chain_settings, overrides))
     if config.dry_run:
-        _print_plan([target])
-        return 0
+        return preview([overrides], config.dry_run)
+    target = Planner(Path(config.outputs)).plan(config, partial(chain_settings, overrides))
     if is_remote(config):
         cluster()
     freeze(target, argv)
@@ -61,16 +61,15 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
     configs = [compose_config(job) for job in jobs]
     first = configs[0]
     folder = Path(first.outputs) / (first.name or f"{datetime.now():%Y-%m-%d_%H%M%S}-sweep")
-    if folder.exists() and not first.dry_run:
+    if first.dry_run:
+        return preview(jobs, first.dry_run)
+    if folder.exists():
         raise ConfigError(f"name={folder.name}: {folder} already exists; take another name, or resume={folder}")
     planner = Planner(Path(first.outputs))
     targets = [
         planner.plan(_of_sweep(config, folder), partial(chain_settings, job))
         for config, job in zip(configs, jobs, strict=True)
     ]
-    if first.dry_run:
-        _print_plan(targets)
-        return 0
     if is_remote(first):
         cluster()
     runs = [freeze(target, argv) for target in targets]
@@ -97,8 +96,7 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     run = Run.open(folder)
     target = Planner(folder.parent).adopt(run)
     if now.dry_run:
-        _print_plan([target])
-        return 0
+        return preview_frozen([target], now.dry_run)
     _give([target], budget)
     change([target], now, [text.partition("=")[0] for text in overrides])
     return _do(target, now.wait)
@@ -125,8 +123,7 @@ def _resume_sweep(folder: Path, now: Config, budget: Sequence[str], given: Seque
     planner = Planner(folder.parent)
     targets = [planner.adopt(run) for run in sweep_runs(folder, sweep)]
     if now.dry_run:
-        _print_plan(targets)
-        return 0
+        return preview_frozen(targets, now.dry_run)
     _give(targets, budget)
     change(targets, now, given)
     if is_remote(targets[0].config):
@@ -134,15 +131,3 @@ def _resume_sweep(folder: Path, now: Config, budget: Sequence[str], given: Seque
     hardware = targets[0].config.hardware
     return run_sweep(folder, sweep, targets, replace(hardware, jobs=now.hardware.jobs or hardware.jobs))
 
-
-def _print_plan(targets: Sequence[Step]) -> None:
-    from tau2_exp.dispatch.show import plan_lines
-
-    told: set[str] = set()
-    for place, target in enumerate(targets):
-        if len(targets) > 1:
-            print(f"job {place + 1} of {len(targets)}")
-        for line in plan_lines(target):
-            if line not in told:
-                print(line)
-            told.add(line)

@@ -1,0 +1,84 @@
+"""dry_run=true and dry_run=json: what a command line would do, printed as a shell script or as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tau2_exp.commands import Command
+from tau2_exp.compose import chain_settings, compose_config
+from tau2_exp.config import Config, LauncherKind
+from tau2_exp.dispatch.commands import FREEZE, folder_of, freeze_command, parts
+from tau2_exp.dispatch.plan import Planner, Step, freeze
+from tau2_exp.dispatch.script import script
+from tau2_exp.dispatch.show import plan_lines
+
+
+def freeze_only(overrides: Sequence[str], argv: Sequence[str]) -> int:
+    """Make the run folders that a configuration stands for, start nothing, and print where they are."""
+    config = compose_config(overrides)
+    target = Planner(Path(config.outputs)).plan(config, partial(chain_settings, overrides))
+    freeze(target, argv)
+    for step in target.lineage():
+        assert step.run is not None
+        print(step.run.folder)
+    return 0
+
+
+def preview(jobs: Sequence[Sequence[str]], form: Any) -> int:
+    """Print what these jobs (each its overrides) would do, in the form that dry_run names; make nothing."""
+    configs = [compose_config(job) for job in jobs]
+    planner, names = Planner(Path(configs[0].outputs)), _folder_names(configs)
+    targets: list[Step] = []
+    freezing: dict[int, Command] = {}
+    for place, (job, config, name) in enumerate(zip(jobs, configs, names, strict=True)):
+        target = planner.plan(replace(config, name=name), partial(chain_settings, job))
+        targets.append(target)
+        if not target.finished:
+            kept = [text for text in job if text.partition("=")[0] not in ("dry_run", "name")]
+            freezing[place] = freeze_command([*kept, f"name={name}"], FREEZE if len(jobs) == 1 else f"{FREEZE}-{name}")
+    return _tell(targets, freezing, form)
+
+
+def preview_frozen(targets: Sequence[Step], form: Any) -> int:
+    """The same for runs that are frozen already."""
+    return _tell(targets, {}, form)
+
+
+def _folder_names(configs: Sequence[Config]) -> list[str]:
+    """Names for the target runs' folders: what is printed now has to be true when it is done."""
+    now, given = f"{datetime.now():%Y-%m-%d_%H%M%S}", configs[0].name
+    if len(configs) == 1:
+        return [given or f"{now}-{configs[0].stage.name}"]
+    return [f"{given or now + '-sweep'}-{place:03}" for place in range(len(configs))]
+
+
+def _tell(targets: Sequence[Step], freezing: Mapping[int, Command], form: Any) -> int:
+    made = parts(targets, {place: command.name for place, command in freezing.items()})
+    if form == "json":
+        commands = [*freezing.values(), *(command for part in made for command in part.commands)]
+        print(json.dumps({"steps": [asdict(command) for command in commands]}, indent=2, ensure_ascii=False))
+        return 0
+    print("\n".join(_comments(targets)))
+    if made:
+        blocks = [(f"{part.step.stage}: {folder_of(part.step)}", part.commands) for part in made]
+        first = [("the run folders", list(freezing.values()))] if freezing else []
+        print(script([*first, *blocks], targets[0].config.engine.slime.start_seconds))
+    return 0
+
+
+def _comments(targets: Sequence[Step]) -> list[str]:
+    """What was found and what is to be made, and where."""
+    lines = list(dict.fromkeys(line for target in targets for line in plan_lines(target)))
+    hardware = targets[0].config.hardware
+    if hardware.launcher is LauncherKind.slurm:
+        lines.append("SLURM: without dry_run each run becomes a job that does the same. By hand: inside an allocation")
+        lines.append(f"of {hardware.nodes} x {hardware.gpus} GPUs, in the order of these lines.")
+    if hardware.nodes > 1:
+        lines.append("On every other node, while a run trains: python -m tau2_exp ray join FOLDER")
+    return [f"# {line.strip()}" for line in lines]
