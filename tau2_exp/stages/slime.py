@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tau2_exp.config import DemosConfig, PolicyKind
 from tau2_exp.engines.slime.execute import execute
 from tau2_exp.engines.slime.plan import make_plan
 from tau2_exp.engines.slime.results import training_results
@@ -15,8 +16,15 @@ from tau2_exp.stages.studio import Studio
 def by_plan(run: Run) -> None:
     """Raises CommandFailed where a command of the plan does not end well; done again, it goes on from there."""
     folder = run.folder.resolve()  # the commands are done in folders of their own
-    start = starting_point(Studio(run))
-    commands = make_plan(run.config, folder, str(start.resolve() if isinstance(start, Path) else start))
+    commands = make_plan(run.config, folder, _start(run))
     execute(commands, folder, run.config.engine.slime.start_seconds)
     if run.status is not RunStatus.finished:  # an evaluation writes its own results
         run.finish(training_results(run, commands))
+
+
+def _start(run: Run) -> str:
+    """The folder or hub name of the model that the stage begins with; none where only its user is served."""
+    if run.config.policy.kind is not PolicyKind.model or isinstance(run.config.stage, DemosConfig):
+        return ""
+    start = starting_point(Studio(run))
+    return str(start.resolve()) if isinstance(start, Path) else start
