@@ -24,7 +24,6 @@ from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.jsonl import JsonlWriter, write_json
 from tau2_exp.rundir import Run
 from tau2_exp.stages.demos import demos
-from tau2_exp.stages.demos import demos
 from tau2_exp.stages.eval import evaluate
 from tau2_exp.stages.rows import sft_examples, sft_rows, sft_summary
 from tau2_exp.stages.samples import draw_samples, kept_samples, rft_rows, rft_summary
@@ -33,8 +32,7 @@ from tau2_exp.stages.studio import Studio
 from tau2_exp.types import Row
 
 TASKS = "slime/tasks.jsonl"
-CONFIG = "slime/config.yaml"  # slime sets its keys onto its arguments
-SETTINGS = "slime/config.yaml"
+SETTINGS = "slime/config.yaml"  # whose keys slime sets onto its arguments
 
 
 def do_part(part: str, run: Run) -> None:
@@ -49,7 +47,6 @@ def write_tasks(run: Run) -> None:
         for index, task in enumerate(tasks)
     )
     _tell_where(run)
-    _name_run(run)
     _write_lines(run.folder / TASKS, lines)
     print(f"tasks: {len(tasks)}")
 
@@ -87,9 +84,8 @@ PARTS = {
 
 def _keep(run: Run, rows: Sequence[Row], summary: dict[str, int]) -> None:
     """The rows last: they are what says that this part is done."""
-    _name_run(run)
-    write_json(run.folder / SUMMARY, summary)
     _tell_where(run)
+    write_json(run.folder / SUMMARY, summary)
     _write_lines(run.folder / ROWS, map(encode, rows))
     print(f"rows: {len(rows)}, {sum(len(row.ids) for row in rows)} tokens")
 
@@ -99,12 +95,6 @@ def _tell_where(run: Run) -> None:
     path = run.folder / SETTINGS
     path.parent.mkdir(exist_ok=True)
     write_json(path, {"tau2_exp_run": str(run.folder.absolute())})
-
-
-def _name_run(run: Run) -> None:
-    path = run.folder / CONFIG
-    path.parent.mkdir(exist_ok=True)
-    write_json(path, {"tau2_exp_run": str(run.folder.resolve())})  # JSON is YAML too
 
 
 def _write_lines(path: Path, records: Iterable[Any]) -> None:
