@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,30 +21,31 @@ def register(commands: argparse._SubParsersAction) -> None:
         "serve", help="serve a model by SGLang, or a small one by the torch engine", description=DESCRIPTION
     )
     command.add_argument("model", metavar="MODEL", help="a run's folder, a checkpoint's folder, or a hub name")
-    command.add_argument("more", nargs="*", metavar="-- FLAG", help="further flags of SGLang's own, after --")
-    command.add_argument("--role", type=Role, choices=list(Role), default=Role.policy, help="a user is asked by /v1")
-    command.add_argument("--engine", type=Engine, choices=list(Engine), help="sglang where it is installed")
+    command.add_argument("--role", choices=[role.value for role in Role], default="policy", help="a user speaks /v1")
+    command.add_argument("--engine", choices=[engine.value for engine in Engine], help="sglang where it is installed")
     command.add_argument("--gpus", default="", metavar="0,1", help="the GPUs to serve on; SGLang divides the model")
     command.add_argument("--host", default=LOOPBACK, help="loopback unless told otherwise: anyone may ask a server")
-    command.add_argument("--port", type=int, default=0, help="0: any that is free")
+    command.add_argument("--port", type=int, metavar="N", default=0, help="0: any that is free")
     command.add_argument("--ready", type=Path, metavar="FILE", help="JSON with url and pid, there while it answers")
     command.add_argument("--log", type=Path, metavar="FILE", help="what the server writes; beside the ready file")
-    command.add_argument("--seconds", type=float, default=Patience.start, help="until it must answer")
-    command.add_argument("--stall-seconds", type=float, default=Patience.stall, help="without an answer, then restart")
-    command.add_argument("--context", type=int, metavar="TOKENS", help="the model's own unless given")
-    command.add_argument("--memory-fraction", type=float, help="of a GPU, for SGLang's weights and cache")
+    bound = {"type": float, "metavar": "N"}
+    command.add_argument("--seconds", **bound, default=Patience.start, help="until it must answer")
+    command.add_argument("--stall-seconds", **bound, default=Patience.stall, help="without an answer: started again")
+    command.add_argument("--context", type=int, metavar="N", help="tokens; the model's own unless given")
+    command.add_argument("--memory-fraction", **bound, help="of a GPU, for SGLang's weights and cache")
     command.add_argument("--at-once", type=int, metavar="N", help="requests generated at once")
-    command.add_argument("--threads", type=int, default=1, help="of the torch engine on a CPU")
+    command.add_argument("--threads", type=int, metavar="N", default=1, help="of the torch engine on a CPU")
+    command.add_argument("--flags", default="", metavar="TEXT", help="SGLang's own: --flags='--watchdog-timeout 600'")
     command.set_defaults(run=_run)
 
 
 def _run(given: argparse.Namespace) -> int:
     gpus = tuple(gpu.strip() for gpu in given.gpus.split(",") if gpu.strip())
-    sglang = bool(gpus) or find_spec("sglang") is not None
+    default = Engine.sglang if gpus or find_spec("sglang") else Engine.torch
     service = Service(
         model=find_model(given.model),
-        role=given.role,
-        engine=given.engine or (Engine.sglang if sglang else Engine.torch),
+        role=Role(given.role),
+        engine=Engine(given.engine or default),
         gpus=gpus,
         host=given.host,
         port=given.port,
@@ -51,7 +53,7 @@ def _run(given: argparse.Namespace) -> int:
         memory_fraction=given.memory_fraction,
         at_once=given.at_once,
         threads=given.threads,
-        more=tuple(given.more),
+        flags=tuple(shlex.split(given.flags)),
     )
     check(service)
     folder = given.ready.parent if given.ready else Path("logs")

@@ -26,7 +26,7 @@ class Engine(str, Enum):
 
 @dataclass(frozen=True)
 class Service:
-    """One model to be served. What is None is left to the engine; `more` are SGLang's own further flags."""
+    """One model to be served. What is None is left to the engine; `flags` are SGLang's own."""
 
     model: str
     role: Role = Role.policy
@@ -38,7 +38,7 @@ class Service:
     memory_fraction: float | None = None
     at_once: int | None = None
     threads: int = 1
-    more: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -58,8 +58,8 @@ def check(service: Service) -> None:
         raise ConfigError("--engine torch: speaks no /v1, which a user simulator needs; take --engine sglang")
     if len(service.gpus) > 1:
         raise ConfigError(f"--gpus {','.join(service.gpus)}: the torch engine computes on one GPU; name one of them")
-    if service.memory_fraction is not None or service.more:
-        what = " ".join(service.more) or "--memory-fraction"
+    if service.memory_fraction is not None or service.flags:
+        what = " ".join(service.flags) or "--memory-fraction"
         raise ConfigError(f"{what}: is for --engine sglang alone")
 
 
@@ -84,9 +84,9 @@ def _sglang(service: Service, port: int) -> list[str]:
     ):
         if value is not None:
             argv += [flag, str(value)]
-    if service.role is Role.user and "--tool-call-parser" not in service.more:
+    if service.role is Role.user and "--tool-call-parser" not in service.flags:
         argv += ["--tool-call-parser", "auto"]  # telecom's customer has tools
-    return [*argv, *service.more]
+    return [*argv, *service.flags]
 
 
 def _torch(service: Service, listening: int) -> list[str]:

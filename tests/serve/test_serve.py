@@ -44,13 +44,14 @@ def pids(model: Path) -> list[int]:
 
 def test_a_server_is_started_on_its_gpus_announced_and_ended_with_all_it_started(start: Start, model: Path) -> None:
     behave(model, starts=0.5)
-    serving = start(model, "--engine", "sglang", "--gpus", "2,3", "--context", "4096", "--memory-fraction", "0.7")
+    settings = ("--context", "4096", "--memory-fraction", "0.7", "--flags=--log-level warning")
+    serving = start(model, "--engine", "sglang", "--gpus", "2,3", *settings)
     told = json.loads(serving.await_ready().ready.read_text())
     assert told["pid"] == serving.process.pid
     (life,) = lives(model)
     port = told["url"].rpartition(":")[2]
     expected = f"--model-path {model} --host 127.0.0.1 --port {port} --tp-size 2 --context-length 4096"
-    assert " ".join(life["argv"]) == f"{expected} --mem-fraction-static 0.7"
+    assert " ".join(life["argv"]) == f"{expected} --mem-fraction-static 0.7 --log-level warning"
     assert life["gpus"] == "2,3"
     assert "loading weights" in (serving.ready.parent / "policy.log").read_text()
     serving.process.terminate()
@@ -134,8 +135,8 @@ def test_a_busy_port_is_refused_with_a_mend(start: Start, model: Path) -> None:
 
 
 def test_a_user_simulator_gets_its_tool_calls_parsed() -> None:
-    def argv(*more: str) -> str:
-        return " ".join(command(Service("owner/model", Role.user, more=more), port=1))
+    def argv(*flags: str) -> str:
+        return " ".join(command(Service("owner/model", Role.user, flags=flags), port=1))
 
     assert argv().endswith("--tp-size 1 --tool-call-parser auto")
     assert argv("--tool-call-parser", "hermes").endswith("--tp-size 1 --tool-call-parser hermes")
