@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp import __version__
-from tau2_exp.config import TASK_REVISION, Config, PolicyKind, to_data
+from tau2_exp.config import TASK_REVISION, Config, EngineName, PolicyKind, to_data
 
 # What each stage's result depends on, beside its own settings, its parent and the seed.
 READS = {
@@ -28,6 +28,12 @@ READS = {
     "grpo": ("domain", "user", "model", "engine.name", "hardware.dtype", "rollout", "reward", "curriculum"),
     "eval": ("domain", "user", "policy", "rollout"),
 }
+# The same, of engine=slime; how it divides the model and the GPUs changes rounding alone.
+OF_SLIME = {
+    "sft": ("engine.slime.flags",),
+    "rft": ("engine.slime.flags",),
+    "grpo": ("engine.slime.flags", "engine.slime.asynchronous"),
+}
 # What changes how a result is come by, and not the result.
 NEUTRAL = set(
     "save_every concurrency fault_retries retries timeout api_key_env cache budget_dollars budget_tokens".split()
@@ -43,6 +49,8 @@ def content_address(config: Config, parent: str | None) -> str:
             parts |= {key: _select(data, key) for key in ("model", "engine.name", "hardware.dtype")}
     elif "domain" in parts:
         del parts["domain"]["eval_splits"]
+    if config.engine.name is EngineName.slime:
+        parts |= {key: _select(data, key) for key in OF_SLIME.get(config.stage.name, ())}
     if source := data["stage"].get("data"):
         parts["data"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
     parts |= {"stage": data["stage"], "seed": config.seed, "parent": parent}

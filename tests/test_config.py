@@ -21,6 +21,12 @@ NEEDS = {  # what a choice cannot do without
     "policy=sglang": ["stage=eval", "policy.url=http://127.0.0.1:30000", "model.path=some/model"],
     "policy=litellm": ["stage=eval", "policy.model=some-model"],
     "policy=oracle": ["stage=eval"],
+    **dict.fromkeys(
+        ("hardware=gpu_2", "hardware=gpu_4", "hardware=gpu_8", "hardware=slurm_8gpu", "hardware=slurm_2x8gpu"),
+        ["engine=slime", "model=qwen3_8b"],
+    ),
+    **dict.fromkeys(("engine=slime", "user=local"), ["engine=slime", "hardware=gpu_8", "model=qwen3_8b"]),
+    "model=qwen3_30b_a3b_instruct_2507": ["engine=slime", "hardware=gpu_8"],
 }
 
 
@@ -174,6 +180,13 @@ def test_an_address_changes_with_what_determines_the_result_and_with_nothing_els
     assert address("eval") != address("eval", "domain.eval_splits", ["test"])
     assert address("sft") == address("sft", "stage.save_every", 3)
     assert address("sft") != address("sft", "stage.lr", 3.0)
+    assert address("grpo") == address("grpo", "engine.slime.asynchronous", True)
+    for data in frozen.values():
+        data["engine"]["name"] = "slime"
+    for key, value in (("asynchronous", True), ("flags", {"balance-data": False})):
+        assert address("grpo") != address("grpo", f"engine.slime.{key}", value)
+        assert address("eval") == address("eval", f"engine.slime.{key}", value)
+    assert address("grpo") == address("grpo", "engine.slime.tensor_parallel", 4)
 
 
 def test_an_address_follows_its_parents_and_the_content_of_its_data(tmp_path: Path) -> None:

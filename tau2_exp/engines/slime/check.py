@@ -78,7 +78,7 @@ def _uses_gpus(config: Config, stage: StageConfig) -> bool:
 def _machine(config: Config) -> Iterator[str]:
     hardware = config.hardware
     if not hardware.device.startswith("cuda") or hardware.gpus < 1:
-        yield f"engine=slime: wants GPUs, and hardware={hardware.name} has none; take hardware=gpu_8, or engine=torch"
+        yield f"engine.name=slime: wants GPUs, and hardware={hardware.name} has none; take hardware=gpu_8, or engine=torch"
     elif hardware.dtype is not Dtype.bfloat16:
         yield f"hardware.dtype={hardware.dtype.value}: slime trains in bfloat16; take that"
 
