@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from browser import Browser, Page, find_chromium
-from recorded import episode, found, record, record_many
+from flows import ROOT, run_py
+from recorded import episode, record, record_many
 
+from tau2_exp.report.collect import collect
 from tau2_exp.report.episodes import write_episodes
-from tau2_exp.report.viewer import viewer_markup, viewer_script, viewer_style
-from tau2_exp.types import ToolCall
+from tau2_exp.report.findings import find
+from tau2_exp.report.page import write_page
+from tau2_exp.rundir import Run
+from tau2_exp.types import ToolCall, Trajectory
 
 CHROMIUM = find_chromium()
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
@@ -33,19 +39,56 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> str:
     late = [episode("roam", 0, [0.0] * 14 + [1.0], 1.0), episode("roam", 1, [0.0] * 15)]
     nasty = episode(f"nasty {NASTY}", 0, [0.5], text=NASTY, call=ToolCall(NASTY, {NASTY: NASTY}))
     runs = [
-        found(record(folder / "grpo", GRPO, {"rollouts": [*late, *[episode("sim", s, [0.5]) for s in (0, 1)]]}, [4])),
-        found(record(folder / "eval", ["stage=eval"], {"test": [nasty, episode("lost", 0, [0.0], fault=True)]})),
+        record(folder / "grpo", GRPO, {"rollouts": [*late, *[episode("sim", s, [0.5]) for s in (0, 1)]]}, [4]),
+        record(folder / "eval", ["stage=eval"], {"test": [nasty, episode("lost", 0, [0.0], fault=True)]}),
     ]
     return make_page(runs, folder / "page")
 
 
-def make_page(runs: list, folder: Path) -> str:
-    folder.mkdir()
-    modes = lambda t: ["hallucinated tool"] if "nasty" in t.task else []
-    write_episodes(runs, folder / "episodes", modes, criteria=lambda _: None)
-    page = f"<!doctype html><meta name=viewport content='width=device-width'><title>t</title><style>{viewer_style()}</style>{viewer_markup('episodes')}"
-    (folder / "index.html").write_text(f"{page}<script>{viewer_script()}</script>")
-    return (folder / "index.html").as_uri()
+def make_page(runs: list[Run], folder: Path) -> str:
+    findings = find(collect([run.folder for run in runs]))
+    write_episodes(findings.collection.runs, folder / "episodes", _modes, criteria=lambda _: None)
+    return write_page(findings, [], folder).as_uri()
+
+
+def _modes(trajectory: Trajectory) -> list[str]:
+    return ["hallucinated tool"] if "nasty" in trajectory.task else []
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page that the command writes of an evaluation by the oracle and a training run."""
+    folder = tmp_path_factory.mktemp("report")
+    oracle = ("stage=eval", "policy=oracle", "domain.limit=2", "domain.eval_splits=[test]", "name=oracle")
+    ran = run_py(*oracle, "stage.samples_per_prompt=2", outputs=folder / "outputs")
+    assert ran.returncode == 0, ran.stderr
+    group = [episode("roam", s, [0.5 * s, 0.5]) for s in (0, 1)]
+    run = record(folder / "outputs/grpo", GRPO, {"rollouts": group})
+    for step in (1, 2, 3):
+        run.log({"episodes": 2, "outcome": 0.1 * step, "shaped": 0.2 * step, "partial": 0.5}, step)
+    run.close()
+    command = [sys.executable, "-m", "tau2_exp", "report", str(folder / "outputs"), "--html", str(folder / "page")]
+    made = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert made.returncode == 0, made.stderr
+    return (folder / "page/index.html").as_uri()
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["desktop", "phone, dark"])
+def test_the_whole_page_opens_from_disk(browser: Browser, report: str, width: int, dark: bool):
+    page = browser.open(report, width=width, height=900, dark=dark)
+    page.wait_for("document.querySelector('.viewer [role=option]')")
+    charts = page.run("document.querySelectorAll('figure.chart').length")
+    assert charts >= 3
+    for place in range(charts):
+        page.run(f"document.querySelectorAll('figure.chart')[{place}].scrollIntoView()")
+        page.wait_for(f"document.querySelectorAll('figure.chart')[{place}].querySelector('svg.main-svg')")
+    assert page.run("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
+    assert page.run("document.documentElement.scrollWidth") <= width
+    page.run("document.querySelector('.viewer [role=option]').click()")
+    page.wait_for("document.querySelector('.pane .checks')")
+    assert "Environment assertions count for the outcome" in page.text(".pane .checks")
+    outside = [url for url in page.requested() if not url.startswith((report.removesuffix("index.html"), "data:"))]
+    assert not outside and not page.errors()
 
 
 def options(page: Page) -> list[str]:
@@ -87,7 +130,7 @@ def test_filters_leave_what_was_asked_for(browser: Browser, small: str):
 
 
 def test_an_episode_shows_which_turn_got_its_credit(browser: Browser, small: str):
-    page = browser.open(small)
+    page = browser.open(f"{small}#episodes&stage=grpo")
     page.wait_for("document.querySelector('.viewer [role=option]')")
     page.press("j")
     opened(page, "telecom/roam")
@@ -150,11 +193,11 @@ def test_it_fits_a_phone(browser: Browser, small: str):
 
 
 def test_of_ten_thousand_episodes_it_loads_what_is_looked_at(browser: Browser, tmp_path: Path):
-    address = make_page([found(record_many(tmp_path / "many", 10_000))], tmp_path / "page")
+    address = make_page([record_many(tmp_path / "many", 10_000)], tmp_path / "page")
     page = browser.open(address)
     page.wait_for("document.querySelector('.viewer [role=option]')")
     assert page.text(".count") == "10,000 of 10,000 episodes"
-    assert scripts(page) == ["index.js"]
+    assert scripts(page) == ["index.js"], "no episode is loaded before one is looked at"
     assert len(options(page)) < 50, "only rows in sight are in the document"
     page.run("document.querySelector('.list').focus()")
     page.press("End")

@@ -32,9 +32,13 @@ function verdictOf(row) {
 
 const MARKS = { solved: "✓", failed: "✗", "not scored": "–" };
 
-// Where an episode comes from, in a few words.
+// Whose episode it is, and which of theirs.
 function originOf(row) {
-  const words = [row.run.stage, row.run.arm, row.file.split + (row.file.greedy ? " greedy" : "")].filter(Boolean);
+  return [row.run.stage, row.run.arm, row.file.split + (row.file.greedy ? " greedy" : "")].filter(Boolean).join(" · ");
+}
+
+function placeOf(row) {
+  const words = [];
   if (row.step !== null) words.push(`step ${row.step}`);
   if (!row.file.greedy) words.push(`sample ${row.sample + 1}`);
   return words.join(" · ");

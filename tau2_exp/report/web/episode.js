@@ -43,7 +43,7 @@ function head(side) {
   return h(
     "header.cell",
     {},
-    h("p.verdict", {}, badge(side), h(`strong.${verdict.replace(" ", "-")}`, {}, `${MARKS[verdict]} ${verdict}`), ` ${originOf(row)}`),
+    h("p.verdict", {}, badge(side), h(`strong.${verdict.replace(" ", "-")}`, {}, `${MARKS[verdict]} ${verdict}`), ` ${originOf(row)} ${placeOf(row)}`),
     h("p.facts", {}, facts.join(" · ")),
     h("p.reward", {}, rewardText(episode)),
     episode.fault ? h("p.fault", {}, `Fault of the ${episode.fault.source}: ${episode.fault.message}`) : null,

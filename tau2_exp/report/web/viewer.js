@@ -14,27 +14,27 @@ class Viewer {
     root.append(h("p.keys", {}, KEYS), h("div.panes", {}, found, this.pane));
     document.addEventListener("keydown", (event) => this.key(event));
     window.addEventListener("hashchange", () => this.read());
+    this.draw();
     this.read();
-    if (!this.state.open) this.draw();
   }
 
-  // Take the state from the address, where it speaks of episodes.
+  // Take the state from the address, where it speaks of episodes and was not written by us just now.
   read() {
     const [section, ...rest] = location.hash.slice(1).split("&");
-    if (section !== "episodes" || location.hash === this.written) return;
+    if (section !== "episodes" || !rest.length || location.hash === this.written) return;
+    this.written = "";
     this.state = Object.fromEntries(new URLSearchParams(rest.join("&")));
-    this.draw();
-    if (rest.length) this.pane.scrollIntoView({ block: "nearest" });
+    this.draw().then(() => (this.state.open ? this.pane : this.count).scrollIntoView());
   }
 
   change(change) {
     const opened = "open" in change;
     this.state = { ...this.state, ...change };
     const kept = Object.entries(this.state).filter(([, value]) => value);
-    this.written = `#${["episodes", new URLSearchParams(kept)].join("&")}`;
-    if (opened) location.hash = this.written;
-    else location.replace(this.written);
-    this.written = location.hash;
+    const address = `#${["episodes", new URLSearchParams(kept)].join("&")}`;
+    if (opened) location.hash = address;
+    else location.replace(address);
+    this.written = location.hash; // hashchange is told later
     this.draw();
     if (opened) this.toTop();
   }
@@ -46,7 +46,7 @@ class Viewer {
     this.filters.show(this.state);
     this.list.show(found, open);
     this.count.textContent = `${found.length.toLocaleString("en")} of ${plural(rows.length, "episode")}`;
-    this.drawEpisode(open, byId.get(this.state.with));
+    return this.drawEpisode(open, byId.get(this.state.with));
   }
 
   async drawEpisode(open, other) {
@@ -107,7 +107,7 @@ class Viewer {
 
   toTop() {
     const { top } = this.pane.getBoundingClientRect();
-    if (top < 0 || top > innerHeight / 2) this.pane.scrollIntoView({ block: "start" });
+    if (top < 48 || top > innerHeight / 2) this.pane.scrollIntoView({ block: "start" });
   }
 
   key(event) {
@@ -139,7 +139,7 @@ const KEYS = ["Keys: ", h("kbd", {}, "j"), " next, ", h("kbd", {}, "k"), " previ
 
 function attemptOption(row) {
   const worthOf = row.shaped === null ? "" : ` · ${fraction(row.shaped)}`;
-  const words = `${MARKS[verdictOf(row)]} ${originOf(row)}${worthOf} · ${plural(row.turns, "turn")}`;
+  const words = `${MARKS[verdictOf(row)]} ${row.file.name} ${placeOf(row)}${worthOf} · ${plural(row.turns, "turn")}`;
   return h("option", { value: row.id }, words);
 }
 
