@@ -32,6 +32,7 @@ class Context:
         self.checkpoint = checkpoint
         self.scenery = Scenery(self.run)
         self.began, self.clock = 0, time.monotonic()  # the step that this process began with, and when
+        self._saved: set[int] = set()  # rollouts whose state this process wrote down
         self._generators: dict[str, RouterGenerator] = {}
 
     @cached_property
@@ -66,8 +67,24 @@ class Context:
             raise ValueError(f"{key!r} is no task of {', '.join(self.scenery.domains)}")
         return self.scenery.domains[domain].task(name)
 
+    @property
+    def trains_on_episodes(self) -> bool:
+        return isinstance(self.config.stage, GrpoConfig)
+
+    def begin(self) -> None:
+        """From the start: no group was handed out, and the curriculum has seen nothing."""
+        self.__dict__.pop("groups", None)
+        self._saved.clear()
+
     def save(self, checkpoints: str, rollout_id: int) -> None:
-        """Write down the groups' state as it is, beside slime's checkpoints."""
+        """Write down, beside slime's checkpoints, the groups' state as it is when this is first called for a rollout.
+
+        That is when the rollout was done. slime itself asks after the checkpoint, and an asynchronous trainer after
+        the rollout that follows: a job killed between would have a checkpoint and no state.
+        """
+        if rollout_id in self._saved:
+            return
+        self._saved.add(rollout_id)
         path = _state_file(checkpoints, rollout_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, self.groups.state())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tau2_exp.config import ConfigError, GrpoConfig
+from tau2_exp.config import ConfigError
 from tau2_exp.engines.slime.context import Context, open_context
 from tau2_exp.engines.slime.rollout_log import rewind
 
@@ -25,7 +25,7 @@ class DataSource:
             raise ConfigError("--partial-rollout: a world cannot be taken up in the middle; drop the flag")
         self.buffer: list[list[Any]] = []  # groups that slime gave back unfinished
         self._nothing = 0  # groups of nothing handed out
-        if self.context is not None and isinstance(self.context.config.stage, GrpoConfig):
+        if self.context is not None and self.context.trains_on_episodes:
             self._load_everything(self.context)
 
     def get_samples(self, num_samples: int) -> list[list[Any]]:
@@ -39,7 +39,7 @@ class DataSource:
         if self.context is None:
             first, self._nothing = self._nothing, self._nothing + count
             return groups + [self._group(index, "") for index in range(first, first + count)]
-        if not isinstance(self.context.config.stage, GrpoConfig):
+        if not self.context.trains_on_episodes:
             raise ConfigError("--rollout-function-path: a supervised stage wants sft_rollout, which reads rows")
         drawn = self.context.groups.draw(self._missing(self.context, count))
         return groups + [self._group(index, key) for index, key in drawn]
@@ -49,18 +49,16 @@ class DataSource:
         self.buffer += samples
 
     def save(self, rollout_id: int) -> None:
-        """Nothing is left to do: `log_rollout` saved the state when the rollout was done, before it was trained on.
-
-        slime calls this after the checkpoint, and while it trains asynchronously after the rollout that follows; a
-        job that is killed between would have a checkpoint and no state.
-        """
+        """Save the state as it was when this rollout was done, where `log_rollout` has not done so already."""
+        if self.context is not None and self.context.trains_on_episodes and self.args.save is not None:
+            self.context.save(self.args.save, rollout_id)
 
     def load(self, rollout_id: int | None = None) -> None:
         """Go on after `rollout_id` (-1 or None: from the start), and let the run's folder forget what came later."""
         if self.context is None:
             return
         done = -1 if rollout_id is None else rollout_id
-        if isinstance(self.context.config.stage, GrpoConfig) and self.args.load is not None:
+        if self.context.trains_on_episodes and self.args.load is not None:
             self.context.load(self.args.load, done)
         rewind(self.context, done + 1)
 
@@ -68,7 +66,7 @@ class DataSource:
         """Tasks; in a supervised stage rows, made up to whole batches, so that no row is left out of an epoch."""
         if self.context is None:
             return 0
-        if isinstance(self.context.config.stage, GrpoConfig):
+        if self.context.trains_on_episodes:
             return len(self.context.groups.curriculum.keys)
         batch = self.args.rollout_batch_size
         return -(-len(self.context.rows) // batch) * batch
@@ -105,6 +103,7 @@ class DataSource:
     @staticmethod
     def _load_everything(context: Context) -> None:
         """Before the first episode: what loads once must not hold up a loop that many episodes share."""
+        context.begin()
         context.run.record(provider=context.scenery.provider)
         _ = context.groups, context.tokenizer, context.scenery.prompts
         for key in context.groups.curriculum.keys[:1]:

@@ -34,7 +34,7 @@ async def play(args: Any, context: Context | None, sample: Any, sampling_params:
         trajectory = samples.unplayed(sample, Fault(FaultSource.ENGINE, f"{type(error).__name__}: {error}"))
     if not trajectory.scored:
         samples.spoil(sample, trajectory)
-    if context is not None and not evaluation:
+    if context is not None and context.trains_on_episodes and not evaluation:
         context.groups.note(sample.group_index, sample.index, sample.metadata[samples.KEY])
 
 

@@ -25,20 +25,20 @@ def tell(
     the data source is saved for the checkpoint that this step may leave. Raises RuntimeError where every episode
     ended in a fault.
     """
-    if isinstance(context.config.stage, GrpoConfig):
+    if context.trains_on_episodes:
         metrics = _episodes(context, rollout_id, samples)
     else:
         metrics = {"rows": len(samples), "tokens": sum(sum(sample.loss_mask) for sample in samples)}
     context.run.log({**metrics, "rollout_seconds": seconds, **(extra or {})}, rollout_id + 1)
     _standing(context, rollout_id + 1, metrics)
-    if isinstance(context.config.stage, GrpoConfig) and args.save is not None:
+    if context.trains_on_episodes and args.save is not None:
         context.save(args.save, rollout_id)
 
 
 def rewind(context: Context, step: int) -> None:
     """Forget what was told after `step`, where training goes on now."""
     context.run.rewind(step)
-    if isinstance(context.config.stage, GrpoConfig):
+    if context.trains_on_episodes:
         context.run.trajectories(ROLLOUTS, keep=context.groups.episodes).close()
     context.began, context.clock = step, time.monotonic()
 
