@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import socket
+import subprocess
+import sys
 import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from tau2_exp.config import Config, ConfigError, to_data
+from tau2_exp.config import ArtifactKind, Config, ConfigError, to_data
 from tau2_exp.secrets import secret
+from tau2_exp.types import Trajectory
 
 if TYPE_CHECKING:
     from wandb.sdk.wandb_run import Run as WandbRun
@@ -18,25 +23,74 @@ if TYPE_CHECKING:
 PROBE_SECONDS = 3.0
 INIT_SECONDS = 20.0
 FINISH_SECONDS = 30.0
+READ_SECONDS = 60.0
+COLUMNS = ("task", "sample", "outcome", "stop", "turns", "steps", "tool errors", "seconds", "conversation")
+OF_TRAINING = ("training.pt", "training.json")  # of a checkpoint: the run alone goes on from them
+PER_TASK = ("outcomes", "greedy_outcomes")  # of results: long lists, which the run's folder holds
+
+
+@dataclass(frozen=True)
+class Product:
+    """What a run leaves for the next: named by its content, so that its maker and its users mean the same artifact."""
+
+    name: str
+    kind: str
+    path: Path
 
 
 class Mirror:
-    """One W&B run. What goes wrong with it is said once, and the run goes on without it."""
+    """One W&B run, or none. What goes wrong with it is said once, and the run goes on without it.
 
-    def __init__(self, run: WandbRun) -> None:
-        self._run: WandbRun | None = run
+    Steps before `first` are told already: W&B only ever appends.
+    """
 
-    def log(self, metrics: dict[str, Any], step: int) -> None:
-        self._try(lambda run: run.log(metrics, step=step))
+    def __init__(self, run: WandbRun | None, artifacts: ArtifactKind = ArtifactKind.none, first: int = 0) -> None:
+        self._run, self._artifacts, self._first, self._step = run, artifacts, first, first
 
-    def summary(self, results: dict[str, Any]) -> None:
-        self._try(lambda run: run.summary.update(results))
+    def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        if step >= self._first:
+            self._step = step
+            self._try(lambda run: run.log(dict(metrics), step=step))
+
+    def episodes(self, files: Mapping[str, Sequence[Trajectory]]) -> None:
+        """A table of these for each file of trajectories."""
+
+        def tables(run: WandbRun) -> None:
+            import wandb
+
+            named = {f"episodes/{name}": [_row(t) for t in played] for name, played in files.items() if played}
+            for name, rows in named.items():
+                run.log({name: wandb.Table(columns=list(COLUMNS), data=rows)}, step=self._step)
+
+        self._try(tables)
+
+    def summary(self, results: Mapping[str, Any]) -> None:
+        self._try(lambda run: run.summary.update(_brief(results)))
+
+    def use(self, product: Product) -> None:
+        """The run stands on this."""
+        self._artifact(product, used=True)
+
+    def keep(self, product: Product) -> None:
+        """The run leaves this."""
+        self._artifact(product, used=False)
 
     def finish(self, failed: bool) -> None:
         self._try(lambda run: run.finish(exit_code=int(failed)))
         self._run = None
 
-    def _try(self, act: Any) -> None:
+    def _artifact(self, product: Product, used: bool) -> None:
+        if self._artifacts is ArtifactKind.none or not product.path.exists():
+            return
+
+        def declare(run: WandbRun) -> None:
+            artifact = _as_artifact(product, self._artifacts)
+            # `run.use_artifact` refuses to work offline and waits when online; this is what it does otherwise.
+            run._log_artifact(artifact, is_user_created=True, use_after_commit=used)
+
+        self._try(declare)
+
+    def _try(self, act: Callable[[WandbRun], object]) -> None:
         if self._run is None:
             return
         try:
@@ -46,13 +100,28 @@ class Mirror:
             self._run = None
 
 
-def wandb_mirror(config: Config, folder: Path, stage: str) -> Mirror | None:
-    """Online where there is a key and a network, else offline with one line that says why. None where wandb fails."""
+def open_mirror(
+    config: Config, folder: Path, stage: str, name: str, told: Callable[[], Sequence[Mapping[str, Any]]]
+) -> Mirror:
+    """The run's mirror: online where there is a key and a network, else offline with one line that says why.
+
+    `name` is the W&B run's id: who resumes goes on with it. `told` gives the metrics so far, of which the mirror is
+    given what it lacks.
+    """
+    run, first = _connect(config, folder, stage, name)
+    mirror = Mirror(run, config.logger.artifacts, first)
+    for record in told() if run else ():
+        mirror.log({key: value for key, value in record.items() if key != "step"}, record["step"])
+    return mirror
+
+
+def _connect(config: Config, folder: Path, stage: str, name: str) -> tuple[WandbRun | None, int]:
+    """A W&B run, and the first step that it has not been told; None where wandb fails."""
     try:
         import wandb
     except ImportError:
         print("wandb: not installed (pip install wandb); going on without it", flush=True)
-        return None
+        return None, 0
 
     key, why_offline = _key(config.logger.api_key_env)
     settings = wandb.Settings(
@@ -67,25 +136,68 @@ def wandb_mirror(config: Config, folder: Path, stage: str) -> Mirror | None:
         "group": config.logger.group,
         "job_type": stage,
         "name": folder.name,
-        "id": hashlib.sha256(folder.name.encode()).hexdigest()[:16],
-        "resume": "allow",
+        "id": name,
         "dir": str(folder),
         "config": to_data(config),
         "settings": settings,
     }
     if not why_offline:
         try:
-            return Mirror(wandb.init(mode="online", **names))
+            run = wandb.init(mode="online", resume="allow", **names)
+            return run, run.starting_step
         except Exception as error:
             why_offline = _one_line(error)
-    del names["resume"]  # ignored offline, with a warning
     try:
+        first = _first_untold(folder)
         run = wandb.init(mode="offline", **names)
     except Exception as error:
         print(f"wandb: {_one_line(error)}; going on without it", flush=True)
-        return None
-    print(f"wandb: {why_offline}; recording offline, to be sent by: wandb sync {Path(run.dir).parent}", flush=True)
-    return Mirror(run)
+        return None, 0
+    print(f"wandb: {why_offline}; recording offline, to be sent by: wandb sync {folder / 'wandb'}", flush=True)
+    return run, first
+
+
+def _first_untold(folder: Path) -> int:
+    """The step after the last that earlier attempts recorded; a kill loses what they had not written yet."""
+    last = -1
+    for record in sorted((folder / "wandb").glob("*run-*-*/run-*.wandb")):
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(record)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=READ_SECONDS, check=False)
+        for line in done.stdout.splitlines():
+            if (entry := json.loads(line))["type"] == "history":
+                last = max(last, entry["history"]["item"]["_step"])
+    return last + 1
+
+
+def _as_artifact(product: Product, kind: ArtifactKind) -> Any:
+    """The same artifact, to the digest, whoever makes it of the same files at the same place."""
+    import wandb
+
+    artifact = wandb.Artifact(product.name, product.kind)
+    files = sorted(path for path in product.path.rglob("*") if path.is_file() and path.name not in OF_TRAINING)
+    for path in files:
+        name = path.relative_to(product.path).as_posix()
+        if kind is ArtifactKind.upload:
+            artifact.add_file(str(path), name=name, policy="immutable")
+        else:
+            artifact.add_reference(path.resolve().as_uri(), name=name, checksum=False)
+    return artifact
+
+
+def _row(t: Trajectory) -> list[Any]:
+    said = [f"{m.role.value}: {m.content or ''}{_calls(m.tool_calls)}" for m in t.messages]
+    stop = t.fault.message if t.fault else t.stop.value
+    return [t.key, t.sample, t.outcome, stop, len(t.turns), t.steps, t.tool_errors, t.seconds, "\n".join(said)]
+
+
+def _calls(calls: Sequence[Any]) -> str:
+    return "".join(f" {call.name}({json.dumps(call.arguments)})" for call in calls)
+
+
+def _brief(results: Any) -> Any:
+    if not isinstance(results, Mapping):
+        return results
+    return {key: _brief(value) for key, value in results.items() if key not in PER_TASK}
 
 
 def _key(name: str) -> tuple[str | None, str]:

@@ -13,6 +13,7 @@ failure.json         why the last attempt ended, where it failed
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -27,8 +28,8 @@ from typing import Any
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
-from tau2_exp.jsonl import JsonlWriter, read_jsonl, write_json
-from tau2_exp.logger import Mirror, wandb_mirror
+from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json
+from tau2_exp.logger import Mirror, Product, open_mirror
 from tau2_exp.manifest import Manifest, current_commit, installed_versions
 from tau2_exp.standing import Standing, read_standing
 from tau2_exp.types import Trajectory
@@ -203,11 +204,12 @@ class Run:
 
     def log(self, metrics: dict[str, Any], step: int) -> None:
         """One line of metrics.jsonl, and the same to the mirror; a number that is not finite becomes null."""
+        mirror = self._open_mirror()
         if self._metrics is None:
             self._metrics = JsonlWriter(self.folder / "metrics.jsonl")
         clean = {key: _finite(value) for key, value in metrics.items()}
         self._metrics.write({"step": step, **clean})
-        if mirror := self._open_mirror():
+        if mirror:
             mirror.log(clean, step)
 
     def rewind(self, step: int) -> None:
@@ -240,6 +242,9 @@ class Run:
         (self.folder / "failure.json").unlink(missing_ok=True)
         if mirror := self._open_mirror():
             mirror.summary(results)
+            mirror.episodes(self._some_episodes(self.config.logger.episodes))
+            if product := self._product(results):
+                mirror.keep(product)
         write_json(self.folder / "results.json", results)
         self.close()
 
@@ -294,8 +299,23 @@ class Run:
 
     def _open_mirror(self) -> Mirror | None:
         if self._mirror is None and self.config.logger.kind is LoggerKind.wandb:
-            self._mirror = wandb_mirror(self.config, self.folder, self.stage)
+            name = hashlib.sha256(f"{self.folder.name} {self.manifest.created}".encode()).hexdigest()[:16]
+            self._mirror = open_mirror(self.config, self.folder, self.stage, name, self.metrics)
+            if self.parent and (product := self.parent._product(self.parent.results)):
+                self._mirror.use(product)
         return self._mirror
+
+    def _product(self, results: dict[str, Any]) -> Product | None:
+        """What the next stage starts from: a model, or demonstrations."""
+        name = f"{self.stage}-{self.manifest.address[:16]}"
+        if "model" in results:
+            return Product(name, "model", self.folder / results["model"])
+        return Product(name, "dataset", self.folder / "trajectories") if self.stage == "demos" else None
+
+    def _some_episodes(self, count: int) -> dict[str, list[Trajectory]]:
+        """Of each file, so many, evenly spaced."""
+        paths = sorted((self.folder / "trajectories").glob("*.jsonl"))
+        return {path.stem: [decode(Trajectory, record) for record in read_some(path, count)] for path in paths}
 
 
 def folder_name(stage: str, address: str) -> str:
