@@ -97,7 +97,8 @@ class _Execution:
             for running in list(self.running.values()):
                 self._look_at(running)
             self._end_idle_servers()
-            self.narrator.tick({name: running.seconds for name, running in self.running.items()})
+            working = max((r.seconds for r in self.running.values() if not r.command.ready), default=0.0)
+            self.narrator.tick({name: running.seconds for name, running in self.running.items()}, working)
             time.sleep(POLL_SECONDS)
 
     def _start_what_can(self) -> None:

@@ -19,7 +19,7 @@ class Narrator:
     def __init__(self, folder: Path, skipped: Sequence[str]):
         self._folder = folder
         self._moving = sys.stdout.isatty()
-        self._last = self._began = time.time()
+        self._last = time.time()
         if skipped:
             self.say(f"already done: {', '.join(skipped)}")
 
@@ -33,23 +33,25 @@ class Narrator:
         self._clear()
         print(line, flush=True)
 
-    def tick(self, running: Mapping[str, float]) -> None:
-        """`running`: the seconds since each command began."""
+    def tick(self, running: Mapping[str, float], working: float) -> None:
+        """`running`: the seconds since each command began; `working`: since the oldest that is no server did."""
         now = time.time()
         if not running or now - self._last < (MOVE_EVERY if self._moving else LINE_EVERY):
             return
         self._last = now
-        line = ", ".join(f"{name} {clock(seconds)}" for name, seconds in running.items()) + self._standing()
+        line = ", ".join(f"{name} {clock(seconds)}" for name, seconds in running.items()) + self._standing(
+            now - working
+        )
         if self._moving:
             self._clear()
             print(line, end="", flush=True)
         else:
             print(line, flush=True)
 
-    def _standing(self) -> str:
-        """What the run has noted since this began."""
+    def _standing(self, since: float) -> str:
+        """What the run has noted since then."""
         path = self._folder / FILE
-        if not path.exists() or path.stat().st_mtime < self._began:
+        if not path.exists() or path.stat().st_mtime < since:
             return ""
         standing = read_standing(self._folder)
         if standing is None:
