@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from statistics import median
 
 from tau2_exp.report.contrasts import Family
@@ -11,43 +12,55 @@ from tau2_exp.report.trials import Measured
 from tau2_exp.statistics import Estimate
 
 
-def answers(findings: Findings) -> list[tuple[str, list[str]]]:
-    """For each family in which arms were ranked, its name and what it says."""
-    return [
-        (f"{family.trial.name}, {family.title.partition(':')[0]}", _sentences(findings, family))
-        for family in findings.families
-        if family.ranks or (family.problem and "stages" not in family.title)
-    ]
+@dataclass(frozen=True)
+class Answer:
+    title: str
+    lines: list[str]
+    best: list[str] = field(default_factory=list)  # with their scores, the highest first
+    sure: str = ""  # what the study could have seen
 
 
-def _sentences(findings: Findings, family: Family) -> list[str]:
+def answers(findings: Findings) -> list[Answer]:
+    """For each family in which arms were ranked, what it says; on unseen tasks, where there are some."""
+    ranked = [family for family in findings.families if family.everyone]
+    unseen = [family for family in ranked if family.trial.split != "train"]
+    return [_answer(findings, family) for family in unseen or ranked if family.ranks or family.problem]
+
+
+def _answer(findings: Findings, family: Family) -> Answer:
+    title = f"{family.trial.name}, {family.title.partition(':')[0]}"
     if family.problem:
-        return [f"No comparison yet: {family.problem}."]
+        return Answer(title, [f"No comparison yet: {family.problem}."])
     best = [arm for arm, (low, _) in family.ranks.items() if low == 1]
-    lesser = [arm for arm in family.ranks if arm not in best]
-    lines = []
+    lesser = len(family.ranks) - len(best)
     if len(best) == 1:
-        lines.append(f"Best: {_with_scores(findings, family, best)}; it is better than every other arm.")
+        lines = ["One arm is better than every other:"]
+    elif lesser:
+        lines = [
+            f"These may be best, and are not told apart; the other {lesser} surely are behind at least one of all:"
+        ]
     else:
-        lines.append(f"May be best, and are not told apart: {_with_scores(findings, family, best)}.")
-    if lesser:
-        lines.append(f"Surely behind at least one arm: {_with_scores(findings, family, lesser)}.")
-    first = next(iter(family.comparisons.values()))
-    detectable = median(c.detectable for c in family.comparisons.values())
-    seeds = min(c.difference.seeds for c in family.comparisons.values())
-    lines.append(
-        f"{first.difference.tasks} tasks, {seeds} seed{'s' * (seeds > 1)} an arm: a difference of {detectable:.2f} "
+        lines = ["No arm is surely better than another:"]
+    return Answer(title, lines, _with_scores(findings, family, best), _sure(family))
+
+
+def _sure(family: Family) -> str:
+    comparisons = family.comparisons.values()
+    tasks = next(iter(comparisons)).difference.tasks
+    detectable = median(c.detectable for c in comparisons)
+    seeds = min(c.difference.seeds for c in comparisons)
+    said = (
+        f"{tasks} tasks, {seeds} seed{'s' * (seeds > 1)} an arm: of two arms alone, a difference of {detectable:.2f} "
         "would have been seen in four of five such studies, a smaller one in fewer."
     )
-    if seeds == 1:
-        lines.append("One seed an arm: training again may change the order. Add seeds before you rely on it.")
-    return lines
+    alone = " One seed an arm: training again may change the order; add seeds before you rely on it."
+    return said + alone * (seeds == 1)
 
 
-def _with_scores(findings: Findings, family: Family, arms: list[str]) -> str:
-    found = {s.subject.label: s.measures.get(family.measure) for s in findings.of(family.trial)}
-    arms = sorted(arms, key=lambda arm: -_value(found[arm]))
-    return ", ".join(f"{arm} ({measured_text(found[arm])})" for arm in arms)
+def _with_scores(findings: Findings, family: Family, arms: list[str]) -> list[str]:
+    found = {s.subject.label: (s.subject, s.measures.get(family.measure)) for s in findings.of(family.trial)}
+    chosen = sorted((found[arm] for arm in arms), key=lambda entry: -_value(entry[1]))
+    return [f"{subject.arm}: {family.measure} {measured_text(measured)}" for subject, measured in chosen]
 
 
 def _value(measured: Measured | None) -> float:

@@ -34,7 +34,9 @@ def making(run: Run) -> Making:
         return {}
     if run.stage == "eval":
         return {("eval", key): value for key, value in _speaker(run).items()}
-    return {(ancestor.stage, key): value for ancestor in lineage(run) for key, value in _settings(ancestor).items()}
+    made = lineage(run)
+    stages = {("", "stages"): " ".join(ancestor.stage for ancestor in made)}
+    return stages | {(one.stage, key): value for one in made for key, value in _settings(one).items()}
 
 
 def seed_name(run: Run) -> str:
@@ -120,7 +122,8 @@ def _chosen(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _varies(pair: tuple[str, str], makings: Sequence[Making]) -> bool:
-    return len({_frozen(m.get(pair)) for m in makings}) > 1
+    """Among those that read the setting: one that others do not have tells no arms apart, their kind or stages do."""
+    return len({_frozen(m[pair]) for m in makings if pair in m}) > 1
 
 
 def _frozen(value: Any) -> Any:

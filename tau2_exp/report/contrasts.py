@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from tau2_exp.report.trials import GREEDY, Missing, Subject, Trial
 from tau2_exp.statistics import Comparison, compare_all, ranks
 
 Pair = tuple[str, str]
+MANY = 20  # comparisons: more than these are told by their ranks, and listed in tables only
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,15 @@ class Family:
 
     trial: Trial
     title: str
-    measure: str
     comparisons: dict[Pair, Comparison] = field(default_factory=dict)
-    ranks: dict[str, tuple[int, int]] = field(default_factory=dict)  # only where all pairs were compared
+    against: str = ""  # the arm that all others are compared with, where there is one
+    everyone: bool = False  # all pairs of its arms are there, so that they can be ranked
+    ranks: dict[str, tuple[int, int]] = field(default_factory=dict)
     problem: str = ""
+
+    @property
+    def measure(self) -> str:
+        return "pass@1" if self.trial.samples else GREEDY
 
     @property
     def note(self) -> str:
@@ -32,6 +38,13 @@ class Family:
         said += "; one seed: other seeds may differ by more" if seeds == {1} else f"; {_range(seeds)} seeds"
         several = f"; p (Holm) and the wide intervals (Bonferroni) corrected for {first.compared} comparisons"
         return said + (several if first.compared > 1 else "")
+
+    def short(self, pair: Pair) -> str:
+        """`a − b`, without the stage where both are of one; only a where all are compared with b."""
+        a, b = ({s.label: s for s in self.trial.subjects}[label] for label in pair)
+        if self.against:
+            return a.arm
+        return f"{a.arm} − {b.arm}" if a.stage == b.stage and a.arm and b.arm else f"{a.label} − {b.label}"
 
 
 def families(trial: Trial, against: str | None = None) -> list[Family]:
@@ -45,30 +58,27 @@ def families(trial: Trial, against: str | None = None) -> list[Family]:
         if len(arms) > 1:
             base = _baseline(arms, against)
             pairs = [(arm.label, base.label) for arm in arms if arm is not base]
-            found.append(
-                _family(trial, f"{stage}: arms against {base.arm or base.label}", pairs, everyone=len(arms) == 2)
-            )
+            family = Family(trial, f"{stage}: arms against {base.arm}", against=base.arm, everyone=len(arms) == 2)
+            found.append(_compared(family, pairs))
         if len(arms) > 2:
             pairs = [(b.label, a.label) for a, b in combinations(arms, 2)]
-            found.append(_family(trial, f"{stage}: all pairs of arms", pairs, everyone=True))
+            found.append(_compared(Family(trial, f"{stage}: all pairs of arms", everyone=True), pairs))
     by_place = {(subject.stage, subject.arm): subject for subject in trial.subjects}
     steps = [(s.label, by_place[s.parent].label) for s in trial.subjects if s.parent in by_place]
-    if steps:
-        found.append(_family(trial, "stages against the one before", steps))
-    return found
+    return [*found, _compared(Family(trial, "stages against the one before"), steps)] if steps else found
 
 
-def _family(trial: Trial, title: str, pairs: Sequence[Pair], everyone: bool = False) -> Family:
-    measure = "pass@1" if trial.samples else GREEDY
+def _compared(family: Family, pairs: Sequence[Pair]) -> Family:
+    trial = family.trial
     subjects = {s.label: s for s in trial.subjects if any(s.label in pair for pair in pairs)}
-    problem = "; ".join(_lacking(subject, measure) for subject in subjects.values() if _lacking(subject, measure))
-    if problem:
-        return Family(trial, title, measure, problem=problem)
-    arms = {label: s.outcomes if trial.samples else s.greedy for label, s in subjects.items()}
+    lacking = [_lacking(subject, family.measure) for subject in subjects.values()]
+    if any(lacking):
+        return replace(family, problem="; ".join(filter(None, lacking)))
     if len(trial.tasks) < 2:
-        return Family(trial, title, measure, problem="one task alone cannot tell arms apart")
+        return replace(family, problem="one task alone cannot tell arms apart")
+    arms = {label: s.outcomes if trial.samples else s.greedy for label, s in subjects.items()}
     comparisons = compare_all(arms, pairs)
-    return Family(trial, title, measure, comparisons, ranks(list(arms), comparisons) if everyone else {})
+    return replace(family, comparisons=comparisons, ranks=ranks(list(arms), comparisons) if family.everyone else {})
 
 
 def _lacking(subject: Subject, measure: str) -> str:

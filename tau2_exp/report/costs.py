@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tau2_exp.report.arms import lineage
 from tau2_exp.report.collect import Collection
 from tau2_exp.report.trials import Found
 from tau2_exp.rundir import RunStatus
@@ -26,7 +27,10 @@ class Cost:
 
 
 def costs(collection: Collection) -> list[Cost]:
-    return [_cost(found) for found in collection.runs if found.run.stage != "pipeline"]
+    """In the order in which models are made: each stage, then the evaluation of its model."""
+    runs = [found for found in collection.runs if found.run.stage != "pipeline"]
+    runs.sort(key=lambda f: (len(lineage(f.run)) - (f.run.stage == "eval"), f.run.stage == "eval", f.arm, f.seed))
+    return [_cost(found) for found in runs]
 
 
 def _cost(found: Found) -> Cost:

@@ -20,11 +20,10 @@ from tau2_exp.statistics import Estimate
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-# Okabe & Ito's colours, told apart by the colour-blind, less the black and the yellow that vanish on one background.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6BB1")
-_DASHES = ("solid", "dash", "dot", "dashdot")
+# After Okabe & Ito, told apart by the colour-blind; without the black and the yellow, which vanish on one background.
+COLOURS = ("#2F8FD0", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6BB1")
+_DASHES = ("solid", "dash", "dot")
 _GREY = "#888888"
-_ROW = 26  # pixels of a row in charts with names on the left
 
 
 def scores_figure(trial: Trial, scores: Sequence[Score]) -> go.Figure:
@@ -59,8 +58,8 @@ def scores_figure(trial: Trial, scores: Sequence[Score]) -> go.Figure:
         showarrow=False,
         text=f"doing nothing: {floor:.2f}",
     )
-    _lay_out(figure, rows=len(scores) * 2)
-    figure.update_xaxes(range=[0, 1.02], title="share of tasks, 95 % interval")
+    _lay_out(figure, rows=_rows(labels, 46), top=24)
+    figure.update_xaxes(range=[0, 1.02], title="share, 95 % interval")
     return figure
 
 
@@ -72,8 +71,8 @@ def curve_figure(course: Course, panel: str) -> go.Figure:
     longest = 1
     for place, arm in enumerate(course.arms):
         band = course.band(arm, panel)
-        colour, dash = COLOURS[place % len(COLOURS)], _DASHES[place // len(COLOURS) % len(_DASHES)]
-        name = _label(arm or course.stage, 60) + f", {band.seeds} seed" + "s" * (band.seeds > 1)
+        colour, dash = line_style(place)
+        name = _label(arm or course.stage, 60)
         if band.seeds > 1:
             figure.add_scatter(
                 x=[*band.steps, *reversed(band.steps)],
@@ -81,6 +80,7 @@ def curve_figure(course: Course, panel: str) -> go.Figure:
                 fill="toself",
                 fillcolor=colour,
                 opacity=0.18,
+                mode="lines",
                 line={"width": 0},
                 hoverinfo="skip",
                 showlegend=False,
@@ -89,31 +89,40 @@ def curve_figure(course: Course, panel: str) -> go.Figure:
         line = {"color": colour, "dash": dash}
         figure.add_scatter(x=band.steps, y=band.mean, name=name, legendgroup=name, mode="lines", line=line)
         longest = max(longest, len(band.steps))
-    _lay_out(figure, height=320)
+    _lay_out(figure, height=300, top=40)
     width = window(longest)
     smoothed = f", mean of {width} steps" if width > 1 else ""
-    figure.update_layout(title={"text": panel.replace("part/", "part of the score: "), "font": {"size": 14}})
-    figure.update_xaxes(title=f"step{smoothed}")
+    figure.update_layout(
+        showlegend=False, title={"text": panel.replace("part/", "part of the score: "), "font": {"size": 14}}
+    )
+    figure.update_xaxes(title=f"step{smoothed}", dtick=1 if longest <= 10 else None)
     return figure
 
 
-def surface_figure(surface: Surface) -> go.Figure:
-    """A measure over two settings, a cell for each arm."""
+def line_style(place: int) -> tuple[str, str]:
+    """The colour and the dashes of an arm's curve, by its place among the arms."""
+    return COLOURS[place % len(COLOURS)], _DASHES[place // len(COLOURS) % len(_DASHES)]
+
+
+def surface_figure(surface: Surface, scale: tuple[float, float]) -> go.Figure:
+    """A measure over two settings, a cell for each arm; `scale` is what its colours span."""
     import plotly.graph_objects as go
 
     figure = go.Figure(
         go.Heatmap(
-            x=[str(x) for x in surface.columns],
-            y=[str(y) for y in surface.rows],
+            x=[f"{x:g}" for x in surface.columns],
+            y=[f"{y:g}" for y in surface.rows],
             z=[[cell.value if isinstance(cell, Estimate) else None for cell in row] for row in surface.cells],
             text=[[measured_text(cell).replace(" [", "<br>[") for cell in row] for row in surface.cells],
             texttemplate="%{text}",
             colorscale="Viridis",
+            zmin=scale[0],
+            zmax=scale[1],
             colorbar={"thickness": 10},
             hoverinfo="x+y+text",
         )
     )
-    _lay_out(figure, height=150 + 70 * len(surface.rows))
+    _lay_out(figure, height=150 + 70 * len(surface.rows), top=40)
     title = f"{surface.measure}{': ' + surface.facet if surface.facet else ''}"
     figure.update_layout(title={"text": escape(title), "font": {"size": 14}})
     figure.update_xaxes(type="category", title=surface.across)
@@ -127,7 +136,7 @@ def forest_figure(family: Family) -> go.Figure:
 
     figure = go.Figure()
     rows = list(family.comparisons.items())
-    labels = [_label(f"{a} − {b}") for (a, b), _ in rows]
+    labels = [_label(family.short(pair)) for pair, _ in rows]
     colours = [COLOURS[2 if c.difference.value > 0 else 1] if c.differs else _GREY for _, c in rows]
     for (_, c), label, colour in zip(rows, labels, colours, strict=True):
         thin, thick = {"color": colour, "width": 1.5}, {"color": colour, "width": 5}
@@ -145,9 +154,10 @@ def forest_figure(family: Family) -> go.Figure:
         hoverinfo="text+y",
     )
     figure.add_vline(x=0, line={"color": _GREY, "width": 1})
-    _lay_out(figure, rows=len(rows) * 1.6)
+    _lay_out(figure, rows=_rows(labels, 36))
     figure.update_layout(showlegend=False)
-    figure.update_xaxes(title=f"difference in {family.measure}")
+    reach = 1.08 * max(abs(end) for _, c in rows for end in (c.low_corrected, c.high_corrected))
+    figure.update_xaxes(title=f"difference in {family.measure}", range=[-reach, reach])
     return figure
 
 
@@ -167,9 +177,9 @@ def stops_figure(failed: Sequence[tuple[Score, Failures]]) -> go.Figure:
         figure.add_bar(
             name=reason, orientation="h", y=labels, x=shares, marker_color=colour, hovertext=texts, hoverinfo="text+y"
         )
-    _lay_out(figure, rows=len(failed) * 1.3)
+    _lay_out(figure, rows=_rows(labels, 30))
     figure.update_layout(barmode="stack")
-    figure.update_xaxes(range=[0, 1], tickformat=".0%", title="share of sampled episodes")
+    figure.update_xaxes(range=[0, 1.005], tickformat=".0%", title="share of episodes")
     return figure
 
 
@@ -177,22 +187,23 @@ def modes_figure(failed: Sequence[tuple[Score, Failures]]) -> go.Figure:
     """The share of unsolved episodes that show each failure mode; of all episodes, for the user simulator's faults."""
     import plotly.graph_objects as go
 
+    names = [mode.value for mode in Failure]
     shares = [[_share(found, mode) for _, found in failed] for mode in Failure]
     figure = go.Figure(
         go.Heatmap(
             x=[_label(score.subject.label, 16) for score, _ in failed],
-            y=[mode.value for mode in Failure],
+            y=names,
             z=shares,
             text=[[f"{share:.0%}" for share in row] for row in shares],
             texttemplate="%{text}",
-            colorscale="Oranges",
+            colorscale=[[0, "rgba(213,94,0,0.04)"], [1, "rgba(213,94,0,0.9)"]],
             zmin=0,
             zmax=1,
             showscale=False,
             hoverinfo="x+y+text",
         )
     )
-    _lay_out(figure, rows=len(Failure) * 1.8)
+    _lay_out(figure, rows=_rows(names, 36))
     return figure
 
 
@@ -217,16 +228,23 @@ def _label(text: str, width: int = 24) -> str:
     return "<br>".join(escape(line) for line in wrap(text, width, break_long_words=False)) or " "
 
 
-def _lay_out(figure: go.Figure, rows: float = 0, height: int = 0) -> None:
+def _rows(labels: Sequence[str], least: int) -> int:
+    """The height of rows with these labels on the left, each of `least` pixels or as many as the longest takes."""
+    return len(labels) * max(least, *(6 + 16 * (1 + label.count("<br>")) for label in labels))
+
+
+def _lay_out(figure: go.Figure, rows: int = 0, height: int = 0, top: int = 8) -> None:
+    """Rows of so many pixels in all, with names on the left; or a whole figure of a height."""
+    inside = height - top - 90 if height else rows
     figure.update_layout(
         template={},
-        height=height or int(130 + _ROW * rows),
-        margin={"l": 8, "r": 8, "t": 40, "b": 8},
-        legend={"orientation": "h", "yanchor": "top", "y": -0.2 if not rows else -70 / (_ROW * rows + 20)},
+        height=height or int(top + inside + 90),
+        margin={"l": 8, "r": 8, "t": top, "b": 8},
+        legend={"orientation": "h", "yanchor": "top", "y": -52 / inside, "traceorder": "normal"},
         font={"family": "system-ui, sans-serif", "size": 12},
         bargap=0.25,
     )
     figure.update_xaxes(automargin=True, fixedrange=True)
-    figure.update_yaxes(automargin=True, fixedrange=True)
+    figure.update_yaxes(automargin=True, fixedrange=True, ticklen=6, tickcolor="rgba(0,0,0,0)", ticks="outside")
     if rows:
         figure.update_yaxes(autorange="reversed")

@@ -42,14 +42,25 @@ def section(name: str, title: str, *parts: str) -> str:
     return f'<section id="{name}">{heading(2, title)}{"".join(parts)}</section>\n'
 
 
-def chart(figure: go.Figure, caption: str = "") -> str:
-    """A figure's data, which the page's script draws; its height is kept free from the beginning."""
+def chart(figure: go.Figure, caption: str = "", least: int = 0) -> str:
+    """A figure's data, which the page's script draws in a place of its height; below `least` pixels it scrolls."""
     told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     data = script_json(figure.to_plotly_json())
+    place = f"min-height:{figure.layout.height}px;min-width:{least}px"
     return (
-        f'<figure class="chart">{told}<div class="plot" style="min-height:{figure.layout.height}px"></div>'
+        f'<figure class="chart">{told}<div class="plot" style="{place}"></div>'
         f'<script type="application/json">{data}</script></figure>'
     )
+
+
+def keys(entries: Iterable[tuple[str, str, str]]) -> str:
+    """What the lines of several charts stand for: name, colour, and solid, dash or dot."""
+    styles = {"solid": "solid", "dash": "dashed", "dot": "dotted"}
+    shown = "".join(
+        f'<li><i style="border-top:3px {styles[dash]} {colour}"></i>{escape(name)}</li>'
+        for name, colour, dash in entries
+    )
+    return f'<ul class="keys">{shown}</ul>'
 
 
 def grid(parts: Sequence[str]) -> str:

@@ -50,7 +50,8 @@ def _document(findings: Findings, links: str, body: str) -> str:
         f"<nav><div>{links}</div></nav>\n<main>{body}</main>\n"
         "<footer>Intervals are of 95 %. All numbers are in the folder <code>data</code> beside this page.</footer>\n"
         f'<script type="application/json" id="templates">{script_json(_templates())}</script>\n'
-        f"<script>{get_plotlyjs()}</script>\n<script>{_read('page.js')}</script>\n"
+        f'<script type="text/plain" id="plotly">{get_plotlyjs()}</script>\n'
+        f"<script>{_read('page.js')}</script>\n"
         f"<script>{viewer_script()}</script>\n</body></html>\n"
     )
 

@@ -6,22 +6,23 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 from tau2_exp.report.answers import answers
-from tau2_exp.report.contrasts import Family
+from tau2_exp.report.contrasts import MANY, Family
 from tau2_exp.report.costs import Cost
 from tau2_exp.report.failures import Failure, Failures
 from tau2_exp.report.figures import (
     curve_figure,
     forest_figure,
+    line_style,
     modes_figure,
     scores_figure,
     stops_figure,
     surface_figure,
 )
 from tau2_exp.report.findings import Findings, Score
-from tau2_exp.report.html import Cell, chart, folded, grid, heading, paragraph, table
+from tau2_exp.report.html import Cell, chart, folded, grid, heading, keys, paragraph, table
 from tau2_exp.report.reference import CITATION, PUBLISHED
-from tau2_exp.report.surfaces import surfaces
-from tau2_exp.report.terminal import difference_text, measured_text, p_text, ranks_text, verdict
+from tau2_exp.report.surfaces import scale, surfaces
+from tau2_exp.report.terminal import difference_text, measured_text, p_text, rank_text, verdict
 from tau2_exp.report.trials import Trial
 from tau2_exp.statistics import Estimate
 
@@ -31,15 +32,19 @@ Row = list[str | Cell]
 
 def answers_section(findings: Findings) -> list[str]:
     parts = [
-        f'<div class="answer">{heading(3, title)}{"".join(map(paragraph, lines))}</div>'
-        for title, lines in answers(findings)
+        f'<div class="answer">{heading(3, answer.title)}{"".join(map(paragraph, answer.lines))}{_list(answer.best)}'
+        f"{paragraph(answer.sure)}</div>"
+        for answer in answers(findings)
     ]
     if findings.collection.problems:
-        listed = "".join(f"<li>{escape(problem)}</li>" for problem in findings.collection.problems)
-        parts.append(heading(3, "Not finished, or left out") + f"<ul>{listed}</ul>")
+        parts.append(heading(3, "Not finished, or left out") + _list(findings.collection.problems))
     if not findings.collection.trials:
         parts.append(paragraph("There is no finished evaluation in these folders yet."))
     return parts
+
+
+def _list(lines: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in lines)}</ul>" if lines else ""
 
 
 def scores_section(findings: Findings) -> list[str]:
@@ -74,21 +79,23 @@ def differences_section(findings: Findings) -> list[str]:
         if family.problem:
             parts.append(paragraph(f"No comparison: {family.problem}."))
             continue
-        parts.append(chart(forest_figure(family), family.note))
+        if len(family.comparisons) <= MANY:
+            parts.append(chart(forest_figure(family), family.note))
         if family.ranks:
-            parts.append(paragraph(f"Rank, where it is sure: {ranks_text(family)}"))
+            order = sorted(family.ranks.items(), key=lambda item: item[1])
+            parts.append(table(["", "rank, where it is sure"], [(arm, rank_text(rank)) for arm, rank in order]))
         parts.append(folded("as a table", _comparison_table(family)))
     return parts
 
 
 def _comparison_table(family: Family) -> str:
     rows: list[Row] = []
-    for (a, b), c in family.comparisons.items():
+    for pair, c in family.comparisons.items():
         ahead = c.superiority
         kind = ("better" if c.difference.value > 0 else "worse") if c.differs else ""
         rows.append(
             [
-                f"{a} − {b}",
+                family.short(pair),
                 difference_text(c.difference),
                 f"{c.low_corrected:+.3f} to {c.high_corrected:+.3f}",
                 p_text(c.p),
@@ -109,14 +116,18 @@ def sweeps_section(findings: Findings) -> list[str]:
         found = surfaces(trial)
         if found:
             parts.append(heading(3, trial.name))
-            parts.append(grid([chart(surface_figure(surface)) for surface in found]))
+            parts.append(grid([chart(surface_figure(s, scale(found)), least=120 + 90 * len(s.columns)) for s in found]))
     return parts
 
 
 def curves_section(findings: Findings) -> list[str]:
     parts = []
     for course in findings.courses:
-        parts.append(heading(3, course.title))
+        named = [
+            (f"{arm or course.stage}, {_seeds(len(seeds))}", *line_style(place))
+            for place, (arm, seeds) in enumerate(course.arms.items())
+        ]
+        parts += [heading(3, course.title), keys(named)]
         parts.append(grid([chart(curve_figure(course, panel)) for panel in course.panels]))
     if parts:
         parts.insert(
@@ -125,13 +136,19 @@ def curves_section(findings: Findings) -> list[str]:
     return parts
 
 
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count > 1)}"
+
+
 def failures_section(failed: Failed) -> list[str]:
     parts = []
     for trial in dict.fromkeys(score.trial.name for score, _ in failed):
         here = [(score, found) for score, found in failed if score.trial.name == trial]
         parts.append(heading(3, trial))
         parts.append(chart(stops_figure(here), "Why sampled episodes ended"))
-        parts.append(chart(modes_figure(here), "What unsolved episodes show, each of them perhaps several"))
+        parts.append(
+            chart(modes_figure(here), "What unsolved episodes show, each of them perhaps several", 130 + 45 * len(here))
+        )
     if parts:
         told = "".join(f"<dt>{escape(mode.value)}</dt><dd>{escape(mode.definition)}</dd>" for mode in Failure)
         parts.append(folded("what exactly is counted", f"<dl>{told}</dl>"))
@@ -162,7 +179,8 @@ def reference_section(findings: Findings) -> list[str]:
     left = heading(3, "Published, % of tasks") + table(
         ["", "measure", "overall", "airline", "retail", "telecom", "overall fits"], published
     )
-    right = heading(3, "Here, test split") + table(["", "domain", "measure", "share", "tasks", "user"], ours)
+    own = table(["", "domain", "measure", "share", "tasks", "user"], ours)
+    right = heading(3, "Here, test split") + (own if len(ours) <= len(PUBLISHED) else folded(f"{len(ours)} rows", own))
     return [
         paragraph(
             "The published table counts two sets of tasks, and its users were language models. Compare only what has "

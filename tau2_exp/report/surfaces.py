@@ -9,6 +9,7 @@ from typing import Any
 
 from tau2_exp.report.arms import Values, arm_label
 from tau2_exp.report.trials import Measured, Subject, Trial
+from tau2_exp.statistics import Estimate
 
 ALPHA, KIND = "alpha", "kind"
 
@@ -40,6 +41,13 @@ def surfaces(trial: Trial, measure: str = "pass@1") -> list[Surface]:
                 if surface := _surface(trial, stage, measure, across, down, facet, points):
                     found.append(surface)
     return found
+
+
+def scale(found: Sequence[Surface]) -> tuple[float, float]:
+    """The lowest and the highest value of all, for colours that mean the same in each."""
+    cells = [cell for surface in found for row in surface.cells for cell in row]
+    values = [cell.value for cell in cells if isinstance(cell, Estimate)] or [0.0, 1.0]
+    return min(values), max(values)
 
 
 Point = tuple[float, float, Subject]

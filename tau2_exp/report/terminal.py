@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from tau2_exp.report.contrasts import Family
+from tau2_exp.report.contrasts import MANY, Family
 from tau2_exp.report.findings import Findings, Score
 from tau2_exp.report.trials import Measured, Missing, Trial
 from tau2_exp.statistics import Comparison, Estimate
@@ -40,10 +40,10 @@ def p_text(p: float) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def ranks_text(family: Family) -> str:
-    """`1: a` where the rank is sure, `1–3: b` where it is not."""
-    order = sorted(family.ranks.items(), key=lambda item: item[1])
-    return "; ".join(f"{low if low == high else f'{low}–{high}'}: {arm}" for arm, (low, high) in order)
+def rank_text(rank: tuple[int, int]) -> str:
+    """`1` where it is sure, `2–4` where it is not."""
+    low, high = rank
+    return str(low) if low == high else f"{low}–{high}"
 
 
 def verdict(comparison: Comparison) -> str:
@@ -66,21 +66,23 @@ def _family(family: Family) -> str:
     title = f"{family.trial.name}, {family.title}"
     if family.problem:
         return f"{title}: no comparison: {family.problem}"
+    order = sorted(family.ranks.items(), key=lambda item: item[1])
+    ranked = f"  rank, where it is sure: {'; '.join(f'{arm}: {rank_text(rank)}' for arm, rank in order)}"
+    if len(family.comparisons) > MANY:
+        return f"{title} ({family.note})\n{ranked}"
     headings = ("", "difference, 95 %", "p, corrected", "better on", "")
     rows = [
         (
-            f"{a} − {b}",
+            family.short(pair),
             difference_text(c.difference),
             p_text(c.p_corrected),
             f"{100 * c.superiority.value:.0f} % of tasks",
             verdict(c),
         )
-        for (a, b), c in family.comparisons.items()
+        for pair, c in family.comparisons.items()
     ]
-    lines = [_table(f"{title} ({family.note})", headings, rows)]
-    if family.ranks:
-        lines.append(f"  rank, where it is sure: {ranks_text(family)}")
-    return "\n".join(lines)
+    text = _table(f"{title} ({family.note})", headings, rows)
+    return f"{text}\n{ranked}" if family.ranks else text
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -4,18 +4,31 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const templates = JSON.parse(document.getElementById("templates").textContent);
   const settings = { responsive: true, displaylogo: false, displayModeBar: false };
+  let library = null;
 
-  function draw(place) {
+  // plotly lies in the page as text, so that the page is there before five megabytes are compiled.
+  function plotly() {
+    library ??= new Promise((ready) => setTimeout(() => {
+      const script = document.createElement("script");
+      script.textContent = document.getElementById("plotly").textContent;
+      document.head.append(script);
+      ready(window.Plotly);
+    }));
+    return library;
+  }
+
+  async function draw(place) {
     const figure = JSON.parse(place.querySelector("script").textContent);
     const layout = { ...figure.layout, template: templates[dark.matches ? "dark" : "light"] };
-    return Plotly.react(place.querySelector(".plot"), figure.data, layout, settings);
+    await (await plotly()).react(place.querySelector(".plot"), figure.data, layout, settings);
+    place.dataset.drawn = "yes";
   }
 
   const near = new IntersectionObserver((seen) => {
     for (const { isIntersecting, target } of seen) {
       if (isIntersecting) {
         near.unobserve(target);
-        draw(target).then(() => { target.dataset.drawn = "yes"; });
+        draw(target);
       }
     }
   }, { rootMargin: "800px" });
