@@ -92,4 +92,3 @@ def worker_env(hardware: HardwareConfig) -> dict[str, str]:
         "OMP_WAIT_POLICY": "passive",
         "TOKENIZERS_PARALLELISM": "false",
     }
-

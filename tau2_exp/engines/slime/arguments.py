@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp.config import Config, ConfigError, GrpoConfig, RewardKind, RftConfig, SftConfig, TrainingConfig
-from tau2_exp.engines.slime.flags import find_flag, write_flags
+from tau2_exp.engines.slime.flags import find_flag, write_flag, write_flags
 from tau2_exp.engines.slime.layout import Layout, make_layout
 from tau2_exp.engines.slime.model import Given, model_flags
 
@@ -70,6 +70,7 @@ def train_flags(config: Config, stage: Any, folder: Path, model: str) -> dict[st
     flags = {name: given.value for name, given in ours.items()}
     for name, value in config.engine.slime.flags.items():
         key = f"engine.slime.flags.{name}={value}"
+        write_flag(name, value, key)
         flag = find_flag(name, key)
         setting = ours[name].setting if name in ours else DECIDED_BY.get(name)
         if setting and flags.get(name) != value and not (name not in ours and value in (None, False)):

@@ -128,10 +128,8 @@ class _Plan:
         return [self._server("user", model, self.layout.user, until, (), ())]
 
     def _policy(self, until: str) -> Command:
-        server, gpus = self.config.engine.slime.server_gpus, self.layout.policy
         context = ("--context", str(self.config.model.context))
-        divided = ("--", "--tp-size", str(server), "--dp-size", str(len(gpus) // server))
-        return self._server("policy", str(self.model), gpus, until, (*context, *divided), self.had)
+        return self._server("policy", str(self.model), self.layout.policy, until, context, self.had)
 
     def _server(
         self, role: str, model: str, gpus: Sequence[int], until: str, further: Sequence[str], needs: tuple[str, ...]
@@ -140,6 +138,8 @@ class _Plan:
         argv = [*TAU2_EXP, "serve", model, "--role", role, "--engine", "sglang", "--gpus", ",".join(map(str, gpus))]
         argv += ["--ready", ready, "--log", str(self.folder / f"logs/{role}.log")]
         argv += ["--seconds", str(slime.start_seconds), "--memory-fraction", str(slime.memory_fraction), *further]
+        divided = slime.server_gpus if len(gpus) % slime.server_gpus == 0 else len(gpus)  # the others are copies
+        argv += ["--", "--tp-size", str(divided), "--dp-size", str(len(gpus) // divided)]
         return Command(role, tuple(argv), needs=needs, ready=ready, until=until)
 
     def _ray(self, needs: Sequence[str]) -> Command:

@@ -1,0 +1,54 @@
+"""The commands of every shipped experiment, as they were when a person last looked at them.
+
+python -m tests.engines.slime.golden      writes them anew; look at the difference before it is committed
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from tau2_exp.commands import Command
+from tau2_exp.compose import CONF, chain_settings, compose_config
+from tau2_exp.dispatch.commands import parts
+from tau2_exp.dispatch.plan import Planner
+from tau2_exp.engines.slime.plan import OURS
+
+FOLDER = Path(__file__).with_name("golden")
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("reference_*.yaml"))
+
+
+def commands_of(experiment: str) -> list[Command]:
+    """Of one experiment from its base model on; of the pipeline, all its runs."""
+    alone = [] if experiment == "reference_pipeline" else ["parent=model"]
+    overrides = [f"experiment={experiment}", "name=NAME", "outputs=/OUTPUTS", *alone]
+    target = Planner(Path("/OUTPUTS")).plan(compose_config(overrides), partial(chain_settings, overrides))
+    return [command for part in parts([target], {}) for command in part.commands]
+
+
+def as_text(commands: list[Command]) -> str:
+    return "\n".join(line for command in commands for line in _lines(command)).replace(str(OURS), "OURS") + "\n"
+
+
+def _lines(command: Command) -> Iterator[str]:
+    yield f"{command.name}  after {', '.join(command.needs) or 'nothing'}"
+    yield from (f"    {name}={value}" for name, value in command.env.items())
+    for name in ("cwd", "makes", "ready", "until"):
+        if value := getattr(command, name):
+            yield f"    {name}: {value}"
+    line = ""
+    for word in command.argv:
+        if word.startswith("--") and line:
+            yield f"    {line}"
+            line = ""
+        line += f" {word}" if line else word
+    yield f"    {line}"
+    yield ""
+
+
+if __name__ == "__main__":
+    for experiment in EXPERIMENTS:
+        (FOLDER / f"{experiment}.txt").write_text(as_text(commands_of(experiment)))
+        print(os.path.relpath(FOLDER / f"{experiment}.txt"))
