@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import os
 import subprocess
 import sys
@@ -104,7 +105,7 @@ def server(args: Namespace) -> Iterator[None]:
             while not ready.exists():
                 assert process.poll() is None, "the server did not come up"
                 time.sleep(0.1)
-            url = httpx.URL(__import__("json").loads(ready.read_text())["url"])
+            url = httpx.URL(json.loads(ready.read_text())["url"])
             args.sglang_router_ip, args.sglang_router_port = url.host, url.port
             yield
         finally:

@@ -1,0 +1,139 @@
+"""Ray inside an allocation: two nodes find one another, do a job together, and go down together."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tau2_exp.engines.slime import ray_cluster
+from tau2_exp.engines.slime.processes import WITH_CODE
+from tau2_exp.engines.slime.ray_cluster import HEAD_FILE, RayFailed
+from tau2_exp.jsonl import write_json
+from tau2_exp.rundir import Run
+from tests.stages.conftest import make
+
+PATIENCE = 180.0
+HERE = Path(__file__).parent
+SECRET = "sk-not-to-be-seen"
+JOB = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "127.0.0.[2-3]", "SLURM_RESTART_COUNT": "1"}
+
+
+def ray(*arguments: object, log: Path, **env: str) -> subprocess.Popen[bytes]:
+    """`python -m tau2_exp ray …` in a folder of its own, on a node that has a secret in its environment."""
+    command = [*WITH_CODE, sys.executable, "-u", "-m", "tau2_exp", "ray", *map(str, arguments)]
+    environment = {**os.environ, "A_KEY": SECRET, **env}
+    with log.open("wb") as output:
+        return subprocess.Popen(command, env=environment, cwd=log.parent, stdout=output, stderr=subprocess.STDOUT)
+
+
+def wait_until(reached: Callable[[], bool], *alive: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not reached():
+        assert time.monotonic() < deadline and all(process.poll() is None for process in alive)
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return make(tmp_path_factory.mktemp("ray") / "run", "stage=demos")
+
+
+@pytest.fixture(scope="module")
+def nodes(run: Run) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """The head and a worker, each a task of one job of SLURM's; the worker is there first."""
+    folder, ready = run.folder, run.folder / "servers/ray.json"
+    (folder / "servers").mkdir()
+    write_json(folder / HEAD_FILE, {"address": "127.0.0.2:9", "key": "17.0"})  # of the attempt before
+    join = ray("join", folder, "--gpus", 2, log=folder.parent / "join.log", SLURM_NODEID="1", **JOB)
+    up = ray(
+        *("up", folder, "--nodes", 2, "--gpus", 2, "--ready", ready, "--seconds", PATIENCE),
+        log=folder.parent / "up.log",
+        SLURM_NODEID="0",
+        **JOB,
+    )
+    try:
+        wait_until(ready.exists, up, join)
+        yield {"up": up, "join": join}
+    finally:
+        for process in (up, join):
+            process.terminate()
+        for process in (up, join):
+            process.wait(PATIENCE)
+
+
+def submitted(run: Run, *arguments: object) -> tuple[int, str]:
+    """The status of a job that was followed to its end, and all that was printed."""
+    log = run.folder.parent / "job.log"
+    with ray("submit", run.folder, *arguments, log=log) as process:
+        status = process.wait(PATIENCE)
+    return status, log.read_text()
+
+
+def test_a_job_runs_on_both_nodes_of_the_allocation(run: Run, nodes: dict[str, subprocess.Popen[bytes]]) -> None:
+    status, said = submitted(run, "--", "python3", HERE / "stand_in/where.py", 2)
+    assert status == 0 and "ran on 127.0.0.2 127.0.0.3" in said, said
+    head = json.loads((run.folder / HEAD_FILE).read_text())
+    assert head["key"] == "17.1" and head["address"].startswith("127.0.0.2:")
+    assert json.loads((run.folder / "servers/ray.json").read_text())["url"].startswith("http://127.0.0.1:")
+
+
+def test_a_jobs_settings_folder_python_and_status_are_the_callers(
+    run: Run, nodes: dict[str, subprocess.Popen[bytes]]
+) -> None:
+    code = "import os, sys; print(os.getcwd(), sys.executable, os.environ['A'], len(os.environ['A_KEY'])); sys.exit(7)"
+    status, said = submitted(run, "--env", "A=b=c d", "--", "python3", "-c", code)
+    assert status == 7 and f"{run.folder.parent} {sys.executable} b=c d {len(SECRET)}" in said
+    told = [path for path in run.folder.parent.rglob("*") if path.is_file() and SECRET in path.read_text()]
+    assert not told, "a secret reaches the job by the environment alone"
+
+
+def test_who_ends_the_call_ends_the_job(run: Run, nodes: dict[str, subprocess.Popen[bytes]]) -> None:
+    noted = run.folder.parent / "job.pid"
+    code = f"import os, time; open({str(noted)!r}, 'w').write(str(os.getpid())); print('begun'); time.sleep(600)"
+    with ray("submit", run.folder, "--", "python3", "-uc", code, log=run.folder.parent / "ended.log") as process:
+        wait_until(lambda: noted.exists() and noted.read_text() != "", process)
+        process.terminate()
+        assert process.wait(PATIENCE) == 130
+    wait_until(lambda: not Path(f"/proc/{noted.read_text()}").exists())
+
+
+def test_when_the_head_goes_down_the_other_node_ends_too(run: Run, nodes: dict[str, subprocess.Popen[bytes]]) -> None:
+    nodes["up"].terminate()
+    assert nodes["up"].wait(PATIENCE) == 0 and nodes["join"].wait(PATIENCE) == 0
+    assert "the head has gone down" in (run.folder.parent / "join.log").read_text()
+    assert not list((run.folder / "servers").iterdir())
+    status, said = submitted(run, "--", "true")
+    assert status == 2 and "no ray server of this run is up" in said
+
+
+def test_nobody_joins_the_head_of_another_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make(tmp_path / "run", "stage=demos")
+    (run.folder / "servers").mkdir()
+    write_json(run.folder / HEAD_FILE, {"address": "127.0.0.2:9", "key": "17.0"})
+    for name, value in {**JOB, "SLURM_NODEID": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RayFailed, match=r"no head for job 17\.1, and for \d+ s no sign of the run"):
+        ray_cluster.join(run.folder, 1, 0.5)
+    run.finish({})
+    ray_cluster.join(run.folder, 1, 0.5)  # nothing is left to join
+    assert "joining" not in capsys.readouterr().out
+
+
+def test_missing_nodes_are_waited_for_so_long_and_no_longer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make(tmp_path / "run", "stage=demos")
+    monkeypatch.setattr(ray_cluster, "RAY", ("sh", "-c", "exec sleep 600"))
+    with pytest.raises(RayFailed, match=r"0 of 2 nodes came up within 0.5 s \(engine.slime.start_seconds\)"):
+        ray_cluster.up(run.folder, 2, 0, run.folder / "servers/ray.json", 0.5)
+    monkeypatch.setattr(ray_cluster, "RAY", ("sh", "-c", "exit 3"))
+    with pytest.raises(RayFailed, match="the head ended with status 3"):
+        ray_cluster.up(run.folder, 1, 0, run.folder / "servers/ray.json", PATIENCE)
+    assert not list((run.folder / "servers").iterdir())
