@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tau2_exp import exchange, merge, replay
+from tau2_exp import exchange, merge, replay, workspace
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch import logs, status
 from tau2_exp.engines.slime import cached, ray_cluster
@@ -25,6 +25,7 @@ def main() -> int:
     replay.register(commands)
     exchange.register(commands)
     merge.register(commands)
+    workspace.register(commands)
     report.register(commands)
     serve.register(commands)
     cached.register(commands)

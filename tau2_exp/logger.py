@@ -128,7 +128,7 @@ def _connect(config: Config, folder: Path, stage: str, name: str) -> tuple[Wandb
         silent=True, console="off", api_key=key, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS
     )
     server = wandb.setup().settings.base_url
-    if key and not _answers(server):
+    if key and not answers(server):
         why_offline = f"{urlsplit(server).hostname} does not answer"
     names: dict[str, Any] = {
         "project": config.logger.project,
@@ -208,7 +208,7 @@ def _key(name: str) -> tuple[str | None, str]:
         return None, _one_line(error)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     """Whether the host takes a connection; a name server that hangs counts as no."""
     parts = urlsplit(url)
     connected = threading.Event()

@@ -64,6 +64,7 @@ MAY_IMPORT = {
     "exchange": BASE | SETTINGS | RECORD | {"domains", "evaluation", "results_format"},
     "merge": BASE | RECORD | {"address", "evaluation"},
     "replay": BASE | {"domains", "results_format"},
+    "workspace": BASE | RECORD | {"dispatch", "secrets"},
     "stages": BASE
     | SCIENCE
     | TALK
@@ -72,7 +73,19 @@ MAY_IMPORT = {
     | {"episode", "rollout", "scenery", "evaluation", "engines", "stages"},
     "dispatch": BASE | SETTINGS | RECORD | {"allocation", "dispatch"},
     "serve": BASE | RECORD,
-    "__main__": {"config", "dispatch", "engines", "exchange", "merge", "replay", "report", "rundir", "serve", "stages"},
+    "__main__": {
+        "config",
+        "dispatch",
+        "engines",
+        "exchange",
+        "merge",
+        "replay",
+        "report",
+        "rundir",
+        "serve",
+        "stages",
+        "workspace",
+    },
 }
 
 # What turns settings into commands: it imports settings and itself, and nothing that is heavy.
