@@ -124,12 +124,11 @@ def _section(stage: str, names: Sequence[str]) -> Section:
 def _save(workspace: Workspace, key_name: str) -> None:
     import wandb
 
-    settings = wandb.Settings(api_key=secret(key_name), silent=True)
-    server = wandb.setup().settings.base_url
+    key, server = secret(key_name), wandb.setup().settings.base_url
     if not answers(server):
         raise ConfigError(f"workspace: {server} does not answer; --to FILE writes it without a server")
-    wandb.setup(settings)
     try:
+        wandb.setup(wandb.Settings(api_key=key, base_url=server, silent=True))
         workspace.save()
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
