@@ -71,7 +71,7 @@ MAY_IMPORT = {
     | ACTORS
     | RECORD
     | {"episode", "rollout", "scenery", "evaluation", "engines", "stages"},
-    "dispatch": BASE | SETTINGS | RECORD | {"allocation", "dispatch"},
+    "dispatch": BASE | SETTINGS | RECORD | {"allocation", "dispatch", "engines"},  # of engines PLANS alone
     "serve": BASE | RECORD,
     "__main__": {
         "config",

@@ -128,11 +128,12 @@ def _parallel(config: Config, layout: Layout) -> Iterator[str]:
         yield f"engine.slime.pipeline_parallel={pipeline}: wants a divisor of model.layers={model.layers}"
     if LENGTH % (2 * context):
         yield f"engine.slime.context_parallel={context}: wants a power of 2"
-    if layout.train % (tensor * pipeline * context):
-        most = gcd(tensor, layout.train)
+    left, rest = divmod(layout.train, pipeline * context)
+    if rest or left % tensor:
+        mend = "take less of them" if rest else f"take engine.slime.tensor_parallel={gcd(tensor, left)}"
         yield (
             f"{given} × pipeline_parallel={pipeline} × context_parallel={context}: wants a divisor of the "
-            f"{_count(layout.train)} that train{_apart(config)}; take engine.slime.tensor_parallel={most}, or more GPUs"
+            f"{_count(layout.train)} that train{_apart(config)}; {mend}, or more GPUs"
         )
     yield from _experts(config, layout)
 
