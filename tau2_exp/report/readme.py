@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tau2_exp.config import ConfigError
+from tau2_exp.report.arms import lineage
 from tau2_exp.report.findings import Findings
 from tau2_exp.report.html import script_json
 from tau2_exp.report.terminal import measured_text
@@ -50,14 +51,15 @@ def diagram(findings: Findings) -> str:
     """The stages in Mermaid's language: what each made of the one before, and how its model scores."""
     names: dict[tuple[str, str], str] = {}
     lines = ["flowchart LR"]
-    for found in findings.collection.runs:
+    runs = sorted(findings.collection.runs, key=lambda found: len(lineage(found.run)))
+    for found in runs:
         key = (found.stage, found.arm)
         if found.run.stage in _FACTS and key not in names:
             names[key] = f"n{len(names)}"
             lines.append(f'  {names[key]}["{_node(found)}"]')
-    by_address = {found.run.manifest.address: found for found in findings.collection.runs}
+    by_address = {found.run.manifest.address: found for found in runs}
     arrows: dict[str, None] = {}  # each once
-    for found in findings.collection.runs:
+    for found in runs:
         parent = by_address.get(found.run.parent.manifest.address) if found.run.parent else None
         if parent and found.run.stage in _FACTS:
             arrows[f"  {names[parent.stage, parent.arm]} --> {names[found.stage, found.arm]}"] = None
@@ -133,7 +135,7 @@ def _node(found: Found) -> str:
         facts = _FACTS[found.stage].format_map(results)
     except KeyError:
         facts = found.run.status.value
-    return _text(f"<b>{found.stage}</b> {found.arm}<br>{facts}")
+    return _text(f"<b>{' '.join(filter(None, (found.stage, found.arm)))}</b><br>{facts}")
 
 
 def _text(text: str) -> str:

@@ -55,7 +55,8 @@ Others = tuple[tuple[str, Any], ...]
 
 
 def _numeric(arms: Sequence[Values]) -> list[str]:
-    names = list(dict.fromkeys(name for values in arms for name in values))
+    """The settings that are numbers, alpha first."""
+    names = sorted({name for values in arms for name in values}, key=lambda name: (name != ALPHA, name))
     return [name for name in names if all(_is_number(values.get(name, 0)) for values in arms)]
 
 

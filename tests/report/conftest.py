@@ -1,0 +1,24 @@
+"""One small study that several tests read: SFT, then GRPO in three arms, three seeds, each model evaluated."""
+
+from __future__ import annotations
+
+import pytest
+from studies import Settings, Study, make_study
+
+from tau2_exp.config import RewardKind
+
+ARMS: tuple[Settings, ...] = (
+    {"kind": RewardKind.outcome},
+    {"kind": RewardKind.turn_level, "alpha": 0.1},
+    {"kind": RewardKind.turn_level, "alpha": 0.5},
+)
+
+
+def chance(arm: Settings, seed: int) -> float:
+    """Credit helps a lot, or not at all; seeds hardly matter."""
+    return (0.9 if arm.get("alpha") == 0.5 else 0.45) + 0.01 * seed
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return make_study(tmp_path_factory.mktemp("study"), ARMS, chance, seeds=3, splits=("train", "test"))

@@ -1,0 +1,147 @@
+"""What a report concludes from a study, and that its files hold the same numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+from studies import Study, make_study
+
+from tau2_exp.config import RewardKind
+from tau2_exp.report.answers import answers
+from tau2_exp.report.collect import collect
+from tau2_exp.report.contrasts import Family
+from tau2_exp.report.curves import courses, smooth, window
+from tau2_exp.report.files import write_files
+from tau2_exp.report.findings import Findings, find
+from tau2_exp.report.surfaces import scale, surfaces
+from tau2_exp.report.terminal import report_text
+from tau2_exp.report.trials import Subject
+from tau2_exp.statistics import Estimate, compare
+
+
+@pytest.fixture(scope="module")
+def findings(study: Study) -> Findings:
+    return find(collect([study.outputs]))
+
+
+def family(findings: Findings, title: str, split: str = "test") -> Family:
+    return next(f for f in findings.families if f.trial.split == split and f.title == title)
+
+
+def subjects(findings: Findings) -> dict[str, Subject]:
+    return {s.label: s for trial in findings.collection.trials if trial.split == "test" for s in trial.subjects}
+
+
+class TestFamilies:
+    def test_arms_are_compared_with_the_outcome_alone_task_by_task_and_seed_by_seed(self, findings: Findings):
+        found = family(findings, "grpo: arms against outcome")
+        arms = subjects(findings)
+        assert list(found.comparisons) == [
+            (f"grpo turn_level alpha={alpha}", "grpo outcome") for alpha in ("0.1", "0.5")
+        ]
+        best = found.comparisons["grpo turn_level alpha=0.5", "grpo outcome"]
+        alone = compare(arms["grpo turn_level alpha=0.5"].outcomes, arms["grpo outcome"].outcomes)
+        assert best.difference == alone.difference and best.same_seeds and best.compared == 2
+        assert best.differs and best.difference.value > 0.2
+
+    def test_any_other_arm_can_be_the_baseline(self, study: Study):
+        found = find(collect([study.outputs]), against="alpha=0.1").families
+        assert "grpo: arms against turn_level alpha=0.1" in [f.title for f in found]
+
+    def test_arms_are_ranked_by_all_pairs_and_only_where_it_is_sure(self, findings: Findings):
+        found = family(findings, "grpo: all pairs of arms")
+        assert len(found.comparisons) == 3
+        assert found.ranks["grpo turn_level alpha=0.5"] == (1, 1)
+        assert found.ranks["grpo outcome"] == found.ranks["grpo turn_level alpha=0.1"] == (2, 3)
+
+    def test_a_stage_is_compared_with_what_its_model_was_made_from(self, findings: Findings):
+        found = family(findings, "stages against the one before")
+        assert [pair[1] for pair in found.comparisons] == ["sft"] * 3
+
+    def test_what_is_missing_is_said_in_place_of_a_comparison(self, tmp_path: Path):
+        made = Study(tmp_path, tasks=3)
+        for seed, alpha in enumerate((0.1, 0.5)):
+            made.evaluate(made.train("grpo", 0, None, 0.5, alpha=alpha), lost=seed)
+        found = find(collect([tmp_path]))
+        assert [f.problem for f in found.families] == ["grpo alpha=0.5 lacks 1 samples"]
+        assert answers(found)[0].lines == ["No comparison yet: grpo alpha=0.5 lacks 1 samples."]
+        assert "no comparison: grpo alpha=0.5 lacks 1 samples" in report_text(found)
+        assert "1 samples missing (seed 0)" in report_text(found)
+
+
+class TestAnswers:
+    def test_a_newcomer_reads_which_arm_to_take_and_how_sure_that_is(self, findings: Findings):
+        (answer,) = answers(findings)
+        assert answer.title == "telecom test, grpo", "on tasks that nothing was trained on"
+        assert answer.lines == ["One arm is better than every other:"]
+        assert [line.partition(":")[0] for line in answer.best] == ["turn_level alpha=0.5"]
+        assert "12 tasks, 3 seeds an arm" in answer.sure and "would have been seen" in answer.sure
+
+    def test_arms_that_are_alike_are_not_told_apart(self, tmp_path: Path):
+        arms = [{"kind": RewardKind.shaped, "alpha": alpha} for alpha in (0.1, 0.25, 0.5)]
+        make_study(tmp_path, arms, lambda arm, seed: 0.5, seeds=1)
+        (answer,) = answers(find(collect([tmp_path])))
+        assert answer.lines == ["No arm is surely better than another:"] and len(answer.best) == 3
+        assert "training again may change the order" in answer.sure
+
+
+class TestSurfaces:
+    def test_alpha_by_samples_has_the_outcome_alone_at_alpha_zero(self, tmp_path: Path):
+        arms = [{"kind": RewardKind.outcome, "samples": n} for n in (4, 8)]
+        kinds = (RewardKind.shaped, RewardKind.turn_level)
+        arms += [{"kind": k, "alpha": a, "samples": n} for k in kinds for a in (0.1, 0.5) for n in (4, 8)]
+        make_study(tmp_path, arms, lambda arm, seed: 0.5, seeds=1, tasks=3)
+        trial = collect([tmp_path]).trials[0]
+        by_label = {subject.label: subject.measured("pass@1") for subject in trial.subjects}
+        found = surfaces(trial)
+        assert [(s.facet, s.across, s.down) for s in found] == [
+            ("shaped", "alpha", "samples_per_prompt"),
+            ("turn_level", "alpha", "samples_per_prompt"),
+        ]
+        for surface in found:
+            assert surface.columns == (0.0, 0.1, 0.5) and surface.rows == (4.0, 8.0)
+            assert surface.cells[1][0] == by_label["grpo outcome samples_per_prompt=8"]
+            assert surface.cells[0][2] == by_label[f"grpo {surface.facet} alpha=0.5 samples_per_prompt=4"]
+        low, high = scale(found)
+        assert low <= min(e.value for e in by_label.values() if isinstance(e, Estimate) and e.value > 0.45) <= high
+
+    def test_one_swept_setting_makes_no_surface(self, findings: Findings):
+        assert not [surface for trial in findings.collection.trials for surface in surfaces(trial)]
+
+
+class TestCurves:
+    def test_seeds_are_a_band_over_the_steps_that_all_have_reached(self, tmp_path: Path):
+        made = Study(tmp_path)
+        made.train("grpo", 0, None, 0.4)
+        made.train("grpo", 1, None, 0.8).rewind(5)
+        (course,) = courses(collect([tmp_path]))
+        band = course.band("", "outcome")
+        assert band.steps == (1, 2, 3, 4, 5) and band.seeds == 2
+        assert (band.low[3], band.mean[3], band.high[3]) == pytest.approx((0.2, 0.3, 0.4))
+        assert course.panels == ["outcome", "shaped", "partial", "part/action"]
+
+    def test_a_point_is_the_mean_of_the_steps_just_before_it(self):
+        assert window(10) == 1 and smooth([1.0, 3.0]) == [1.0, 3.0]
+        assert window(40) == 2 and smooth([1.0, 3.0] * 20)[:3] == [1.0, 2.0, 2.0]
+
+
+def test_the_files_hold_what_was_found(findings: Findings, tmp_path: Path):
+    write_files(findings, [], tmp_path)
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    arms = subjects(findings)
+    for row in rows:
+        if row["split"] == "test":
+            label = f"{row['stage']} {row['arm']}".rstrip()
+            found = arms[label].measured(row["measure"])
+            assert isinstance(found, Estimate)
+            assert [float(row[name]) for name in ("value", "low", "high")] == [found.value, found.low, found.high]
+            assert (row["tasks"], row["seeds"], row["revision"]) == ("12", "3", "tau2-bench@337326e")
+    assert len(rows) == 2 * 4 * 4
+    whole = json.loads((tmp_path / "report.json").read_text())
+    assert len(whole["scores"]) == len(rows) and len(whole["comparisons"]) == 2 * (2 + 3 + 3)
+    assert {row["stage"] for row in whole["curves"]} == {"sft", "grpo"} and len(whole["published"]) == 7
+    assert [row["stage"] for row in whole["costs"]][2:5] == ["sft", "eval of sft", "eval of sft"]
