@@ -1,8 +1,8 @@
 """Episode data beside the page: an index of all episodes in a few numbers each, and the episodes whole in chunks.
 
 A page that is opened from disk can load scripts, but read no files. So `index.js` and `00000.js`, `00001.js`, … are
-scripts of one line, `tau2_episodes("NAME", "TEXT")`; TEXT is JSON, deflated (zlib), in base64. Nothing that a model
-wrote can end a script or a string there, and 10,000 episodes take some twenty megabytes.
+scripts of one line, `tau2_episodes("NAME", DATA)`. The index is JSON, there at once. Of a chunk the JSON is deflated
+(zlib) and in base64: 10,000 episodes take some fifteen megabytes.
 """
 
 from __future__ import annotations
@@ -55,10 +55,13 @@ def write_episodes(
     return index
 
 
-def pack(name: str, data: Any) -> str:
-    """The script that hands `data` to the page under `name`."""
-    text = json.dumps(_plain(data), separators=(",", ":"), allow_nan=False)
-    return f'tau2_episodes("{name}", "{base64.b64encode(zlib.compress(text.encode())).decode()}")\n'
+def script(name: str, data: Any) -> str:
+    """The script that hands `data` to the page under `name`; ASCII, so that no letter ends a line or a string of it."""
+    return f'tau2_episodes("{name}", {_json(data)})\n'
+
+
+def deflate(data: Any) -> str:
+    return base64.b64encode(zlib.compress(_json(data).encode())).decode()
 
 
 class _Writer:
@@ -98,7 +101,7 @@ class _Writer:
             "chunks": self.chunks,
             "count": self.count,
         }
-        (self.folder / "index.js").write_text(pack("index", index))
+        (self.folder / "index.js").write_text(script("index", index))
         return index
 
     def _add(self, told: Told, run: Run) -> None:
@@ -127,7 +130,7 @@ class _Writer:
         if self.waiting:
             name = f"{len(self.chunks):05}"
             self.chunks.append(self.count - len(self.waiting))
-            (self.folder / f"{name}.js").write_text(pack(name, self.waiting))
+            (self.folder / f"{name}.js").write_text(script(name, deflate(self.waiting)))
             self.waiting = []
 
 
@@ -147,6 +150,10 @@ def _describe_file(run: Run, path: Path) -> dict[str, Any]:
     name, evaluation = path.stem, run.stage == "eval"
     split = name.removesuffix("-greedy") if evaluation else run.config.domain.train_split
     return {"name": name, "split": split, "greedy": evaluation and name.endswith("-greedy")}
+
+
+def _json(data: Any) -> str:
+    return json.dumps(_plain(data), separators=(",", ":"), allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,7 @@ from tau2_exp.advantage import advantages, has_signal
 from tau2_exp.config import ConfigError, RewardConfig, RewardKind
 from tau2_exp.report.checks import list_checks
 from tau2_exp.report.credit import credit
-from tau2_exp.report.episodes import CHUNK, pack, write_episodes
+from tau2_exp.report.episodes import CHUNK, deflate, script, write_episodes
 from tau2_exp.report.told import read_told
 from tau2_exp.reward import score
 from tau2_exp.types import (
@@ -41,16 +41,21 @@ GRPO = ("stage=grpo", "reward=turn_level", "reward.alpha=0.5")
 ROAM = ToolCall("enable_roaming", {"line_id": "L1"})
 
 
-def unpack(script: str) -> Any:
-    text = re.fullmatch(r'tau2_episodes\("\w+", "([A-Za-z0-9+/=]*)"\)\n', script)
-    assert text, "one line of a script, and nothing in it that could end it"
-    return json.loads(zlib.decompress(base64.b64decode(text[1])))
+def handed(text: str) -> Any:
+    """What a script hands to the page."""
+    call = re.fullmatch(r'tau2_episodes\("\w+", ([ -~]*)\)\n', text)
+    assert call, "one line of plain letters"
+    return json.loads(call[1])
+
+
+def inflate(text: str) -> Any:
+    return json.loads(zlib.decompress(base64.b64decode(text)))
 
 
 def written(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The index, and all episodes in its order."""
-    index = unpack((folder / "index.js").read_text())
-    chunks = [unpack((folder / f"{i:05}.js").read_text()) for i in range(len(index["chunks"]))]
+    index = handed((folder / "index.js").read_text())
+    chunks = [inflate(handed((folder / f"{i:05}.js").read_text())) for i in range(len(index["chunks"]))]
     return index, [told for chunk in chunks for told in chunk]
 
 
@@ -145,8 +150,9 @@ class TestData:
         assert "tokens" not in turn
 
     @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
-    def test_whatever_json_holds_is_packed(self, value):
-        assert json.dumps(unpack(pack("x", value)), allow_nan=False)
+    def test_whatever_json_holds_is_handed_over(self, value):
+        assert json.dumps(handed(script("x", value)), allow_nan=False)
+        assert inflate(deflate(value)) == handed(script("x", value))
 
     def test_no_more_than_a_group_is_held(self, tmp_path: Path):
         run = record(tmp_path / "run", GRPO, {"rollouts": [episode(f"t{i // 4}", i % 4, [0.5]) for i in range(200)]})

@@ -1,9 +1,9 @@
 // Episodes beside the page: an index of all of them, and chunks that are loaded when an episode of theirs is asked for.
 
 const KEPT = 12; // chunks held in memory
-const arriving = new Map(); // name → what to do with the text of its script
+const arriving = new Map(); // name → what to do with the data of its script
 
-window.tau2_episodes = (name, text) => arriving.get(name)(text);
+window.tau2_episodes = (name, data) => arriving.get(name)(data);
 
 function loadScript(folder, name) {
   return new Promise((resolve, reject) => {
@@ -13,10 +13,10 @@ function loadScript(folder, name) {
     script.onload = () => script.remove();
     script.onerror = () => reject(new Error(`${folder}/${name}.js is missing: keep the folder ${folder} beside this page.`));
     document.head.append(script);
-  }).then(unpack);
+  });
 }
 
-async function unpack(text) {
+async function inflate(text) {
   const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Response(stream).json();
@@ -70,7 +70,7 @@ class Episodes {
   }
 
   chunk(number) {
-    const found = this.kept.get(number) || loadScript(this.folder, String(number).padStart(5, "0"));
+    const found = this.kept.get(number) || loadScript(this.folder, String(number).padStart(5, "0")).then(inflate);
     this.kept.delete(number);
     this.kept.set(number, found);
     found.catch(() => this.kept.delete(number)); // so that it can be asked for again

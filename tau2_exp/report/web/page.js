@@ -4,16 +4,18 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const templates = JSON.parse(document.getElementById("templates").textContent);
   const settings = { responsive: true, displaylogo: false, displayModeBar: false };
+  const opened = new Promise((done) => addEventListener("load", () => setTimeout(done)));
   let library = null;
 
-  // plotly lies in the page as text, so that the page is there before five megabytes are compiled.
+  // plotly lies in the page as text, so that the page and its list of episodes are there before five megabytes are
+  // compiled.
   function plotly() {
-    library ??= new Promise((ready) => setTimeout(() => {
+    library ??= opened.then(() => {
       const script = document.createElement("script");
       script.textContent = document.getElementById("plotly").textContent;
       document.head.append(script);
-      ready(window.Plotly);
-    }));
+      return window.Plotly;
+    });
     return library;
   }
 
