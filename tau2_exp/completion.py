@@ -100,7 +100,7 @@ class Completions:
                 raise BudgetReached
             async with asyncio.timeout(self._config.timeout):
                 response = await litellm.acompletion(**request)
-            usage = _usage(litellm, response)
+            usage = _usage(litellm, response, self.name)
             if budget:
                 budget.add(usage)
             return self._read(response, usage)
@@ -219,14 +219,23 @@ def _passes(error: Exception) -> bool:
     return isinstance(error, TimeoutError) or status in (408, 409, 425, 429) or (status is not None and status >= 500)
 
 
-def _usage(litellm: ModuleType, response: Any) -> Usage:
-    dollars: float | None
-    try:
-        dollars = float(litellm.completion_cost(response))
-    except Exception:  # litellm raises bare Exceptions for models without a price
-        dollars = None
+def _usage(litellm: ModuleType, response: Any, model: str) -> Usage:
     usage = getattr(response, "usage", None)
-    return Usage(getattr(usage, "prompt_tokens", 0) or 0, getattr(usage, "completion_tokens", 0) or 0, dollars)
+    return Usage(
+        getattr(usage, "prompt_tokens", 0) or 0,
+        getattr(usage, "completion_tokens", 0) or 0,
+        _dollars(litellm, response, model),
+    )
+
+
+def _dollars(litellm: ModuleType, response: Any, model: str) -> float | None:
+    """By the price of the model that the reply names, else of the one that was asked for; None where none is listed."""
+    for named in (None, model):
+        try:
+            return float(litellm.completion_cost(response, model=named))
+        except Exception:  # litellm raises bare Exceptions for models without a price
+            continue
+    return None
 
 
 def has_price(model: str) -> bool:
