@@ -241,7 +241,7 @@ class UserConfig:
 class PolicyConfig:
     kind: PolicyKind = PolicyKind.model
     oracle: OracleKind = OracleKind.workflow
-    url: str | None = None  # SGLang's address
+    url: str | None = None  # SGLang's address; null with engine=slime: a server is started for the run
     model: str | None = None
     api_base: str | None = None
     api_key_env: str | None = None
@@ -379,6 +379,13 @@ class Config:
     wait: bool = False  # slurm: stay until all is done, with a live table
     outputs: str = "outputs"  # where run folders go
     name: str | None = None  # of the run's folder; null: made from time and stage
+
+    @property
+    def serves_policy(self) -> bool:
+        """Whether the model that speaks is served by SGLang for the run, rather than computed in its process."""
+        kind = self.policy.kind
+        served = kind is PolicyKind.model or (kind is PolicyKind.sglang and self.policy.url is None)
+        return self.engine.name is EngineName.slime and served
 
 
 STAGES: dict[str, type[StageConfig]] = {

@@ -198,7 +198,7 @@ def _speakers(config: Config) -> Iterator[str]:
             yield f"{group}: holds a password or a key; put it into a variable and name that: {name}"
     if policy.kind is PolicyKind.litellm and not policy.model:
         yield "policy.model=null: policy=litellm needs the name of a model; policy.model=NAME"
-    if policy.kind is PolicyKind.sglang and not policy.url:
+    if policy.kind is PolicyKind.sglang and not policy.url and not config.serves_policy:
         yield "policy.url=null: policy=sglang needs a server's address; policy.url=http://HOST:PORT"
     if policy.kind is PolicyKind.sglang and not (config.model.path or config.parent):
         yield "model.path=null: policy=sglang needs the served model's tokenizer; model.path=FOLDER, or parent=RUN"

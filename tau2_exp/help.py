@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 
 from tau2_exp.config import STAGES
 
@@ -30,7 +31,11 @@ Train and evaluate multi-turn tool-use agents on τ²-bench.
   python run.py -m stage=grpo reward.alpha=0,0.25,0.5 seed=0,1,2
                                                       a sweep: every combination, side by side
   python run.py resume=RUN                            go on with a run or a sweep that was ended
-  python run.py … dry_run=true                        what would run
+  python run.py … dry_run=true                        what would run, as a script to paste; dry_run=json: as data
+  python run.py experiment=reference_grpo hardware=gpu_8
+                                                      Qwen3-4B by slime on eight GPUs, in its container
+  python run.py experiment=reference_pipeline hardware=slurm_8gpu
+                                                      a chain of SLURM jobs; python -m tau2_exp status tells of them
   python run.py … --cfg job                           every setting, with its value
 
 Choices (GROUP=CHOICE; the default first):
@@ -42,6 +47,7 @@ Settings (KEY=VALUE; `--cfg job` lists them all), among them:
   name=NAME           of the run's folder
   outputs=FOLDER      where run folders go
   domain.limit=N      only the first N tasks of each split
+  engine.slime.flags  further flags of slime's own: +engine.slime.flags.NAME=VALUE
 
 Flags: -m (sweep), --cfg job, --info, --shell-completion, --hydra-help
 """
@@ -54,7 +60,8 @@ def help_text(conf: Path) -> str:
         default = _defaults(conf).get(group)
         if default in choices:
             choices = [default, *(choice for choice in choices if choice != default)]
-        lines.append(f"  {group:12}{', '.join(choices):60} {meaning}")
+        listed = wrap(", ".join(choices), 86, break_on_hyphens=False)
+        lines += [f"  {group:12}{meaning}", *(f"{'':14}{line}" for line in listed)]
     return TEXT.format(groups="\n".join(lines))
 
 

@@ -13,7 +13,7 @@ def asks_for_gpus(config: Config) -> bool:
     if isinstance(config.stage, (DemosConfig, EvalConfig)) and config.user.serve:
         return True
     if isinstance(config.stage, EvalConfig):
-        return config.policy.kind is PolicyKind.model
+        return config.serves_policy or config.policy.kind is PolicyKind.model
     return isinstance(config.stage, TrainingConfig)
 
 

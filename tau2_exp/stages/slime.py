@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tau2_exp.config import DemosConfig, PolicyKind
+from tau2_exp.config import DemosConfig, EvalConfig
 from tau2_exp.engines.slime.execute import execute
 from tau2_exp.engines.slime.plan import make_plan
 from tau2_exp.engines.slime.results import training_results
@@ -24,7 +24,8 @@ def by_plan(run: Run) -> None:
 
 def _start(run: Run) -> str:
     """The folder or hub name of the model that the stage begins with; none where only its user is served."""
-    if run.config.policy.kind is not PolicyKind.model or isinstance(run.config.stage, DemosConfig):
+    config = run.config
+    if isinstance(config.stage, DemosConfig) or (isinstance(config.stage, EvalConfig) and not config.serves_policy):
         return ""
     start = starting_point(Studio(run))
     return str(start.resolve()) if isinstance(start, Path) else start

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tau2_exp.config import ConfigError, EngineName, PolicyKind
+from tau2_exp.config import ConfigError, PolicyKind
 from tau2_exp.policies.oracle import OraclePolicy
 from tau2_exp.stages.studio import Studio
 from tau2_exp.types import Policy, Sampling
@@ -28,7 +28,7 @@ def make_speaker(studio: Studio) -> Speaker:
 
     start = starting_point(studio)
     tokenizer = load_tokenizer(start)
-    served = config.kind is PolicyKind.model and studio.config.engine.name is EngineName.slime
+    served = studio.config.serves_policy
     if served or config.kind is PolicyKind.sglang:
         from tau2_exp.policies.sglang import SglangGenerator
 

@@ -16,7 +16,6 @@ from tau2_exp.config import (
     EvalConfig,
     GrpoConfig,
     ModelConfig,
-    PolicyKind,
     RftConfig,
     SftConfig,
     StageConfig,
@@ -64,21 +63,22 @@ def problems(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
         yield from _training(config, stage, prefix, layout)
     if isinstance(stage, GrpoConfig):
         yield from _grpo(config, stage, prefix, layout)
-    elif isinstance(stage, RftConfig) or (isinstance(stage, EvalConfig) and config.policy.kind is PolicyKind.model):
+    elif isinstance(stage, RftConfig) or (isinstance(stage, EvalConfig) and config.serves_policy):
         yield from _serving(config, layout)
     if isinstance(stage, TrainingConfig):
         yield from _flags(config, stage)
 
 
 def _uses_gpus(config: Config, stage: StageConfig) -> bool:
-    evaluates_model = isinstance(stage, EvalConfig) and config.policy.kind is PolicyKind.model
-    return evaluates_model or isinstance(stage, TrainingConfig) or bool(config.user.serve)
+    served = isinstance(stage, EvalConfig) and config.serves_policy
+    return served or isinstance(stage, TrainingConfig) or bool(config.user.serve)
 
 
 def _machine(config: Config) -> Iterator[str]:
     hardware = config.hardware
     if not hardware.device.startswith("cuda") or hardware.gpus < 1:
-        yield f"engine.name=slime: wants GPUs, and hardware={hardware.name} has none; take hardware=gpu_8, or engine=torch"
+        name = hardware.name
+        yield f"engine.name=slime: wants GPUs, and hardware={name} has none; take hardware=gpu_8, or engine=torch"
     elif hardware.dtype is not Dtype.bfloat16:
         yield f"hardware.dtype={hardware.dtype.value}: slime trains in bfloat16; take that"
 

@@ -24,7 +24,6 @@ from tau2_exp.config import (
     EngineName,
     EvalConfig,
     GrpoConfig,
-    PolicyKind,
     RftConfig,
     SftConfig,
     TrainingConfig,
@@ -45,7 +44,7 @@ def is_planned(config: Config) -> bool:
     if config.engine.name is not EngineName.slime:
         return False
     if isinstance(stage, EvalConfig):
-        return config.policy.kind is PolicyKind.model or bool(config.user.serve)
+        return config.serves_policy or bool(config.user.serve)
     return isinstance(stage, TrainingConfig) or (isinstance(stage, DemosConfig) and bool(config.user.serve))
 
 
@@ -90,8 +89,10 @@ class _Plan:
         elif isinstance(stage, EvalConfig):
             steps = self._evaluation()
         else:
-            return [*self._user("demos"), self._ours("demos", self._user_name(), "results.json")]
-        return [*([self.download] if self.download else []), *steps]
+            steps = [*self._user("demos"), self._ours("demos", self._user_name(), "results.json")]
+        if self.download and any("model" in step.needs for step in steps):
+            return [self.download, *steps]
+        return steps
 
     # ------------------------------------------------------------ parts of stages
 
@@ -101,10 +102,10 @@ class _Plan:
 
     def _evaluation(self) -> list[Command]:
         evaluate = "evaluate"
-        if self.config.policy.kind is PolicyKind.model:
+        if self.config.serves_policy:
             needs: tuple[str, ...] = ("policy", *self._user_name())
             return [*self._user(evaluate), self._policy(evaluate), self._ours(evaluate, needs, "results.json")]
-        return [*self._user(evaluate), self._ours(evaluate, (*self.had, *self._user_name()), "results.json")]
+        return [*self._user(evaluate), self._ours(evaluate, self._user_name(), "results.json")]
 
     def _training(self, needs: Sequence[str]) -> list[Command]:
         """From a model in Hugging Face's format to one: converted, trained, converted back."""

@@ -28,7 +28,6 @@ from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError
 from tau2_exp.engines.slime import ray_job
 from tau2_exp.engines.slime.layout import make_layout
-from tau2_exp.engines.slime.layout import make_layout
 from tau2_exp.engines.slime.network import LOOPBACK, free_ports, interface_of, own_address
 from tau2_exp.engines.slime.processes import end, how_it_ended, start, status_of, terminable, undisturbed
 from tau2_exp.jsonl import write_json

@@ -266,6 +266,15 @@ class TestPlan:
         assert flag in trainer_words(grpo("reward=turn_level"))
         assert flag not in trainer_words(grpo("reward=shaped"))
 
+    def test_an_evaluation_serves_the_model_that_speaks_and_nothing_else(self) -> None:
+        names = {
+            kind: [command.name for command in make_plan(grpo("stage=eval", *kind.split()), RUN, "owner/model")]
+            for kind in ("policy=model", "policy=sglang policy.url=null", "policy=sglang policy.url=http://host:1")
+        }
+        served, by_server, elsewhere = names.values()
+        assert served == by_server == ["model", "policy", "evaluate"]
+        assert elsewhere == ["evaluate"]
+
     def test_a_mixture_of_experts_is_described_and_converted_on_all_gpus(self) -> None:
         config = grpo("model=qwen3_30b_a3b_instruct_2507")
         said = parsed(config)
