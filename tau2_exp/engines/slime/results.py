@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tau2_exp.codec import encode
 from tau2_exp.commands import Command
 from tau2_exp.config import GrpoConfig
 from tau2_exp.engines.slime.cached import CONVERSION, TRACKER, read_conversion
@@ -24,7 +24,7 @@ def training_results(run: Run, commands: Sequence[Command]) -> dict[str, Any]:
         **_learned_from(run),
         "steps": int((run.folder / CHECKPOINTS / TRACKER).read_text()) + 1,  # slime counts from 0
         "model": MODEL,
-        "conversions": _conversions(commands),
+        "conversions": _conversions(run.folder, commands),
     }
 
 
@@ -36,7 +36,11 @@ def _learned_from(run: Run) -> dict[str, int]:
     return json.loads((run.folder / SUMMARY).read_text())
 
 
-def _conversions(commands: Sequence[Command]) -> dict[str, Any]:
-    """By the name of the command that made it."""
-    made = {c.name: Path(c.makes) for c in commands if c.makes and (Path(c.makes) / CONVERSION).is_file()}
-    return {name: {"folder": str(path.resolve()), **encode(read_conversion(path))} for name, path in made.items()}
+def _conversions(folder: Path, commands: Sequence[Command]) -> dict[str, Any]:
+    """By the name of the command that made it: where it lies, from what, and the hash of that where it is known."""
+    made = {c.name: Path(c.makes).resolve() for c in commands if c.makes and (Path(c.makes) / CONVERSION).is_file()}
+    told = {name: read_conversion(path) for name, path in made.items()}
+    return {
+        name: {"folder": os.path.relpath(made[name], folder.resolve()), "source": of.source, "content": of.content}
+        for name, of in told.items()
+    }
