@@ -177,7 +177,7 @@ def test_a_listed_price_is_added_up_and_bounds(make_run) -> None:
     reply = 11 * 0.40e-6 + 7 * 1.60e-6  # dollars: the server's tokens at gpt-4.1-mini's prices
     with serve(by_seed) as server:
         run = make_run(*api(server, "policy.model=gpt-4.1-mini", f"stage.budget_dollars={4.5 * reply}"))
-        with pytest.raises(ConfigError, match=r"reached; spent \$0.0001 and 90 tokens; 0 of 6 episodes are played"):
+        with pytest.raises(ConfigError, match=r"reached; spent \$0.0001 and 90 tokens; 1 of 6 episodes are played"):
             run_stage(run)
         assert len(server.asked) == 5
     assert has_price("gpt-4.1-mini") and not has_price("openai/local")
