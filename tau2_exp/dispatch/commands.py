@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tau2_exp.commands import Command
-from tau2_exp.config import HardwareConfig
+from tau2_exp.dispatch.local import settings
 from tau2_exp.dispatch.plan import TRAINED, Step
 from tau2_exp.engines.slime.plan import MODEL, is_planned, make_plan
 
@@ -62,7 +62,8 @@ def _commands(step: Step) -> list[Command]:
     folder, config = folder_of(step), step.config
     work = (*TAU2_EXP, "work", str(folder))
     if not is_planned(config):
-        return [Command(WORK, work, worker_env(config.hardware))]
+        env = dict(setting.partition("=")[::2] for setting in settings(config.hardware))
+        return [Command(WORK, work, env)]
     plan = make_plan(config, folder, _start(step))
     needed = {name for command in plan for name in command.needs}
     last = tuple(command.name for command in plan if command.name not in needed and command.ready is None)
@@ -83,12 +84,3 @@ def _named(run: str, commands: Sequence[Command], first: tuple[str, ...]) -> Ite
         needs = tuple(f"{run}/{name}" for name in command.needs) or first
         until = f"{run}/{command.until}" if command.until else None
         yield replace(command, name=f"{run}/{command.name}", needs=needs, until=until)
-
-
-def worker_env(hardware: HardwareConfig) -> dict[str, str]:
-    """What libraries read from their environment before Python runs."""
-    return {
-        "OMP_NUM_THREADS": str(hardware.threads),
-        "OMP_WAIT_POLICY": "passive",
-        "TOKENIZERS_PARALLELISM": "false",
-    }

@@ -79,7 +79,9 @@ def run_side_by_side(jobs: Sequence[Job], hardware: HardwareConfig, show: Callab
 
 
 def slots(hardware: HardwareConfig) -> int:
-    """How many processes go side by side."""
+    """How many processes go side by side; runs that take several GPUs go one after another."""
+    if hardware.gpus > 1:
+        return 1
     if hardware.jobs:
         return hardware.jobs
     if hardware.device.startswith("cuda"):
@@ -105,7 +107,8 @@ def _advance(job: Job, jobs: Sequence[Job], free: list[int], hardware: HardwareC
             job.state = State.skipped
         elif free and all(state is State.finished for state in needed):
             job.slot = free.pop(0)
-            device = job.slot % max(1, len(gpu_names())) if hardware.device == "cuda" else None
+            alone = hardware.device == "cuda" and hardware.gpus <= 1
+            device = job.slot % max(1, len(gpu_names())) if alone else None
             with job.log.open("ab") as log:
                 job.process = _start(job.task.runs, hardware, log, device)
             job.state, job.began = State.running, time.monotonic()
