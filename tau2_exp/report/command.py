@@ -81,5 +81,5 @@ def choose(collection: Collection, most: int) -> tuple[list[Found], str]:
             most -= count
         else:
             left += count
-    note = f"{left:,} episodes of training runs are not in this page; --episodes raises the bound." if left else ""
+    note = f"{left:,} episodes are not in this page; --episodes raises the bound." if left else ""
     return chosen, note
