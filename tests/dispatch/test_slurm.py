@@ -5,6 +5,7 @@ A run whose job was disturbed ends as one that was left alone, bit for bit.
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -224,3 +225,62 @@ def test_a_job_that_lost_its_node_goes_on_to_the_same_end(displaced: Path, outpu
 def test_what_is_finished_is_not_submitted_again(chain, outputs: Path) -> None:
     again = run_py(*CHAIN, outputs=outputs)
     assert again.returncode == 0 and "nothing to submit" in again.stdout, again.stdout + again.stderr
+
+
+# ------------------------------------------------------------ several nodes
+
+STAND_IN = ROOT / "tests/engines/slime/stand_in"
+TRAINER = """
+import runpy, subprocess, sys
+subprocess.run([sys.executable, {where!r}, "2"], check=True)
+sys.path.insert(0, {folder!r})
+runpy.run_path({train!r}, run_name="__main__")
+"""
+
+
+def slime_folder(folder: Path) -> Path:
+    """The stand-in for slime's folder; before it trains, it says on which nodes Ray's tasks run."""
+    folder.mkdir()
+    for path in STAND_IN.iterdir():
+        if path.name != "train.py":
+            (folder / path.name).symlink_to(path)
+    paths = {"where": STAND_IN / "where.py", "folder": STAND_IN, "train": STAND_IN / "train.py"}
+    (folder / "train.py").write_text(TRAINER.format(**{name: str(path) for name, path in paths.items()}))
+    return folder
+
+
+def driver(folder: Path) -> Path:
+    """What lists a node's GPUs, where there are none."""
+    folder.mkdir()
+    (folder / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: Stand-in (UUID: none)'\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    return folder
+
+
+def test_two_nodes_bring_up_ray_train_together_and_go_down(
+    chain, cluster: Cluster, outputs: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed (pip install 'ray[default]')")
+    if not cluster.ours:
+        pytest.skip("a real cluster would give real GPUs to a stand-in of slime's")
+    model = outputs / "chain-sft/checkpoints/last"
+    settings = (
+        "engine=slime",
+        f"engine.slime.root={slime_folder(tmp_path / 'slime')}",
+        "engine.slime.tensor_parallel=1",
+        "hardware=slurm_2x8gpu",
+        "hardware.gpus=1",
+        "hardware.slurm.cpus=1",
+        "hardware.slurm.memory_gb=7",
+        f"hardware.slurm.setup=['export PATH={driver(tmp_path / 'bin')}:$PATH']",
+        f"model.path={model}",
+        f"model.vocab_size={read(model / 'config.json')['vocab_size']}",
+    )
+    stage = ("stage=sft", f"parent={outputs}/chain-demos", "stage.epochs=1", "stage.batch_size=2", "name=pair")
+    done = run_py(*SMALL, *settings, *stage, "wait=true", outputs=outputs)
+    folder = outputs / "pair"
+    assert done.returncode == 0, done.stdout + done.stderr + tau2_exp("logs", folder)
+    (ran,) = re.findall(r"ran on (\S+) (\S+)$", (folder / "logs/train.log").read_text(), re.MULTILINE)
+    assert "127.0.0.2" in ran and len(set(ran)) == 2
+    assert "joining 127.0.0.1" in (folder / "logs/node-1.log").read_text()
+    assert read(folder / "results.json")["steps"] == 1
