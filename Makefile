@@ -1,6 +1,7 @@
 # What one can do here. Each target sets up what it lacks; `ARGS` goes to run.py: make run ARGS="stage=sft seed=1"
 PYTHON := $(if $(VIRTUAL_ENV),python,.venv/bin/python)
 SETUP := $(if $(VIRTUAL_ENV),python,python3) launchers/setup.py
+EXTRAS := hf,litellm,wandb,report,slurm,dev
 ARGS ?=
 
 .PHONY: run test lint bench setup
@@ -10,18 +11,18 @@ run:  ## the default run: demos, SFT, RFT, GRPO, evaluations
 	$(PYTHON) run.py $(ARGS)
 
 test:  ## all tests
-	@$(SETUP) --extras hf,litellm,wandb,report,dev
+	@$(SETUP) --extras $(EXTRAS)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) -m pytest $(ARGS)
 
 lint:  ## style, imports, types
-	@$(SETUP) --extras hf,litellm,wandb,report,dev
+	@$(SETUP) --extras $(EXTRAS)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 
 bench:  ## speed and memory, beside what users would take instead
-	@$(SETUP) --extras hf,litellm,wandb,report,dev
+	@$(SETUP) --extras $(EXTRAS)
 	for file in benchmarks/*.py; do OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) $$file || exit 1; done
 
 setup:  ## everything that the other targets need
-	@$(SETUP) --extras hf,litellm,wandb,report,dev
+	@$(SETUP) --extras $(EXTRAS)
