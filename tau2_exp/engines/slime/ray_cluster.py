@@ -26,7 +26,7 @@ from typing import Any
 from tau2_exp.allocation import Allocation, allocation, is_set
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError
-from tau2_exp.engines.slime import ray_job
+from tau2_exp.engines.slime import ray_job, ray_token
 from tau2_exp.engines.slime.layout import make_layout
 from tau2_exp.engines.slime.network import LOOPBACK, free_ports, interface_of, own_address
 from tau2_exp.engines.slime.processes import end, how_it_ended, start, status_of, terminable, undisturbed
@@ -105,9 +105,15 @@ def up(folder: Path, nodes: int, gpus: int, ready: Path, seconds: float) -> None
     argv += [f"--dashboard-host={LOOPBACK}", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={agent}"]
     note, url = folder / HEAD_FILE, f"http://{LOOPBACK}:{dashboard}"
     note.parent.mkdir(exist_ok=True)
-    with _ended_with_us(start(argv, SETTINGS | _network(address, nodes))) as process, _removed(note), _removed(ready):
+    settings = SETTINGS | ray_token.settings(folder) | _network(address, nodes)
+    with (
+        ray_token.fresh_token(folder),
+        _ended_with_us(start(argv, settings)) as process,
+        _removed(note),
+        _removed(ready),
+    ):
         write_json(note, encode(Head(f"{address}:{port}", _key(place))))
-        _await_nodes(process, url, nodes, seconds)
+        _await_nodes(process, url, ray_token.headers(folder), nodes, seconds)
         write_json(ready, {"url": url, "address": f"{address}:{port}", "pid": process.pid})
         print(f"ray: {nodes} node{'s' * (nodes > 1)} up, jobs at {url}", flush=True)
         while (status := status_of(process)) is None:
@@ -132,7 +138,8 @@ def join(folder: Path, gpus: int | None, seconds: float | None) -> None:
     gpus = make_layout(config, config.stage).per_node if gpus is None else gpus  # slime counts in nodes of one size
     argv += [f"--num-gpus={gpus}", f"--dashboard-agent-listen-port={agent}"]
     print(f"ray: joining {head.address}", flush=True)
-    with _ended_with_us(start(argv, SETTINGS | _network(address, config.hardware.nodes))) as process:
+    settings = SETTINGS | ray_token.settings(folder) | _network(address, config.hardware.nodes)
+    with _ended_with_us(start(argv, settings)) as process:
         while _read_head(folder) == head:
             if (status := status_of(process)) is not None:
                 raise RayFailed(f"ray: this node's part {how_it_ended(status)} while the head is up")
@@ -143,9 +150,11 @@ def join(folder: Path, gpus: int | None, seconds: float | None) -> None:
 # ------------------------------------------------------------ waiting
 
 
-def _await_nodes(process: subprocess.Popen[bytes], url: str, nodes: int, seconds: float) -> None:
+def _await_nodes(
+    process: subprocess.Popen[bytes], url: str, headers: dict[str, str], nodes: int, seconds: float
+) -> None:
     began = told = time.monotonic()
-    while (alive := _alive(url)) < nodes:
+    while (alive := _alive(url, headers)) < nodes:
         now = time.monotonic()
         if (status := status_of(process)) is not None:
             raise RayFailed(f"ray: the head {how_it_ended(status)}")
@@ -157,12 +166,12 @@ def _await_nodes(process: subprocess.Popen[bytes], url: str, nodes: int, seconds
         time.sleep(POLL_SECONDS)
 
 
-def _alive(url: str) -> int:
+def _alive(url: str, headers: dict[str, str]) -> int:
     """How many nodes Ray counts; 0 while its dashboard does not answer."""
     import httpx
 
     try:
-        answer = httpx.get(f"{url}/api/v0/nodes", timeout=5.0, trust_env=False)
+        answer = httpx.get(f"{url}/api/v0/nodes", headers=headers, timeout=5.0, trust_env=False)
         nodes = answer.raise_for_status().json()["data"]["result"]["result"]
     except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return 0

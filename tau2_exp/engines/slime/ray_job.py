@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp.config import ConfigError
+from tau2_exp.engines.slime import ray_token
 from tau2_exp.engines.slime.processes import terminable, undisturbed, with_this_python
 from tau2_exp.rundir import Run
 
@@ -34,20 +35,21 @@ def _submit(given: argparse.Namespace) -> int:
     if "" in env:
         raise ConfigError("--env: wants NAME=VALUE")
     with terminable():
-        return submit(Run.open(given.folder).server("ray"), given.argv, env)
+        return submit(Run.open(given.folder), given.argv, env)
 
 
-def submit(url: str, argv: list[str], env: dict[str, str]) -> int:
+def submit(run: Run, argv: list[str], env: dict[str, str]) -> int:
     """Run it on the head's node, in this process's folder; its output to ours. Returns its exit status.
 
-    Interrupted, or told to end, it stops the job. Raises ConfigError where Ray does not answer at `url`.
+    Interrupted, or told to end, it stops the job. Raises ConfigError where the run's Ray is not up.
     """
     from ray.job_submission import JobSubmissionClient
 
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
+    url = run.server("ray")
     entry = f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(with_this_python(argv))}"
     try:
-        client = JobSubmissionClient(url)
+        client = JobSubmissionClient(url, headers=ray_token.headers(run.folder))
         job = client.submit_job(entrypoint=entry, runtime_env={"env_vars": env})
     except (ConnectionError, RuntimeError) as error:
         raise ConfigError(f"ray: {url} took no job: {' '.join(str(error).split())[:300]}") from None

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tau2_exp.engines.slime import ray_cluster
@@ -92,6 +93,15 @@ def test_a_jobs_settings_folder_python_and_status_are_the_callers(
     assert status == 7 and f"{run.folder.parent} {sys.executable} b=c d {len(SECRET)}" in said
     told = [path for path in run.folder.parent.rglob("*") if path.is_file() and SECRET in path.read_text()]
     assert not told, "a secret reaches the job by the environment alone"
+
+
+def test_nobody_gets_in_without_the_runs_token(run: Run, nodes: dict[str, subprocess.Popen[bytes]]) -> None:
+    token = run.folder / "servers/ray.token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert not [path for path in run.folder.parent.rglob("*.log") if token.read_text() in path.read_text()]
+    url = f"{run.server('ray')}/api/jobs/"
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, headers={"Authorization": f"Bearer {token.read_text()}"}).status_code == 200
 
 
 def test_who_ends_the_call_ends_the_job(run: Run, nodes: dict[str, subprocess.Popen[bytes]]) -> None:

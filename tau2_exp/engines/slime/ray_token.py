@@ -1,0 +1,38 @@
+"""The secret that lets one into a run's Ray: without it, whoever reaches a node's ports could run code there.
+
+It lies in the run's folder for as long as the head is up, readable by its owner alone. A Ray that knows no tokens
+(before 2.52) takes no notice.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FILE = "servers/ray.token"
+
+
+@contextmanager
+def fresh_token(folder: Path) -> Iterator[None]:
+    """A new one for this head, removed with it."""
+    path = folder / FILE
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(secrets.token_hex(32))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def settings(folder: Path) -> dict[str, str]:
+    """The environment of Ray's processes: where the token lies, not what it is."""
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str((folder / FILE).resolve())}
+
+
+def headers(folder: Path) -> dict[str, str]:
+    """Of a request to the dashboard."""
+    return {"Authorization": f"Bearer {(folder / FILE).read_text()}"}
