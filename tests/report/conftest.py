@@ -1,8 +1,11 @@
-"""One small study that several tests read: SFT, then GRPO in three arms, three seeds, each model evaluated."""
+"""A browser, and one small study that several tests read: SFT, then GRPO in three arms, three seeds, each evaluated."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from browser import Browser, find_chromium
 from studies import Settings, Study, make_study
 
 from tau2_exp.config import RewardKind
@@ -22,3 +25,12 @@ def chance(arm: Settings, seed: int) -> float:
 @pytest.fixture(scope="session")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return make_study(tmp_path_factory.mktemp("study"), ARMS, chance, seeds=3, splits=("train", "test"))
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    program = find_chromium()
+    if program is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+    with Browser(program, tmp_path_factory.mktemp("profile")) as started:
+        yield started

@@ -45,6 +45,7 @@ def episode(
     task: str, sample: int, actions: Sequence[float], outcome: float = 0.0, fault: bool = False, **settings: str
 ) -> Trajectory:
     """An episode with one turn for each of `actions`, the share of reference actions done after it."""
+    solved = outcome == 1.0
     return Trajectory(
         task=task,
         domain="telecom",
@@ -53,7 +54,7 @@ def episode(
         opening=(GREETING, Message(Role.USER, "My phone is broken.")),
         turns=tuple(turn(action, **settings) for action in actions),
         stop=StopReason.FAULT if fault else StopReason.USER_STOP,
-        verdict=None if fault else Verdict(outcome, {"ENV_ASSERTION": outcome}, env_assertions=(outcome == 1.0,)),
+        verdict=None if fault else Verdict(outcome, env_assertions=(solved,), action_checks=(solved,)),
         initial=Parts(action=0.0, env_assertion=0.0),
         fault=Fault(FaultSource.USER, "the simulator timed out") if fault else None,
         user="scripted",

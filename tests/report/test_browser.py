@@ -1,42 +1,33 @@
-"""The page in a real browser, from disk and without a network: what a person sees, clicks and types."""
+"""The trajectory viewer in a real browser, from disk: what a person sees, clicks and types."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import Browser, Page, find_chromium
-from flows import ROOT, run_py
-from recorded import episode, record, record_many
+from browser import Browser, Page
+from recorded import episode, record, record_many, turn
 
 from tau2_exp.report.collect import collect
 from tau2_exp.report.episodes import write_episodes
 from tau2_exp.report.findings import find
 from tau2_exp.report.page import write_page
 from tau2_exp.rundir import Run
-from tau2_exp.types import ToolCall, Trajectory
+from tau2_exp.types import Criteria, EnvAssertion, GoldAction, Role, ToolCall, Trajectory
 
-CHROMIUM = find_chromium()
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+pytest.importorskip("plotly", reason="plotly is not installed (the extra 'report')")
 NASTY = "</script><script>window.hacked = true</script><img src=x onerror='window.hacked = true'><!-- \u2028"
 GRPO = ("stage=grpo", "reward=turn_level", "reward.alpha=0.5", "reward.multipliers.telecom=1.0")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    assert CHROMIUM
-    with Browser(CHROMIUM, tmp_path_factory.mktemp("profile")) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Two groups of one step, an evaluation, a fault, and a model that writes HTML."""
     folder = tmp_path_factory.mktemp("small")
-    late = [episode("roam", 0, [0.0] * 14 + [1.0], 1.0), episode("roam", 1, [0.0] * 15)]
+    solved, failed = (episode("roam", sample, [0.0] * 14, 1.0 - sample) for sample in (0, 1))
+    last = turn(1.0, "Roaming is on.", ToolCall("enable_roaming", {"line_id": "L1"}))
+    late = [replace(solved, turns=(*solved.turns, last)), replace(failed, turns=(*failed.turns, turn(0.0)))]
     nasty = episode(f"nasty {NASTY}", 0, [0.5], text=NASTY, call=ToolCall(NASTY, {NASTY: NASTY}))
     runs = [
         record(folder / "grpo", GRPO, {"rollouts": [*late, *[episode("sim", s, [0.5]) for s in (0, 1)]]}, [4]),
@@ -47,7 +38,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def make_page(runs: list[Run], folder: Path) -> str:
     findings = find(collect([run.folder for run in runs]))
-    write_episodes(findings.collection.runs, folder / "episodes", _modes, criteria=lambda _: None)
+    write_episodes(findings.collection.runs, folder / "episodes", _modes, _criteria)
     return write_page(findings, [], folder).as_uri()
 
 
@@ -55,40 +46,10 @@ def _modes(trajectory: Trajectory) -> list[str]:
     return ["hallucinated tool"] if "nasty" in trajectory.task else []
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The page that the command writes of an evaluation by the oracle and a training run."""
-    folder = tmp_path_factory.mktemp("report")
-    oracle = ("stage=eval", "policy=oracle", "domain.limit=2", "domain.eval_splits=[test]", "name=oracle")
-    ran = run_py(*oracle, "stage.samples_per_prompt=2", outputs=folder / "outputs")
-    assert ran.returncode == 0, ran.stderr
-    group = [episode("roam", s, [0.5 * s, 0.5]) for s in (0, 1)]
-    run = record(folder / "outputs/grpo", GRPO, {"rollouts": group})
-    for step in (1, 2, 3):
-        run.log({"episodes": 2, "outcome": 0.1 * step, "shaped": 0.2 * step, "partial": 0.5}, step)
-    run.close()
-    command = [sys.executable, "-m", "tau2_exp", "report", str(folder / "outputs"), "--html", str(folder / "page")]
-    made = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert made.returncode == 0, made.stderr
-    return (folder / "page/index.html").as_uri()
-
-
-@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["desktop", "phone, dark"])
-def test_the_whole_page_opens_from_disk(browser: Browser, report: str, width: int, dark: bool):
-    page = browser.open(report, width=width, height=900, dark=dark)
-    page.wait_for("document.querySelector('.viewer [role=option]')")
-    charts = page.run("document.querySelectorAll('figure.chart').length")
-    assert charts >= 3
-    for place in range(charts):
-        page.run(f"document.querySelectorAll('figure.chart')[{place}].scrollIntoView()")
-        page.wait_for(f"document.querySelectorAll('figure.chart')[{place}].querySelector('svg.main-svg')")
-    assert page.run("[...document.querySelectorAll('nav a')].every(a => document.querySelector(a.hash))")
-    assert page.run("document.documentElement.scrollWidth") <= width
-    page.run("document.querySelector('.viewer [role=option]').click()")
-    page.wait_for("document.querySelector('.pane .checks')")
-    assert "Environment assertions count for the outcome" in page.text(".pane .checks")
-    outside = [url for url in page.requested() if not url.startswith((report.removesuffix("index.html"), "data:"))]
-    assert not outside and not page.errors()
+def _criteria(trajectory: Trajectory) -> Criteria | None:
+    action = GoldAction("1", "enable_roaming", {"line_id": "L1"})
+    check = EnvAssertion(Role.USER, "assert_service_status", {"expected_status": "connected"})
+    return Criteria((action,), (check,), None, ("ENV_ASSERTION",)) if trajectory.task == "roam" else None
 
 
 def options(page: Page) -> list[str]:
@@ -137,11 +98,19 @@ def test_an_episode_shows_which_turn_got_its_credit(browser: Browser, small: str
     assert "outcome 1.00 + alpha 0.50 × partial score" in page.text(".reward")
     turns = page.run("[...document.querySelectorAll('.line.turn')].map(e => e.innerText)")
     assert len(turns) == 15
-    assert "Please check the status bar." in turns[14] and "actions 1.00 (+1.00)" in turns[14]
+    assert "Please check the status bar." in turns[0] and "It is empty." in turns[0]
+    for text in ('enable_roaming(line_id="L1")', "Roaming is on.", "agent.lines.L1.roaming_enabled → true"):
+        assert text in turns[14]
+    assert "actions 1.00 (+1.00)" in turns[14] and "✓ reference action" in turns[14]
     shown = page.run("[...document.querySelectorAll('.line.turn small')].map(e => e.textContent)")
     own = [float(text.removeprefix(" (own ").removesuffix(")").replace("−", "-")) for text in shown]
     assert own.index(max(own)) == 14 and own[0] < own[7] < own[14], "what is nearer to the progress gets more of it"
     assert page.run("document.querySelectorAll('.strip .column').length") == 15
+    checks = page.run("[...document.querySelectorAll('.check-list li')].map(e => e.textContent)")
+    assert checks == [
+        '✓assert_service_status(expected_status="connected") user\'s side',
+        '✓enable_roaming(line_id="L1") agent\'s side, turn 15',
+    ]
     page.press("j")
     page.wait_for("document.querySelector('.pane .verdict').innerText.includes('sample 2')")
     assert "Every turn received −0.71 for the episode as a whole" in page.text(".note")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Browser, find_chromium
+from browser import Browser
 from studies import Study, config
 
 from tau2_exp.report import readme
@@ -21,8 +20,6 @@ from tau2_exp.report.page import write_page
 from tau2_exp.rundir import Run
 
 pytest.importorskip("plotly", reason="plotly is not installed (the extra 'report')")
-CHROMIUM = find_chromium()
-in_browser = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
 TITLES = (
     "In short,Scores,Differences,Learning curves,How episodes fail,The published table,Cost and time,Episodes".split(
         ","
@@ -38,13 +35,6 @@ def findings(study: Study) -> Findings:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    assert CHROMIUM
-    with Browser(CHROMIUM, tmp_path_factory.mktemp("profile")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
 def page(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page as the command makes it."""
     folder = tmp_path_factory.mktemp("page") / "html"
@@ -55,7 +45,6 @@ def page(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "index.html"
 
 
-@in_browser
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)], ids=["desktop, light", "phone, dark"])
 def test_it_opens_from_disk_and_draws_everything(browser: Browser, page: Path, width: int, dark: bool):
     shown = browser.open(page.as_uri(), width=width, dark=dark)
@@ -73,7 +62,6 @@ def test_it_opens_from_disk_and_draws_everything(browser: Browser, page: Path, w
     assert shown.errors() == []
 
 
-@in_browser
 def test_text_that_is_not_ours_stays_text(browser: Browser, tmp_path: Path):
     """The name of a model is the user's; it comes up in charts, tables, sentences and data."""
     made = Study(tmp_path / "runs", tasks=3)
@@ -92,7 +80,6 @@ def test_text_that_is_not_ours_stays_text(browser: Browser, tmp_path: Path):
     assert "window.hacked" in shown.run("document.querySelector('#scores .main-svg').textContent")
 
 
-@in_browser
 def test_a_readme_gets_its_diagram_and_chart_from_the_runs(findings: Findings, tmp_path: Path):
     file = tmp_path / "README.md"
     file.write_text(f"# Ours\n{readme.BEGIN}\nold\n{readme.END}\nmore\n")
