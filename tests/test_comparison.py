@@ -74,7 +74,18 @@ class TestTwoArms:
     def test_what_one_arm_lacks_is_left_out_of_the_other(self):
         """An arm's third run is not finished: seeds 0 and 1 are compared."""
         a, b = (play(np.random.default_rng(i), np.full(20, 0.5), 0.1) for i in (0, 1))
-        assert compare(a, {seed: b[seed] for seed in (0, 1)}) == compare({s: a[s] for s in (0, 1)}, {s: b[s] for s in (0, 1)})
+        assert compare(a, {seed: b[seed] for seed in (0, 1)}) == compare(
+            {s: a[s] for s in (0, 1)}, {s: b[s] for s in (0, 1)}
+        )
+
+    def test_superiority_is_of_tasks_with_ties_counted_half(self):
+        """Two won, one tied, one lost; the interval is that of drawing four of them again and again."""
+        a, b = ({"w": [1], "x": [1], "y": [1], "z": [x]} for x in (0, 1))
+        b |= {"w": [0], "x": [0]}
+        found = compare({0: a}, {0: b}).superiority
+        drawn = sorted(sum(tasks) / 8 for tasks in product([0, 1, 2, 2], repeat=4))
+        low, high = (drawn[round(len(drawn) * share)] for share in (0.025, 0.975))
+        assert (found.value, found.low, found.high) == (0.625, low, high)
 
     def test_no_task_that_differs_is_not_certainty(self):
         arm = {0: {f"t{i}": [1.0, 0.0] for i in range(40)}}
