@@ -11,7 +11,8 @@ function loadScript(folder, name) {
     arriving.set(name, resolve);
     script.src = `${folder}/${name}.js`;
     script.onload = () => script.remove();
-    script.onerror = () => reject(new Error(`${folder}/${name}.js is missing: keep the folder ${folder} beside this page.`));
+    script.onerror = () =>
+      reject(new Error(`${folder}/${name}.js is missing: keep the folder ${folder} beside this page.`));
     document.head.append(script);
   });
 }

@@ -45,7 +45,10 @@ class Filters {
     this.search.addEventListener("input", () => onChange({ text: this.search.value }));
     this.selects = {};
     const shown = Object.keys(FILTERS).map((name) => this.select(name, rows));
-    this.selects.sort = this.menu("sort", Object.entries(ORDERS).map(([value, [title]]) => [value, title]));
+    this.selects.sort = this.menu(
+      "sort",
+      Object.entries(ORDERS).map(([value, [title]]) => [value, title]),
+    );
     this.node = h(
       "form.filters",
       { role: "search", "aria-label": "Filter episodes", onsubmit: (event) => event.preventDefault() },
@@ -79,6 +82,7 @@ class Filters {
 
   show(state) {
     if (this.search.value !== (state.text || "")) this.search.value = state.text || "";
-    for (const [name, node] of Object.entries(this.selects)) node.value = state[name] || (name === "sort" ? "recorded" : "");
+    for (const [name, node] of Object.entries(this.selects))
+      node.value = state[name] || (name === "sort" ? "recorded" : "");
   }
 }

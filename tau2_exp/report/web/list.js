@@ -71,7 +71,11 @@ class List {
       h(`span.mark.${verdict.replace(" ", "-")}`, { title: verdict }, MARKS[verdict]),
       h("span.task", { title: row.task }, row.task),
       h("span.origin", { title: originOf(row) }, originOf(row)),
-      h("span.ending", {}, [placeOf(row), row.stop.replaceAll("_", " "), plural(row.turns, "turn")].filter(Boolean).join(" · ")),
+      h(
+        "span.ending",
+        {},
+        [placeOf(row), row.stop.replaceAll("_", " "), plural(row.turns, "turn")].filter(Boolean).join(" · "),
+      ),
     );
   }
 }

@@ -10,8 +10,10 @@ class Viewer {
     this.list = new List((row) => this.change({ open: row.id, with: "" }));
     this.count = h("p.count", { role: "status" });
     this.pane = h("article.pane", { "aria-label": "Episode", tabindex: -1 });
-    const found = h("div.found", {}, h("details.filter-box", { open: matchMedia("(min-width: 60em)").matches }, h("summary", {}, "Filters"), this.filters.node), this.count, this.list.node);
-    root.append(h("p.keys", {}, KEYS), h("div.panes", {}, found, this.pane));
+    const wide = matchMedia("(min-width: 60em)").matches;
+    const filters = h("details", { open: wide }, h("summary", {}, "Filters"), this.filters.node);
+    const found = h("div.found", {}, filters, this.count, this.list.node);
+    root.append(h("p.shortcuts", {}, SHORTCUTS), h("div.panes", {}, found, this.pane));
     document.addEventListener("keydown", (event) => this.key(event));
     window.addEventListener("hashchange", () => this.read());
     this.draw();
@@ -53,15 +55,26 @@ class Viewer {
     const mine = ++this.drawn;
     if (!open) {
       const missing = this.state.open ? `There is no episode ${this.state.open} here.` : "Choose an episode.";
-      this.pane.replaceChildren(h("p.note", {}, missing));
+      this.fill(h("p.note", {}, missing));
       return;
     }
     try {
-      const shown = await Promise.all([open, other].filter(Boolean).map(async (row) => ({ row, episode: await this.episodes.whole(row) })));
-      if (mine === this.drawn) this.pane.replaceChildren(h("h3", {}, breakable(open.task)), this.tools(open, other), renderEpisodes(shown));
+      const shown = await Promise.all(
+        [open, other].filter(Boolean).map(async (row) => ({ row, episode: await this.episodes.whole(row) })),
+      );
+      if (mine === this.drawn) {
+        this.fill(h("h3", {}, breakable(open.task)), this.tools(open, other), renderEpisodes(shown));
+      }
     } catch (error) {
-      if (mine === this.drawn) this.pane.replaceChildren(h("p.error", {}, error.message));
+      if (mine === this.drawn) this.fill(h("p.error", {}, error.message));
     }
+  }
+
+  // Who was in there with the keyboard stays there.
+  fill(...nodes) {
+    const focused = this.pane.contains(document.activeElement);
+    this.pane.replaceChildren(...nodes);
+    if (focused) this.pane.focus({ preventScroll: true });
   }
 
   tools(open, other) {
@@ -73,15 +86,28 @@ class Viewer {
     ];
     const attempts = this.attempts(open);
     if (!attempts.length) return h("div.tools", {}, ways, h("span.note", {}, "The only attempt at this task."));
-    const comparing = other ? button("Stop comparing", () => this.change({ with: "" })) : button("Compare", () => this.compare());
-    return h("div.tools", {}, ways, comparing, h("label", {}, "with another attempt at this task", this.menu(attempts, other)));
+    const comparing = other
+      ? button("Stop comparing", () => this.change({ with: "" }))
+      : button("Compare", () => this.compare());
+    return h(
+      "div.tools",
+      {},
+      ways,
+      comparing,
+      h("label", {}, "with another attempt at this task", this.menu(attempts, other)),
+    );
   }
 
   menu(attempts, other) {
-    const menu = h("select", { name: "with", onchange: () => this.change({ with: menu.value }) }, h("option", { value: "" }, "no other"));
+    const menu = h(
+      "select",
+      { name: "with", onchange: () => this.change({ with: menu.value }) },
+      h("option", { value: "" }, "no other"),
+    );
     const runs = new Map();
     for (const row of attempts) runs.set(row.run, [...(runs.get(row.run) || []), row]);
-    for (const [run, rows] of runs) menu.append(h("optgroup", { label: `${run.stage} ${run.arm} (${run.name})` }, rows.map(attemptOption)));
+    for (const [run, rows] of runs)
+      menu.append(h("optgroup", { label: `${run.stage} ${run.arm} (${run.name})` }, rows.map(attemptOption)));
     menu.value = other ? other.id : "";
     return menu;
   }
@@ -135,7 +161,11 @@ function breakable(text) {
   return text.split(/(?<=[|\]_])/).flatMap((piece) => [piece, h("wbr")]);
 }
 
-const KEYS = ["Keys: ", h("kbd", {}, "j"), " next, ", h("kbd", {}, "k"), " previous, ", h("kbd", {}, "c"), " compare, ", h("kbd", {}, "/"), " search."];
+const SHORTCUTS = ["j next", "k previous", "c compare", "/ search"].map((text) => [
+  h("kbd", {}, text[0]),
+  text.slice(1),
+  " ",
+]);
 
 function attemptOption(row) {
   const worthOf = row.shaped === null ? "" : ` · ${fraction(row.shaped)}`;
