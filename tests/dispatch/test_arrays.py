@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import pytest
 
 from tau2_exp.compose import chain_settings, compose_config
-from tau2_exp.dispatch.arrays import Array, make_arrays
+from tau2_exp.config import Config
+from tau2_exp.dispatch.arrays import Array, make_arrays, waves
 from tau2_exp.dispatch.plan import Planner, Step, freeze
 
 
-def targets(outputs: Path, common: Sequence[str], *swept: Sequence[str]) -> list[Step]:
-    planner = Planner(outputs)
-    steps = []
+Change = Callable[[Config], Config]
+
+
+def seed(number: int) -> Change:
+    return lambda config: replace(config, seed=number)
+
+
+def alpha(value: float) -> Change:
+    return lambda config: replace(config, reward=replace(config.reward, alpha=value))
+
+
+def targets(outputs: Path, common: Sequence[str], *swept: Sequence[Change]) -> list[Step]:
+    planner, given = Planner(outputs), [f"outputs={outputs}", *common]
+    base, steps = compose_config(given), []
     for chosen in product(*swept):
-        given = [f"outputs={outputs}", *common, *chosen]
-        steps.append(planner.plan(compose_config(given), lambda given=given: chain_settings(given)))
+        config = base
+        for change in chosen:
+            config = change(config)
+        steps.append(planner.plan(config, lambda: chain_settings(given)))
     for step in steps:
         freeze(step, [])
     return steps
@@ -47,8 +62,8 @@ def check_order(arrays: Sequence[Array]) -> None:
         sent |= {step.address for step in array.steps}
 
 
-SEEDS = ["seed=0", "seed=1", "seed=2", "seed=3"]
-ALPHAS = ["reward.alpha=0", "reward.alpha=0.5"]
+SEEDS = [seed(number) for number in range(4)]
+ALPHAS = [alpha(0.0), alpha(0.5)]
 
 
 @pytest.mark.parametrize(
@@ -71,7 +86,7 @@ ALPHAS = ["reward.alpha=0", "reward.alpha=0.5"]
     ids=["chain", "chains", "shared", "partly shared", "pipelines"],
 )
 def test_one_array_a_stage_where_needs_allow_it(
-    tmp_path: Path, common: list[str], swept: list[list[str]], expected: list[str]
+    tmp_path: Path, common: list[str], swept: list[list[Change]], expected: list[str]
 ) -> None:
     arrays = make_arrays(targets(tmp_path, common, *swept), 1000)
     assert shape(arrays) == expected
@@ -79,7 +94,7 @@ def test_one_array_a_stage_where_needs_allow_it(
 
 
 def test_an_array_is_split_where_it_is_too_long(tmp_path: Path) -> None:
-    arrays = make_arrays(targets(tmp_path, ["stage=sft"], [f"seed={seed}" for seed in range(5)]), 2)
+    arrays = make_arrays(targets(tmp_path, ["stage=sft"], [seed(number) for number in range(5)]), 2)
     assert shape(arrays) == ["demos×2", "demos×2", "demos×1", "sft×2 ~demos", "sft×2 ~demos", "sft×1 <demos"]
     check_order(arrays)
 
@@ -98,3 +113,13 @@ def test_what_is_in_the_queue_is_waited_for_and_not_submitted_again(tmp_path: Pa
     sweep = targets(tmp_path, ["stage=grpo"], ALPHAS)
     queued = {step.address for step in sweep[0].lineage() if step.stage != "grpo"}
     assert shape(make_arrays(sweep, 1000, queued)) == ["grpo×2 <rft"]
+
+
+def test_a_bound_on_what_runs_at_once_holds_over_all_arrays(tmp_path: Path) -> None:
+    arrays = make_arrays(targets(tmp_path, ["stage=grpo"], SEEDS, ALPHAS), 1000)
+    assert [len(wave) for wave in waves(arrays, None)] == [len(arrays)]
+    for at_once in (1, 4, 8, 100):
+        cut = waves(arrays, at_once)
+        assert [array for wave in cut for array in wave] == arrays
+        assert all(len(wave) == 1 or sum(len(array.steps) for array in wave) <= at_once for wave in cut)
+    assert [[len(array.steps) for array in wave] for wave in waves(arrays, 4)] == [[4], [4], [4], [2, 2], [2, 2]]
