@@ -16,6 +16,15 @@ from tau2_exp.serve import command as serve
 
 
 def main() -> int:
+    arguments = make_parser().parse_args()
+    try:
+        return arguments.run(arguments)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tau2_exp", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _register_freeze(commands)
@@ -31,12 +40,7 @@ def main() -> int:
     cached.register(commands)
     ray_cluster.register(commands)
     _register_slime(commands)
-    arguments = parser.parse_args()
-    try:
-        return arguments.run(arguments)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return parser
 
 
 def _register_freeze(commands: argparse._SubParsersAction) -> None:

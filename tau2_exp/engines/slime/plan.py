@@ -140,7 +140,7 @@ class _Plan:
         argv += ["--ready", ready, "--log", str(self.folder / f"logs/{role}.log")]
         argv += ["--seconds", str(slime.start_seconds), "--memory-fraction", str(slime.memory_fraction), *further]
         divided = slime.server_gpus if len(gpus) % slime.server_gpus == 0 else len(gpus)  # the others are copies
-        argv += ["--", "--tp-size", str(divided), "--dp-size", str(len(gpus) // divided)]
+        argv.append(f"--flags=--tp-size {divided} --dp-size {len(gpus) // divided}")
         return Command(role, tuple(argv), needs=needs, ready=ready, until=until)
 
     def _ray(self, needs: Sequence[str]) -> Command:

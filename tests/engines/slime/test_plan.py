@@ -18,6 +18,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tau2_exp.__main__ import make_parser
 from tau2_exp.commands import Command
 from tau2_exp.compose import compose_config
 from tau2_exp.config import STAGES, Config, ConfigError, GrpoConfig, RewardKind, TrainingConfig
@@ -25,7 +26,7 @@ from tau2_exp.config_check import check
 from tau2_exp.engines.slime.execute import left_to_do
 from tau2_exp.engines.slime.flags import FACTS, known_flags
 from tau2_exp.engines.slime.layout import make_layout
-from tau2_exp.engines.slime.plan import make_plan
+from tau2_exp.engines.slime.plan import TAU2_EXP, make_plan
 from tests.engines.slime import golden
 
 SHARED = Path(__file__).resolve().parents[4] / "shared/slime/flags.json"
@@ -254,6 +255,12 @@ class TestPlan:
     def test_every_shipped_experiment_is_as_it_was_looked_at(self, experiment: str) -> None:
         written = (golden.FOLDER / f"{experiment}.txt").read_text()
         assert golden.as_text(golden.commands_of(experiment)) == written, "python -m tests.engines.slime.golden"
+
+    @pytest.mark.parametrize("experiment", golden.EXPERIMENTS)
+    def test_what_a_plan_asks_of_us_is_what_our_commands_take(self, experiment: str) -> None:
+        parser = make_parser()
+        ours = [command.argv for command in golden.commands_of(experiment) if command.argv[:3] == TAU2_EXP]
+        assert all(parser.parse_args(argv[3:]).command == argv[3] for argv in ours)
 
     def test_asynchronous_rollouts_have_their_own_script_and_no_filter(self) -> None:
         words = trainer_words(grpo("engine.slime.asynchronous=true", "hardware.colocate=false", "stage.refill=0"))
