@@ -14,7 +14,6 @@ from tau2_exp.config import Config
 from tau2_exp.dispatch.arrays import Array, make_arrays, waves
 from tau2_exp.dispatch.plan import Planner, Step, freeze
 
-
 Change = Callable[[Config], Config]
 
 
