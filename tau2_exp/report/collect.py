@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tau2_exp.config import ConfigError
 from tau2_exp.evaluation import PLAN, read_plan
-from tau2_exp.report.arms import Values, arm_label, making, seed_name, speaker_name, tell_apart
+from tau2_exp.report.arms import Values, arm_label, lineage, making, seed_name, speaker_name, tell_apart
 from tau2_exp.report.trials import Found, Trial, find_trials
 from tau2_exp.rundir import Run, RunStatus
 
@@ -26,10 +26,10 @@ class Collection:
 def collect(paths: Sequence[Path]) -> Collection:
     """Everything in these folders, and what it stands on. Raises ConfigError where one of them holds no run."""
     problems: list[str] = []
-    runs = _readable(_unique(run for path in paths for run in _runs_of(path)), problems)
+    runs = _readable(_unique((run for path in paths for run in _runs_of(path)), problems), problems)
     found = _place(runs)
     problems += [_unfinished(f) for f in found if f.run.status is not RunStatus.finished]
-    return Collection(tuple(found), tuple(find_trials(found)), tuple(problems))
+    return Collection(tuple(found), tuple(find_trials(found)), tuple(dict.fromkeys(problems)))
 
 
 # ---------------------------------------------------------------- which runs
@@ -49,7 +49,7 @@ def _runs_of(path: Path) -> Iterator[Run]:
         yield from map(Run.open, inside)
 
 
-def _unique(runs: Iterator[Run]) -> list[Run]:
+def _unique(runs: Iterator[Run], problems: list[str]) -> list[Run]:
     """With members and parents; of runs of one address the finished one, else the newest."""
     by_address: dict[str, Run] = {}
     waiting = list(runs)
@@ -59,10 +59,13 @@ def _unique(runs: Iterator[Run]) -> list[Run]:
         if run.folder.resolve() in seen:
             continue
         seen.add(run.folder.resolve())
-        before = by_address.get(run.manifest.address)
-        if before is None or before.status is not RunStatus.finished:
-            by_address[run.manifest.address] = run
-        waiting += [*run.members, *([run.parent] if run.parent else [])]
+        try:
+            before = by_address.get(run.manifest.address)
+            if before is None or before.status is not RunStatus.finished:
+                by_address[run.manifest.address] = run
+            waiting += [*run.members, *([run.parent] if run.parent else [])]
+        except ConfigError as error:
+            problems.append(f"left out: {error}")
     return sorted(by_address.values(), key=lambda run: (run.manifest.created, str(run.folder)))
 
 
@@ -70,7 +73,8 @@ def _readable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
     kept = []
     for run in runs:
         try:
-            making(run)
+            for one in lineage(run):
+                making(one)
             kept.append(run)
         except ConfigError as error:
             problems.append(f"left out: {error}")

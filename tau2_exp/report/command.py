@@ -22,6 +22,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--files", type=Path, metavar="DIR", help="write the tables as CSV, and report.json")
     parser.add_argument("--against", metavar="ARM", help="the arm that others are compared with (part of its name)")
     parser.add_argument("--episodes", type=int, default=EPISODES, metavar="N", help="at most so many in the page")
+    parser.add_argument("--svg", type=Path, metavar="DIR", help="write the charts as SVG files, for documents")
     parser.add_argument(
         "--readme", type=Path, metavar="FILE", help="put the pipeline's diagram and chart into a README"
     )
@@ -32,8 +33,8 @@ def _command(args: argparse.Namespace) -> int:
     from tau2_exp.report.findings import find, find_failures
     from tau2_exp.report.terminal import report_text
 
-    if (args.html or args.readme) and not find_spec("plotly"):
-        raise ConfigError("--html and --readme draw with plotly, which is not installed: pip install -e '.[report]'")
+    if (args.html or args.svg or args.readme) and not find_spec("plotly"):
+        raise ConfigError("the report draws with plotly, which is not installed: pip install -e '.[report]'")
     collection = collect(args.outputs)
     findings = find(collection, args.against)
     print(report_text(findings))
@@ -54,6 +55,10 @@ def _command(args: argparse.Namespace) -> int:
         args.html.mkdir(parents=True, exist_ok=True)
         write_episodes(chosen, args.html / FOLDER, modes)
         print(f"page: {write_page(findings, failed, args.html, note)}")
+    if args.svg:
+        from tau2_exp.report.drawings import write_drawings
+
+        print(f"charts: {len(write_drawings(findings, args.svg))} files in {args.svg}")
     if args.readme:
         from tau2_exp.report.readme import write_readme
 

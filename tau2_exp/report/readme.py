@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import re
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tau2_exp.config import ConfigError
 from tau2_exp.report.arms import lineage
+from tau2_exp.report.drawings import draw
 from tau2_exp.report.findings import Findings
-from tau2_exp.report.html import script_json
 from tau2_exp.report.terminal import measured_text
 from tau2_exp.report.trials import Found
 from tau2_exp.rundir import RunStatus
@@ -23,8 +19,6 @@ if TYPE_CHECKING:
 
 BEGIN, END = "<!-- pipeline -->", "<!-- /pipeline -->"
 CHART = Path("docs") / "results.svg"  # beside the README
-_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-_SECONDS = 120
 _FACTS = {  # by stage: what its results say, in a few words
     "demos": "{solved} of {trajectories} solved",
     "sft": "{conversations} conversations, {steps} steps",
@@ -43,7 +37,7 @@ def write_readme(findings: Findings, readme: Path) -> list[Path]:
     readme.write_text(marked.sub(lambda _: block, text), encoding="utf-8")
     chart = readme.parent / CHART
     chart.parent.mkdir(exist_ok=True)
-    chart.write_text(svg(results_figure(findings)), encoding="utf-8")
+    chart.write_text(draw([results_figure(findings)])[0], encoding="utf-8")
     return [readme, chart]
 
 
@@ -94,39 +88,10 @@ def results_figure(findings: Findings) -> go.Figure:
             marker_color=colour,
         )
     figure.update_layout(
-        template="plotly_white",
-        width=760,
-        height=380,
-        margin={"l": 60, "r": 20, "t": 20, "b": 40},
-        font={"family": "system-ui, sans-serif", "size": 14},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        height=380, margin={"t": 20}, font={"size": 14}, legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"}
     )
     figure.update_yaxes(range=[0, 1], title="pass@1, 95 % interval")
     return figure
-
-
-def svg(figure: go.Figure) -> str:
-    """The figure as SVG, drawn by plotly in a headless Chromium. Raises ConfigError where none is installed."""
-    from plotly.offline import get_plotlyjs
-
-    program = next(filter(None, map(shutil.which, _CHROMIUM)), None)
-    if program is None:
-        raise ConfigError(f"--readme: drawing the chart takes one of {', '.join(_CHROMIUM)}; install one")
-    draw = (
-        f"const figure = {script_json(figure.to_plotly_json())};"
-        "Plotly.newPlot('plot', figure.data, figure.layout).then((plot) => Plotly.toImage(plot, {format: 'svg'}))"
-        ".then((url) => { document.body.textContent = decodeURIComponent(url.slice(url.indexOf(',') + 1)); });"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        page = Path(folder) / "figure.html"
-        page.write_text(f'<body><div id="plot"></div><script>{get_plotlyjs()}</script><script>{draw}</script></body>')
-        flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --virtual-time-budget=30000"
-        command = [program, *flags.split(), f"--user-data-dir={folder}/profile", "--dump-dom", page.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
-    drawn = re.search("&lt;svg.*&lt;/svg&gt;", done.stdout, re.DOTALL)
-    if drawn is None:
-        raise ConfigError(f"--readme: {program} drew no chart: {done.stderr.strip()[-200:]}")
-    return html.unescape(drawn.group()) + "\n"
 
 
 def _node(found: Found) -> str:

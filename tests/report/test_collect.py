@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,15 @@ class TestRuns:
         write_json(other.folder / "config.json", data | {"colour": "red"})
         found = collect([tmp_path])
         assert len(found.trials) == 1 and len(found.problems) == 1 and "unknown field 'colour'" in found.problems[0]
+
+    def test_a_run_whose_parent_is_gone_is_named(self, tmp_path: Path):
+        made = Study(tmp_path, tasks=2)
+        sft = made.train("sft", 0, None, 0.5)
+        made.evaluate(sft)
+        made.train("grpo", 0, sft, 0.5)
+        shutil.rmtree(sft.folder)
+        found = collect([tmp_path])
+        assert not found.runs and len(found.problems) == 1 and str(sft.folder) in found.problems[0]
 
 
 class TestTrials:

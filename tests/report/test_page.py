@@ -13,6 +13,7 @@ from studies import Study, config
 from tau2_exp.report import readme
 from tau2_exp.report.collect import collect
 from tau2_exp.report.command import choose
+from tau2_exp.report.drawings import write_drawings
 from tau2_exp.report.figures import scores_figure
 from tau2_exp.report.findings import Findings, find, find_failures
 from tau2_exp.report.html import chart, script_json, table
@@ -80,6 +81,7 @@ def test_text_that_is_not_ours_stays_text(browser: Browser, tmp_path: Path):
     assert "window.hacked" in shown.run("document.querySelector('#scores .main-svg').textContent")
 
 
+@pytest.mark.usefixtures("browser")
 def test_a_readme_gets_its_diagram_and_chart_from_the_runs(findings: Findings, tmp_path: Path):
     file = tmp_path / "README.md"
     file.write_text(f"# Ours\n{readme.BEGIN}\nold\n{readme.END}\nmore\n")
@@ -92,6 +94,15 @@ def test_a_readme_gets_its_diagram_and_chart_from_the_runs(findings: Findings, t
     drawing = written[1].read_text()
     assert written[1] == tmp_path / "docs" / "results.svg" and drawing.startswith("<svg")
     assert "telecom test, 12 tasks" in drawing and "(nothing)" in drawing
+
+
+@pytest.mark.usefixtures("browser")
+def test_charts_for_documents_are_svg_files(findings: Findings, tmp_path: Path):
+    names = [path.stem for path in write_drawings(findings, tmp_path)]
+    assert "differences-telecom-test-grpo-arms-against-outcome" in names and "curve-sft-telecom-loss" in names
+    assert len(names) == len(list(tmp_path.glob("*.svg"))) == 2 + 6 + 4 + 1
+    drawing = (tmp_path / "scores-telecom-test.svg").read_text()
+    assert drawing.startswith("<svg") and drawing.endswith("</svg>\n") and "doing nothing: 0.00" in drawing
 
 
 def test_json_in_a_page_cannot_end_its_script():
