@@ -22,6 +22,7 @@ HEAVY = (
     "pydantic",
     "rich",
     "httpx",
+    "plotly",
     "ray",
     "starlette",
     "uvicorn",

@@ -91,7 +91,7 @@ def _named(findings: Findings) -> Iterator[tuple[str, go.Figure]]:
     for course in findings.courses:
         for panel in course.panels:
             figure = curve_figure(course, panel)
-            figure.update_layout(showlegend=True, height=360 + 20 * len(course.arms))
+            figure.update_layout(showlegend=True, height=360 + 20 * len(course.arms), legend={"y": -0.15})
             yield _slug(f"curve {course.title} {panel}"), figure
 
 
