@@ -1,10 +1,13 @@
-"""The SLURM job that this process is a part of: the one place that reads what SLURM tells its jobs."""
+"""What this process was given of a machine: the one place that reads what SLURM, or a shell, tells it of that."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from tau2_exp.config import ConfigError
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,20 @@ def allocation() -> Allocation | None:
     if rank >= len(nodes):
         raise ValueError(f"SLURM_NODEID={rank}: there are {len(nodes)} nodes in SLURM_JOB_NODELIST={listed}")
     return Allocation(job, int(os.environ.get("SLURM_RESTART_COUNT") or "0"), nodes, rank)
+
+
+def own_gpus(places: Sequence[str]) -> tuple[str, ...]:
+    """GPUs by their place among those that this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    Raises ConfigError where it was given fewer.
+    """
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    if not visible:
+        return tuple(places)
+    if missing := [place for place in places if not place.isdigit() or int(place) >= len(visible)]:
+        given = ",".join(visible)
+        raise ConfigError(f"GPU {','.join(missing)}: CUDA_VISIBLE_DEVICES={given} leaves 0 to {len(visible) - 1}")
+    return tuple(visible[int(place)] for place in places)
 
 
 def expand_nodes(listed: str) -> tuple[str, ...]:

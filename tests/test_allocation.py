@@ -1,10 +1,11 @@
-"""What SLURM tells a job, read once."""
+"""What SLURM, or a shell, gives a process, read once."""
 
 from __future__ import annotations
 
 import pytest
 
-from tau2_exp.allocation import Allocation, allocation, expand_nodes
+from tau2_exp.allocation import Allocation, allocation, expand_nodes, own_gpus
+from tau2_exp.config import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,12 @@ def test_an_allocation_is_read_from_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("SLURM_NODEID", "2")
     with pytest.raises(ValueError, match="SLURM_NODEID=2"):
         allocation()
+
+
+def test_gpus_are_counted_among_those_that_one_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert own_gpus(["0", "3"]) == ("0", "3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,GPU-8f")
+    assert own_gpus(["0", "2"]) == ("4", "GPU-8f")
+    with pytest.raises(ConfigError, match="GPU 3: CUDA_VISIBLE_DEVICES=4,5,GPU-8f leaves 0 to 2"):
+        own_gpus(["1", "3"])

@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "types": set(),
     "commands": set(),
     "codec": set(),
-    "allocation": set(),
+    "allocation": {"config"},
     "jsonl": set(),
     "config": {"codec"},
     **dict.fromkeys(SETTINGS - {"config", "codec"}, SETTINGS),
@@ -73,7 +73,7 @@ MAY_IMPORT = {
     | RECORD
     | {"episode", "rollout", "scenery", "evaluation", "engines", "stages"},
     "dispatch": BASE | SETTINGS | RECORD | {"allocation", "dispatch", "engines"},  # of engines PLANS alone
-    "serve": BASE | RECORD,
+    "serve": BASE | RECORD | {"allocation"},
     "__main__": {
         "config",
         "dispatch",

@@ -8,6 +8,7 @@ from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 
+from tau2_exp.allocation import own_gpus
 from tau2_exp.config import ConfigError
 from tau2_exp.rundir import Run
 
@@ -65,7 +66,7 @@ def check(service: Service) -> None:
 
 def command(service: Service, port: int, listening: int | None = None) -> list[str]:
     """The server's argv. SGLang takes the port; our own server the descriptor of a socket that listens on it."""
-    environment = [f"CUDA_VISIBLE_DEVICES={','.join(service.gpus)}"] if service.gpus else []
+    environment = [f"CUDA_VISIBLE_DEVICES={','.join(own_gpus(service.gpus))}"] if service.gpus else []
     if listening is None:
         server = _sglang(service, port)
     else:
