@@ -11,6 +11,7 @@ from tau2_exp.evaluation import PLAN, read_plan
 from tau2_exp.report.arms import Values, arm_label, lineage, making, seed_name, speaker_name, tell_apart
 from tau2_exp.report.trials import Found, Trial, find_trials
 from tau2_exp.rundir import Run, RunStatus
+from tau2_exp.standing import read_standing
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,10 @@ def _found(run: Run, values: dict[str, Values]) -> Found:
 
 
 def _so_far(run: Run) -> str:
+    """How much of it is done, where it has told."""
     if not (run.folder / PLAN).exists():
-        return ""
+        standing = read_standing(run.folder)
+        return f": {standing.label} {standing.done} of {standing.total}" if standing else ""
     wanted = sum(map(len, read_plan(run.folder).files.values()))
     played = sum(1 for file in run.folder.glob("trajectories/*.jsonl") for _ in file.open("rb"))
     return f": {played} of {wanted} episodes are played"

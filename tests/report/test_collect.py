@@ -15,6 +15,7 @@ from tau2_exp.report.arms import arm_label, tell_apart
 from tau2_exp.report.collect import Collection, collect
 from tau2_exp.report.trials import Missing, Subject, Trial
 from tau2_exp.rundir import Run
+from tau2_exp.standing import Standing
 from tau2_exp.statistics import Estimate, estimate
 
 
@@ -127,11 +128,14 @@ class TestTrials:
     def test_what_is_not_finished_is_listed_with_how_far_it_is(self, tmp_path: Path):
         made = Study(tmp_path, tasks=3)
         made.evaluate(made.train("sft", 0, None, 0.5), finish=False)
+        begun = made._create(config("rft", 0), None)
+        Standing("rft training", 3, 9, 0, 1.0).write(begun.folder)
         failed = made._create(config("grpo", 1), None)
         failed.fail("out of memory")
         found = collect([tmp_path])
         assert not found.trials
         assert any("unfinished: eval of sft seed 0" in p and "8 of 15 episodes" in p for p in found.problems)
+        assert any("unfinished: rft seed 0" in p and p.endswith("rft training 3 of 9") for p in found.problems)
         assert any(p.startswith("failed: grpo seed 1") and p.endswith("out of memory") for p in found.problems)
 
     def test_evaluating_one_model_again_gives_samples_and_no_seed(self, tmp_path: Path):
