@@ -19,6 +19,8 @@ from tau2_exp.engines.slime.plan import make_plan
 from tau2_exp.jsonl import read_jsonl
 from tau2_exp.rundir import Run, RunStatus
 from tau2_exp.stages import run_stage, slime
+from tau2_exp.stages.rows import sft_summary
+from tau2_exp.stages.slime_parts import do_part
 from tau2_exp.types import Row
 from tests.stages.conftest import make
 
@@ -40,21 +42,27 @@ def served_by_torch(command: Command) -> Command:
     return dataclasses.replace(command, argv=tuple(argv))
 
 
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of all runs, which share their conversions."""
+    return tmp_path_factory.mktemp("outputs")
+
+
 @pytest.fixture
-def by_slime(tmp_path: Path, pupil: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+def by_slime(outputs: Path, pupil: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
     monkeypatch.setattr(slime, "make_plan", on_cpu)
     model = pupil.folder / pupil.results["model"]
     size = json.loads((model / "config.json").read_text())["vocab_size"]
     settings = (*BY_SLIME, f"model.path={model}", f"model.vocab_size={size}")
 
     def named(name: str, *overrides: str, parent: Run) -> Run:
-        return make(tmp_path / name, *settings, *overrides, parent=parent)
+        return make(outputs / name, *settings, *overrides, parent=parent)
 
     return named
 
 
 def test_rft_takes_a_model_from_one_engine_and_hands_it_to_the_other(
-    by_slime: Callable[..., Run], pupil: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    by_slime: Callable[..., Run], pupil: Run, outputs: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     settings = ("stage.samples_per_prompt=2", "stage.keep_partial=0", "stage.epochs=1", "stage.batch_size=2")
     run = by_slime("rft", "stage=rft", *settings, parent=pupil)
@@ -70,14 +78,12 @@ def test_rft_takes_a_model_from_one_engine_and_hands_it_to_the_other(
     assert told.index("policy: ready") < told.index("samples: done") < told.index("policy: ended")
     assert told.index("policy: ended") < told.index("ray: ready") < told.index("train: done") < told.index("export: d")
 
-    evaluation = make(tmp_path / "eval", "stage=eval", "stage.samples_per_prompt=1", parent=run)
+    evaluation = make(outputs / "eval", "stage=eval", "stage.samples_per_prompt=1", parent=run)
     run_stage(evaluation)  # by the torch engine
     assert evaluation.results["splits"]["test"]["tasks"] == 2
 
 
-def test_grpo_plays_trains_and_swaps_weights(
-    by_slime: Callable[..., Run], pupil: Run, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_grpo_plays_trains_and_swaps_weights(by_slime: Callable[..., Run], pupil: Run) -> None:
     settings = ("stage.steps=2", "stage.prompts_per_step=2", "stage.samples_per_prompt=2", "stage.refill=0")
     run = by_slime("grpo", "stage=grpo", *settings, "stage.updates_per_step=1", parent=pupil)
     run_stage(run)
@@ -85,7 +91,7 @@ def test_grpo_plays_trains_and_swaps_weights(
     assert run.results["episodes"] == len(list(run.read_trajectories("rollouts"))) == 8
     assert run.results["steps"] == 2 and changed(run, pupil)
     assert not list((run.folder / "servers").iterdir()), "all servers are down"
-    assert run.folder.name in capfd.readouterr().out
+    assert "is there already" in (run.folder / "logs/base.log").read_text(), "the other test made the conversion"
 
 
 def changed(child: Run, parent: Run) -> bool:
@@ -94,3 +100,19 @@ def changed(child: Run, parent: Run) -> bool:
     assert json.loads((mine / "config.json").read_text()) == json.loads((theirs / "config.json").read_text())
     assert (mine / "tokenizer.json").read_bytes() == (theirs / "tokenizer.json").read_bytes()
     return (mine / "model.safetensors").read_bytes() != (theirs / "model.safetensors").read_bytes()
+
+
+def test_what_slime_reads_is_written_whole_and_names_the_run(by_slime: Callable[..., Run], pupil: Run) -> None:
+    assert pupil.parent is not None
+    sft = by_slime("sft", "stage=sft", "stage.batch_size=2", parent=pupil.parent)
+    do_part("rows", sft)
+    rows = [decode(Row, record) for record in read_jsonl(sft.folder / "slime/rows.jsonl")]
+    assert json.loads((sft.folder / "slime/summary.json").read_text()) == sft_summary(rows)
+    assert len(rows) == pupil.results["conversations"]  # of the same demonstrations, by the same code
+    assert json.loads((sft.folder / "slime/config.yaml").read_text()) == {"tau2_exp_run": str(sft.folder)}
+
+    grpo = by_slime("tasks", "stage=grpo", "stage.prompts_per_step=2", parent=pupil)
+    do_part("tasks", grpo)
+    lines = list(read_jsonl(grpo.folder / "slime/tasks.jsonl"))
+    keys = [f"{line['metadata']['domain']}/{line['metadata']['task']}" for line in lines]
+    assert [line["text"] for line in lines] == keys and len(set(keys)) == 2

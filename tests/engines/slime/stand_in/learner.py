@@ -6,8 +6,9 @@ from pathlib import Path
 
 import megatron
 import ray
+import torch
 
-from tau2_exp.config import GrpoConfig, TrainingConfig
+from tau2_exp.config import GrpoConfig, HardwareConfig, TrainingConfig
 from tau2_exp.engines.torch.checkpoint import load_model, save_checkpoint
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.engines.torch.trainer import Trainer
@@ -22,13 +23,14 @@ class Learner:
     def __init__(self, run: str, hf_checkpoint: str) -> None:
         config = Run.open(run).config
         assert isinstance(config.stage, TrainingConfig)
-        self.model = load_model(Path(hf_checkpoint), megatron.CPU)
+        self.model = load_model(Path(hf_checkpoint), HardwareConfig(name="cpu"))
         self.tokenizer = load_tokenizer(hf_checkpoint)
         reference = self.model if isinstance(config.stage, GrpoConfig) else None
         self.trainer = Trainer(self.model, config.stage, TOTAL_STEPS, config.engine, reference)
 
     def load(self, checkpoint: str, step: int) -> None:
-        self.model.load_state_dict(megatron.load(Path(checkpoint)))
+        weights = megatron.load(Path(checkpoint))
+        self.model.load_state_dict({name: torch.from_numpy(weight) for name, weight in weights.items()})
         self.trainer.step = step
 
     def step(self, samples: list[tuple[list[int], list[int]]], credit: list[float]) -> None:
@@ -41,7 +43,8 @@ class Learner:
             self.trainer.sft_step([row for row in rows if any(row.trained)])
 
     def save(self, folder: str, rollout: int) -> None:
-        megatron.save(Path(folder), f"iter_{rollout:07d}", dict(self.model.state_dict()))
+        weights = {name: weight.numpy() for name, weight in self.model.state_dict().items()}
+        megatron.save(Path(folder), f"iter_{rollout:07d}", weights)
 
     def serve(self, folder: str) -> str:
         """Where the weights lie as they are now, for a server."""

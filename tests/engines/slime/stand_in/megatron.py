@@ -1,4 +1,4 @@
-"""Checkpoints as Megatron's lie on disk: a tracker file, and a folder an iteration with weights and arguments only."""
+"""Checkpoints as Megatron's lie on disk: a tracker file, and a folder an iteration with weights and no tokenizer."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from tau2_exp.config import HardwareConfig
-from tau2_exp.engines.torch.checkpoint import load_model
+from safetensors import numpy
 
 TRACKER = "latest_checkpointed_iteration.txt"
-CPU = HardwareConfig(name="cpu")
 SIZES = {
     "num_layers": "num_hidden_layers",
     "hidden_size": "hidden_size",
@@ -32,11 +28,11 @@ def check_sizes(args: Namespace, model: Path) -> None:
             raise SystemExit(f"--{flag}: {getattr(args, flag)}, and {model} has {config[name]}")
 
 
-def save(folder: Path, iteration: str, state: dict[str, Any]) -> None:
+def save(folder: Path, iteration: str, weights: dict[str, Any]) -> None:
+    """`weights` are arrays; the tracker names the iteration last."""
     path = folder / iteration
     path.mkdir(parents=True, exist_ok=True)
-    torch.save(state, path / "weights.pt")
-    (path / "common.json").write_text(json.dumps({"iteration": iteration}))
+    numpy.save_file(weights, path / "weights")
     tracked = "release" if iteration == "release" else str(int(iteration.removeprefix("iter_")))
     (folder / TRACKER).write_text(tracked)
 
@@ -50,8 +46,4 @@ def newest(folder: Path) -> Path | None:
 
 
 def load(iteration: Path) -> dict[str, Any]:
-    return torch.load(iteration / "weights.pt", weights_only=True)
-
-
-def weights_of(model: Path) -> dict[str, Any]:
-    return dict(load_model(model, CPU).state_dict())
+    return numpy.load_file(iteration / "weights")

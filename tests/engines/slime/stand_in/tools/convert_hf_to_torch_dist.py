@@ -8,6 +8,7 @@ from pathlib import Path
 
 import megatron
 from flags_read import read_arguments
+from safetensors.numpy import load_file
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
     assert (os.environ["WORLD_SIZE"], os.environ["RANK"]) == ("1", "0")  # not those of a job on several nodes
     assert os.environ["CUDA_DEVICE_MAX_CONNECTIONS"] == "1" and not target.exists()
     megatron.check_sizes(args, source)
-    megatron.save(target, "release", megatron.weights_of(source))
+    megatron.save(target, "release", load_file(source / "model.safetensors"))
     print(f"Model loaded: {source}")
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import megatron
-from safetensors.torch import save_file
+from safetensors.numpy import save_file
 
 
 def main() -> None:
@@ -20,11 +20,7 @@ def main() -> None:
         raise SystemExit(f"{args.output_dir} already exists")
     weights = megatron.load(args.input_dir)
     args.output_dir.mkdir()
-    save_file(
-        {name: tensor.contiguous() for name, tensor in weights.items()},
-        args.output_dir / "model.safetensors",
-        metadata={"format": "pt"},
-    )
+    save_file(weights, args.output_dir / "model.safetensors", metadata={"format": "pt"})
     for path in args.origin_hf_dir.iterdir():
         if path.is_file() and path.suffix != ".safetensors":
             shutil.copy(path, args.output_dir)
