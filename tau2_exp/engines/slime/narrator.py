@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ class Narrator:
         )
         if self._moving:
             self._clear()
-            print(line, end="", flush=True)
+            print(line[: shutil.get_terminal_size().columns - 1], end="", flush=True)
         else:
             print(line, flush=True)
 
