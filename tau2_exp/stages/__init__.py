@@ -25,4 +25,3 @@ def run_stage(run: Run) -> None:
         return
     module, function = STAGES[run.stage].split(":")
     asyncio.run(getattr(importlib.import_module(f"{__name__}.{module}"), function)(run))
-

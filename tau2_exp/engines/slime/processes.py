@@ -27,7 +27,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """A process in a group of its own, with `env` beside the environment there is, its output behind that in `log`.
 
-    It gets SIGTERM when this process dies, even by SIGKILL. `python` is the interpreter that runs this.
+    It gets SIGTERM when this process dies, even by SIGKILL.
     """
     settings = [f"{name}={value}" for name, value in env.items()]
     command = ["setpriv", "--pdeathsig", "TERM", "--", "env", *settings, *WITH_CODE, *with_this_python(argv)]
@@ -46,7 +46,11 @@ def start(
 
 
 def with_this_python(argv: Sequence[str]) -> list[str]:
-    return [sys.executable if argv[0] in PYTHONS else argv[0], *argv[1:]]
+    """`python`, and the programs that were installed with it, are those of the environment that runs this."""
+    if argv[0] in PYTHONS:
+        return [sys.executable, *argv[1:]]
+    beside = Path(sys.executable).with_name(argv[0])
+    return [str(beside) if beside.is_file() else argv[0], *argv[1:]]
 
 
 def status_of(process: subprocess.Popen[bytes]) -> int | None:
