@@ -49,7 +49,7 @@ def with_this_python(argv: Sequence[str]) -> list[str]:
     """`python`, and the programs that were installed with it, are those of the environment that runs this."""
     if argv[0] in PYTHONS:
         return [sys.executable, *argv[1:]]
-    beside = Path(sys.executable).with_name(argv[0])
+    beside = Path(sys.executable).parent / argv[0]
     return [str(beside) if beside.is_file() else argv[0], *argv[1:]]
 
 

@@ -15,7 +15,7 @@ import pytest
 from tau2_exp.codec import encode
 from tau2_exp.commands import Command
 from tau2_exp.engines.slime.execute import CommandFailed, execute, left_to_do
-from tau2_exp.engines.slime.processes import WITH_CODE
+from tau2_exp.engines.slime.processes import WITH_CODE, with_this_python
 
 PATIENCE = 60.0
 
@@ -107,6 +107,12 @@ def test_commands_run_when_what_they_need_is_there_and_servers_end_when_they_are
     assert out.index("server: ready") < out.index("second: begins") < out.index("server: ended") < out.index("third: b")
     execute(plan[:1], tmp_path, PATIENCE)
     assert "already done: first" in capsys.readouterr().out
+
+
+def test_programs_are_those_of_the_environment_that_does_the_plan() -> None:
+    assert with_this_python(["python3", "-m", "x"]) == [sys.executable, "-m", "x"]
+    assert with_this_python(["pytest"]) == [str(Path(sys.executable).with_name("pytest"))]
+    assert [with_this_python([name]) for name in ("sh", "/bin/true")] == [["sh"], ["/bin/true"]]
 
 
 def test_a_failure_names_step_status_log_and_its_end_and_ends_the_servers(
