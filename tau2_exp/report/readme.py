@@ -42,7 +42,7 @@ def write_readme(findings: Findings, readme: Path) -> list[Path]:
 
 
 def diagram(findings: Findings) -> str:
-    """The stages in Mermaid's language: what each made of the one before, and how its model scores."""
+    """The stages in Mermaid's language: what the first seed made of the one before, and how all seeds' models score."""
     names: dict[tuple[str, str], str] = {}
     lines = ["flowchart LR"]
     runs = sorted(findings.collection.runs, key=lambda found: len(lineage(found.run)))
