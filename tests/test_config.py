@@ -21,11 +21,13 @@ NEEDS = {  # what a choice cannot do without
     "policy=sglang": ["stage=eval", "policy.url=http://127.0.0.1:30000", "model.path=some/model"],
     "policy=litellm": ["stage=eval", "policy.model=some-model"],
     "policy=oracle": ["stage=eval"],
-    **dict.fromkeys(
-        ("hardware=gpu_2", "hardware=gpu_4", "hardware=gpu_8", "hardware=slurm_8gpu", "hardware=slurm_2x8gpu"),
-        ["engine=slime", "model=qwen3_8b"],
-    ),
-    **dict.fromkeys(("engine=slime", "user=local"), ["engine=slime", "hardware=gpu_8", "model=qwen3_8b"]),
+    "hardware=gpu_2": ["engine=slime", "model=qwen3_8b"],
+    "hardware=gpu_4": ["engine=slime", "model=qwen3_8b"],
+    "hardware=gpu_8": ["engine=slime", "model=qwen3_8b"],
+    "hardware=slurm_8gpu": ["engine=slime", "model=qwen3_8b"],
+    "hardware=slurm_2x8gpu": ["engine=slime", "model=qwen3_8b"],
+    "engine=slime": ["hardware=gpu_8", "model=qwen3_8b"],
+    "user=local": ["engine=slime", "hardware=gpu_8", "model=qwen3_8b"],
     "model=qwen3_30b_a3b_instruct_2507": ["engine=slime", "hardware=gpu_8"],
 }
 

@@ -28,7 +28,7 @@ class SglangGenerator:
 
     def __init__(self, config: PolicyConfig):
         if not config.url:
-            raise ConfigError("policy.url is not set: give a server's address (python -m tau2_exp serve MODEL starts one)")
+            raise ConfigError("policy.url is not set: give a server's address (`python -m tau2_exp serve` starts one)")
         self._url = config.url.rstrip("/")
         self._timeout, self._retries = config.timeout, config.retries
         self._answered = False
