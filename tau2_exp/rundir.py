@@ -120,10 +120,7 @@ class Run:
 
     @cached_property
     def manifest(self) -> Manifest:
-        try:
-            return decode(Manifest, json.loads((self.folder / "manifest.json").read_text()))
-        except ValueError as error:
-            raise ConfigError(f"{self.folder}/manifest.json: {error}") from None
+        return self._read_manifest()
 
     @property
     def stage(self) -> str:
@@ -194,11 +191,15 @@ class Run:
         code: str | None = None,
         seconds: float = 0.0,
     ) -> None:
-        """Add to the manifest what only the worker, or who sends it, knows; `seconds` add up over attempts."""
+        """Add to the manifest what only the worker, or who sends it, knows; `seconds` add up over attempts.
+
+        Other processes of the same run (the parts of a plan, slime's) may have added to it since it was read.
+        """
         new: dict[str, Any] = {"provider": provider, "hardware": hardware, "code": code}
+        there = self._read_manifest()
         if seconds:
-            new["seconds"] = round(self.manifest.seconds + seconds, 3)
-        manifest = replace(self.manifest, **{key: value for key, value in new.items() if value})
+            new["seconds"] = round(there.seconds + seconds, 3)
+        manifest = replace(there, **{key: value for key, value in new.items() if value})
         write_json(self.folder / "manifest.json", encode(manifest))
         self.manifest = manifest
 
@@ -279,6 +280,12 @@ class Run:
             yield
 
     # ------------------------------------------------------------ inside
+
+    def _read_manifest(self) -> Manifest:
+        try:
+            return decode(Manifest, json.loads((self.folder / "manifest.json").read_text()))
+        except ValueError as error:
+            raise ConfigError(f"{self.folder}/manifest.json: {error}") from None
 
     def _held(self) -> bool:
         path = self.folder / ".lock"

@@ -68,6 +68,15 @@ def test_a_status_follows_the_runs_life(tmp_path: Path) -> None:
     assert (run.status, run.failure, run.results, run.table) == (RunStatus.finished, "", {"pass": 1.0}, "a table\n")
 
 
+def test_what_several_processes_of_a_run_record_adds_up(tmp_path: Path) -> None:
+    worker = make(tmp_path)
+    worker.record(hardware={"device": "cuda"})
+    Run.open(worker.folder).record(provider="sierra")  # a part of the plan, in a process of its own
+    worker.record(seconds=2.0)
+    manifest = Run.open(worker.folder).manifest
+    assert (manifest.provider, manifest.hardware, manifest.seconds) == ("sierra", {"device": "cuda"}, 2.0)
+
+
 def test_a_killed_holder_lets_go(tmp_path: Path) -> None:
     run = make(tmp_path)
     code = (
