@@ -45,17 +45,23 @@ def allocation() -> Allocation | None:
     return Allocation(job, int(os.environ.get("SLURM_RESTART_COUNT") or "0"), nodes, rank)
 
 
+def visible_gpus() -> tuple[str, ...] | None:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; None where it may use all."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return None if given is None else tuple(name.strip() for name in given.split(",") if name.strip())
+
+
 def own_gpus(places: Sequence[str]) -> tuple[str, ...]:
     """GPUs by their place among those that this process may use, as CUDA_VISIBLE_DEVICES names them.
 
     Raises ConfigError where it was given fewer.
     """
-    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    if not visible:
+    visible = visible_gpus()
+    if visible is None:
         return tuple(places)
     if missing := [place for place in places if not place.isdigit() or int(place) >= len(visible)]:
-        given = ",".join(visible)
-        raise ConfigError(f"GPU {','.join(missing)}: CUDA_VISIBLE_DEVICES={given} leaves 0 to {len(visible) - 1}")
+        left = f"leaves 0 to {len(visible) - 1}" if visible else "leaves none"
+        raise ConfigError(f"GPU {','.join(missing)}: CUDA_VISIBLE_DEVICES={','.join(visible)} {left}")
     return tuple(visible[int(place)] for place in places)
 
 

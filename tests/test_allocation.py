@@ -46,3 +46,6 @@ def test_gpus_are_counted_among_those_that_one_was_given(monkeypatch: pytest.Mon
     assert own_gpus(["0", "2"]) == ("4", "GPU-8f")
     with pytest.raises(ConfigError, match="GPU 3: CUDA_VISIBLE_DEVICES=4,5,GPU-8f leaves 0 to 2"):
         own_gpus(["1", "3"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ConfigError, match="GPU 0: CUDA_VISIBLE_DEVICES= leaves none"):
+        own_gpus(["0"])

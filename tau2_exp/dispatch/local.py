@@ -16,13 +16,13 @@ from types import FrameType
 from typing import IO, NoReturn
 
 from tau2_exp.config import HardwareConfig
-from tau2_exp.dispatch.resources import gpu_names
+from tau2_exp.dispatch.resources import usable_gpus
 from tau2_exp.dispatch.tasks import Task
 from tau2_exp.rundir import Run
 
 WORKER = (sys.executable, "-u", "-m", "tau2_exp", "work", "--attended")
 POLL_SECONDS = 0.2
-GRACE_SECONDS = 15.0  # a worker has to end after it was asked to
+GRACE_SECONDS = 30.0  # a worker has to end after it was asked to; what a plan started has 20 of them
 
 
 class State(str, Enum):
@@ -85,7 +85,7 @@ def slots(hardware: HardwareConfig) -> int:
     if hardware.jobs:
         return hardware.jobs
     if hardware.device.startswith("cuda"):
-        return max(1, len(gpu_names()))
+        return max(1, len(usable_gpus()))
     return max(1, len(os.sched_getaffinity(0)) // hardware.threads)
 
 
@@ -108,14 +108,15 @@ def _advance(job: Job, jobs: Sequence[Job], free: list[int], hardware: HardwareC
         elif free and all(state is State.finished for state in needed):
             job.slot = free.pop(0)
             alone = hardware.device == "cuda" and hardware.gpus <= 1
-            device = job.slot % max(1, len(gpu_names())) if alone else None
+            devices = usable_gpus() if alone else []
+            device = devices[job.slot % len(devices)] if devices else None
             with job.log.open("ab") as log:
                 job.process = _start(job.task.runs, hardware, log, device)
             job.state, job.began = State.running, time.monotonic()
 
 
 def _start(
-    runs: Sequence[Run], hardware: HardwareConfig, log: IO[bytes] | None, device: int | None
+    runs: Sequence[Run], hardware: HardwareConfig, log: IO[bytes] | None, device: str | None
 ) -> subprocess.Popen:
     environment = settings(hardware)
     if device is not None:

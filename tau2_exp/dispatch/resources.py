@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 
+from tau2_exp.allocation import visible_gpus
 from tau2_exp.config import Config, DemosConfig, EvalConfig, PolicyKind, TrainingConfig
 
 
@@ -25,6 +26,12 @@ def gpus(config: Config) -> int:
 def nodes(config: Config) -> int:
     """Only training goes over several nodes; what is served is served on one."""
     return config.hardware.nodes if isinstance(config.stage, TrainingConfig) else 1
+
+
+def usable_gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    visible = visible_gpus()
+    return [str(place) for place in range(len(gpu_names()))] if visible is None else list(visible)
 
 
 def gpu_names() -> list[str]:

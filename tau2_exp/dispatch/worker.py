@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from tau2_exp.config import Config, ConfigError, EngineName
-from tau2_exp.dispatch.resources import asks_for_gpus, gpu_names
+from tau2_exp.dispatch.resources import asks_for_gpus, gpu_names, usable_gpus
 from tau2_exp.rundir import Run, RunStatus
 
 FAILED, REFUSED, SAVED, INTERRUPTED = 1, 2, 75, 130
@@ -34,11 +34,14 @@ def work(folders: Sequence[Path], attended: bool = False) -> int:
     signal.signal(signal.SIGTERM, _terminated if attended else stop)
     if attended:
         threading.Thread(target=_end_with_starter, daemon=True).start()
-    for folder in folders:
-        stop.run = run = Run.open(folder)
-        with run.claim():
-            if run.status is not RunStatus.finished and (status := _work(run, stop)):
-                return status
+    try:
+        for folder in folders:
+            stop.run = run = Run.open(folder)
+            with run.claim():
+                if run.status is not RunStatus.finished and (status := _work(run, stop)):
+                    return status
+    except KeyboardInterrupt:  # between two runs, or while another process holds one
+        return SAVED if stop.asked else INTERRUPTED
     return 0
 
 
@@ -119,9 +122,10 @@ def _gpu(config: Config) -> str:
     """The model of the GPUs. Raises ConfigError where the stage's are not there."""
     hardware = config.hardware
     if config.engine.name is EngineName.slime:
-        names = gpu_names()
-        if len(names) < hardware.gpus:
-            raise ConfigError(f"hardware.gpus={hardware.gpus}: nvidia-smi lists {len(names)} here")
+        names, own = gpu_names(), usable_gpus()
+        if min(len(names), len(own)) < hardware.gpus:
+            given = "" if len(own) == len(names) else f", and CUDA_VISIBLE_DEVICES={','.join(own)} leaves {len(own)}"
+            raise ConfigError(f"hardware.gpus={hardware.gpus}: nvidia-smi lists {len(names)} here{given}")
         return names[0]
     import torch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -66,3 +67,12 @@ def test_it_goes_on_to_the_same_end(
     assert (read(state)["step"] if state.exists() else 0) == saved
     assert work([run.folder]) == 0
     assert unlike(alone.folder, run.folder) == []
+
+
+def test_told_to_end_while_another_process_holds_the_run(make_run: Callable[..., Run], pupil: Run) -> None:
+    run = make_run(*SETTINGS, parent=pupil)
+    with run.claim():
+        teller = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
+        teller.start()
+        assert work([run.folder]) == SAVED
+        teller.join()
