@@ -74,9 +74,11 @@ def submit(targets: Sequence[Step], owner: Path) -> Submission | None:
                 for array in wave:
                     sender.send(array, at_once, before)
                 before = wave
-        except (RuntimeError, ValueError) as error:
+        except BaseException as error:  # Ctrl-C too: nothing would know of these jobs
             cancel([job.id for job in sender.jobs])
-            raise ConfigError(f"sbatch: {_reason(error)}") from error
+            if isinstance(error, (RuntimeError, ValueError)):
+                raise ConfigError(f"sbatch: {_reason(error)}") from error
+            raise
     return _note(sender, steps)
 
 
