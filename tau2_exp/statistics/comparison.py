@@ -24,9 +24,9 @@ class Comparison:
     difference: Estimate  # `seeds` is the smaller arm's; at 1 the interval says nothing of other seeds
     superiority: Estimate  # the share of tasks on which a's mean is the higher, ties counted half
     p: float  # two-sided, of no difference
-    detectable: float  # the smallest true difference seen with 80 % power
     same_seeds: bool  # compared seed by seed, over the seeds that both have
-    compared: int = 1  # how many comparisons the three below are corrected for
+    compared: int = 1  # how many comparisons the four below are corrected for
+    detectable: float = 0.0  # the smallest true difference seen with 80 % power, by Bonferroni
     p_corrected: float = 1.0  # Holm's
     low_corrected: float = 0.0  # Bonferroni's
     high_corrected: float = 0.0
@@ -46,8 +46,9 @@ def compare(a: Arm, b: Arm, measure: Measure = Measure.PASS_AT, k: int = 1) -> C
     none vary on their own. The interval is Student's with Welch and Satterthwaite's degrees of freedom (Satterthwaite
     1946, Biometrics Bulletin 2): a percentile bootstrap of three seeds cannot reach beyond the three. An arm of one
     seed shows no variance between seeds: the interval then speaks of other tasks, with this seed. `detectable` is
-    (t_0.975 + t_0.80) standard errors (Bloom 1995, Minimum detectable effects, Evaluation Review 19(5)). The
-    superiority's interval is the percentile bootstrap's over tasks.
+    (t_0.975 + t_0.80) standard errors (Bloom 1995, Minimum detectable effects, Evaluation Review 19(5)), where several
+    are compared with the quantile of Bonferroni's intervals in place of t_0.975. The superiority's interval is the
+    percentile bootstrap's over tasks.
 
     Raises ValueError where the arms have other tasks, fewer than two of them, or where samples are missing.
     """
@@ -136,17 +137,17 @@ def _with_interval(contrast: _Contrast, compared: int) -> Comparison:
     if contrast.error > 0.0:
         reach, wide = (t_quantile(1.0 - part, contrast.freedom) * contrast.error for part in (tail, tail / compared))
         p = 2.0 * (1.0 - t_cdf(abs(value) / contrast.error, contrast.freedom))
-        detectable = reach + t_quantile(POWER, contrast.freedom) * contrast.error
+        detectable = wide + t_quantile(POWER, contrast.freedom) * contrast.error
     else:  # no task differs from another: a rare one that does may have gone unseen
         reach, wide = at_most(tasks), at_most(tasks, 1.0 - 2.0 * tail / compared)
-        p, detectable = (1.0 if value == 0.0 else 2.0 ** (1 - tasks)), reach  # the sign test's
+        p, detectable = (1.0 if value == 0.0 else 2.0 ** (1 - tasks)), wide  # the sign test's
     return Comparison(
         Estimate(value, max(value - reach, -1.0), min(value + reach, 1.0), tasks, contrast.seeds),
         _superiority(contrast),
         p,
-        detectable,
         contrast.same_seeds,
         compared,
+        detectable,
         p,
         max(value - wide, -1.0),
         min(value + wide, 1.0),
