@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tau2_exp.dispatch.follow import SETTLED, reports, runs_of, starts_of
@@ -26,34 +26,36 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _logs(arguments: argparse.Namespace) -> int:
-    tails = _Tails(arguments.lines)
+    tails = _Tails(arguments.folders, arguments.lines)
     if not arguments.follow:
-        if not tails.update(arguments.folders):
+        if not tails.update():
             print("nothing written yet")
         return 0
     settled = 0
     while settled < 2:  # a job that lost its node is over for a moment before it is in the queue again
         deadline = time.monotonic() + LOOK_SECONDS
         while time.monotonic() < deadline:
-            tails.update(arguments.folders)
+            tails.update()
             time.sleep(POLL_SECONDS)
         told = [report for folder in arguments.folders for report in reports(runs_of(folder))]
         settled = settled + 1 if all(report.state in SETTLED for report in told) else 0
-    tails.update(arguments.folders)
+    tails.update()
     return 0
 
 
 class _Tails:
     """The ends of files, and then what is added to them, under a heading wherever the file changes."""
 
-    def __init__(self, lines: int) -> None:
-        self._lines = lines
+    def __init__(self, folders: Sequence[Path], lines: int) -> None:
+        """Of what was asked for, and of what it still waits for."""
+        self._folders, self._lines = folders, lines
+        self._runs = [run for folder in folders for run in _shown(folder)]
         self._read: dict[Path, int] = {}
         self._last: Path | None = None
 
-    def update(self, folders: Sequence[Path]) -> bool:
+    def update(self) -> bool:
         """Print what is new; whether any file is there."""
-        for path in _files(folders):
+        for path in self._files():
             with path.open("rb") as file:
                 file.seek(self._read[path] if path in self._read else _start(path, self._lines))
                 new = file.read()
@@ -65,6 +67,12 @@ class _Tails:
                 sys.stdout.write(new.decode(errors="replace"))
                 sys.stdout.flush()
         return bool(self._read)
+
+    def _files(self) -> list[Path]:
+        """All logs, and what SLURM wrote of the jobs."""
+        found = [path for folder in self._folders for path in sorted(folder.glob("logs/*.log"))]
+        found += [path for run in self._runs for path in _of(run) if path.exists()]
+        return list({path.resolve(): path for path in found}.values())
 
 
 def _start(path: Path, lines: int) -> int:
@@ -78,18 +86,10 @@ def _start(path: Path, lines: int) -> int:
     return end + 1
 
 
-def _files(folders: Sequence[Path]) -> Iterator[Path]:
-    """Of what was asked for, and of what it still waits for: all logs, and what SLURM wrote of their jobs."""
-    seen: set[Path] = set()
-    for folder in folders:
-        starts = {run.folder.resolve() for run in starts_of(folder)}
-        runs = [
-            run for run in runs_of(folder) if run.folder.resolve() in starts or run.status is not RunStatus.finished
-        ]
-        for path in [*sorted(folder.glob("logs/*.log")), *(path for run in runs for path in _of(run))]:
-            if path.exists() and path.resolve() not in seen:
-                seen.add(path.resolve())
-                yield path
+def _shown(folder: Path) -> list[Run]:
+    starts = {run.folder.resolve() for run in starts_of(folder)}
+    runs = runs_of(folder)
+    return [run for run in runs if run.folder.resolve() in starts or run.status is not RunStatus.finished]
 
 
 def _of(run: Run) -> list[Path]:

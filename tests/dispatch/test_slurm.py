@@ -5,6 +5,7 @@ A run whose job was disturbed ends as one that was left alone, bit for bit.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -40,6 +41,8 @@ CHAIN = (
     "stage.rft.batch_size=1",
     *(f"stage.grpo.{setting}" for setting in GRPO),
 )
+
+KEY, SECRET = "TAU2_EXP_TEST_KEY", "sk-nobody-should-read-this"
 
 
 def tau2_exp(*arguments: object) -> str:
@@ -81,9 +84,21 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def attended(cluster: Cluster, outputs: Path) -> Iterator[subprocess.Popen[str]]:
     """The chain, submitted by a command that stays; other tests need not wait for it."""
-    command = [sys.executable, ROOT / "run.py", f"outputs={outputs}", *CHAIN, "wait=true"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as process:
+    counted = f"hardware.slurm.setup=['echo key of $(printenv {KEY} | wc -c) characters']"
+    command = [sys.executable, ROOT / "run.py", f"outputs={outputs}", *CHAIN, "wait=true", counted]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env={**os.environ, KEY: SECRET}
+    ) as process:
         until(lambda: (outputs / "chain/jobs.json").exists() or process.poll() is not None, "the chain is submitted")
+        yield process
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def followed(attended: subprocess.Popen[str], outputs: Path) -> Iterator[subprocess.Popen[str]]:
+    """`logs --follow`, from another shell."""
+    command = [sys.executable, "-m", "tau2_exp", "logs", "--follow", outputs / "chain"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         yield process
         process.kill()
 
@@ -99,14 +114,15 @@ def chain(attended: subprocess.Popen[str]) -> str:
 # ------------------------------------------------------------ while the chain is done: a sweep, and a stage that fails
 
 
-def test_a_sweep_is_an_array_done_with_the_code_as_it_was_submitted(attended, outputs: Path, tmp_path: Path) -> None:
-    """Of a copy of the project, broken as soon as the sweep is in the queue."""
+def test_a_sweep_is_an_array_done_with_the_code_as_it_was_submitted(followed, outputs: Path, tmp_path: Path) -> None:
+    """Of a copy of the project, broken as soon as the sweep is in the queue; submitted from within a job."""
     for name in ("tau2_exp", "conf"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "run.py", tmp_path)
     later = "+hardware.slurm.options.begin=now+3"
     sweep = [*SMALL, "stage=demos", "seed=1,2,3,4", "name=sweep", "hardware.slurm.at_once=2", later]
-    command = [sys.executable, tmp_path / "run.py", "-m", f"outputs={outputs}", *sweep]
+    within_a_job = ["srun", "--mem=1500", "--ntasks=1", "--cpus-per-task=1"]  # whose settings must not be the sweep's
+    command = [*within_a_job, sys.executable, tmp_path / "run.py", "-m", f"outputs={outputs}", *sweep]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     (tmp_path / "tau2_exp/stages/__init__.py").write_text("raise SyntaxError('edited later')")
@@ -156,7 +172,9 @@ def test_only_who_needs_gpus_asks_for_them_and_what_is_cancelled_says_so(attende
 # ------------------------------------------------------------ the chain, and the same again under disturbance
 
 
-def test_a_chain_is_one_job_a_run_each_after_what_it_stands_on(chain: str, outputs: Path) -> None:
+def test_a_chain_is_one_job_a_run_each_after_what_it_stands_on(
+    followed: subprocess.Popen[str], chain: str, outputs: Path
+) -> None:
     jobs = submitted(outputs / "chain").jobs
     assert [job.stage for job in jobs] == ["demos", "sft", "rft", "grpo", "pipeline"]
     ids = [job.id for job in jobs]
@@ -169,6 +187,17 @@ def test_a_chain_is_one_job_a_run_each_after_what_it_stands_on(chain: str, outpu
         assert (folder / read(folder / "manifest.json")["code"] / "tau2_exp/dispatch/worker.py").is_file()
     assert tau2_exp("status", outputs / "chain").count("finished") == 5
     assert "grpo" in tau2_exp("logs", outputs / "chain-grpo")
+    told, _ = followed.communicate(timeout=PATIENCE)
+    assert followed.returncode == 0
+    assert told.index("sft training:") < told.index("rft training:") < told.index("grpo alpha")
+
+
+def test_keys_travel_by_the_environment_and_stand_nowhere(chain: str, outputs: Path) -> None:
+    (demos, *_) = submitted(outputs / "chain").jobs
+    assert f"key of {len(SECRET) + 1} characters" in within(outputs / "chain", demos.output).read_text()
+    written = [path for path in (outputs / "chain").parent.rglob("*") if path.is_file()]
+    assert len(written) > 50 and not [path for path in written if SECRET.encode() in path.read_bytes()]
+    assert SECRET not in chain
 
 
 def grpo_again(reference: Path, outputs: Path, *overrides: str) -> Path:
@@ -185,7 +214,7 @@ def grpo_again(reference: Path, outputs: Path, *overrides: str) -> Path:
 @pytest.fixture(scope="module")
 def preempted(chain, cluster: Cluster, outputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that saves only when it is told to, of a job that had to make room; it is in the queue again."""
-    if not cluster.ours:
+    if cluster.sandbox is None:
         pytest.skip("preempting wants a partition of low priority, as the sandbox has")
     low = ("hardware.slurm.partition=low", "stage.save_every=1000")
     folder = grpo_again(outputs, tmp_path_factory.mktemp("preempted"), *low)
@@ -218,7 +247,8 @@ def test_a_preempted_job_goes_on_to_the_same_end(preempted: Path, displaced: Pat
 
 def test_a_job_that_lost_its_node_goes_on_to_the_same_end(displaced: Path, outputs: Path) -> None:
     until(lambda: finished(displaced), "the end of the run that lost its node")
-    assert "goes on after step" in worker_log(displaced)
+    log = worker_log(displaced)
+    assert "goes on after step" in log and "told to end" not in log, "it went on from what it saved after each step"
     assert unlike(outputs / "chain-grpo", displaced) == []
 
 
@@ -231,9 +261,14 @@ def test_what_is_finished_is_not_submitted_again(chain, outputs: Path) -> None:
 
 STAND_IN = ROOT / "tests/engines/slime/stand_in"
 TRAINER = """
-import runpy, subprocess, sys
-subprocess.run([sys.executable, {where!r}, "2"], check=True)
+import runpy, sys
+import ray
 sys.path.insert(0, {folder!r})
+import where
+given, sys.argv = sys.argv, ["where.py", "2"]
+where.main()
+ray.shutdown()
+sys.argv = given
 runpy.run_path({train!r}, run_name="__main__")
 """
 
@@ -244,8 +279,7 @@ def slime_folder(folder: Path) -> Path:
     for path in STAND_IN.iterdir():
         if path.name != "train.py":
             (folder / path.name).symlink_to(path)
-    paths = {"where": STAND_IN / "where.py", "folder": STAND_IN, "train": STAND_IN / "train.py"}
-    (folder / "train.py").write_text(TRAINER.format(**{name: str(path) for name, path in paths.items()}))
+    (folder / "train.py").write_text(TRAINER.format(folder=str(STAND_IN), train=str(STAND_IN / "train.py")))
     return folder
 
 
@@ -261,7 +295,7 @@ def test_two_nodes_bring_up_ray_train_together_and_go_down(
     chain, cluster: Cluster, outputs: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("ray", reason="Ray is not installed (pip install 'ray[default]')")
-    if not cluster.ours:
+    if cluster.sandbox is None:
         pytest.skip("a real cluster would give real GPUs to a stand-in of slime's")
     model = outputs / "chain-sft/checkpoints/last"
     settings = (
