@@ -45,6 +45,7 @@ ACTORS = {"domains", "users", "policies"}
 MAY_IMPORT = {
     "types": set(),
     "commands": set(),
+    "processes": set(),
     "codec": set(),
     "allocation": {"config"},
     "jsonl": set(),
@@ -57,7 +58,12 @@ MAY_IMPORT = {
     "episode": BASE | {"protocol"},
     "rollout": BASE | {"episode"},
     "scenery": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout"},
-    "engines": BASE | SCIENCE | TALK | ACTORS | RECORD | {"episode", "rollout", "scenery", "engines", "allocation"},
+    "engines": BASE
+    | SCIENCE
+    | TALK
+    | ACTORS
+    | RECORD
+    | {"episode", "rollout", "scenery", "engines", "allocation", "processes"},
     **dict.fromkeys(RECORD, BASE | RECORD | {"statistics", "secrets"}),
     "evaluation": BASE | {"statistics"},
     "report": BASE | RECORD | {"statistics", "reward", "advantage", "domains", "address", "dispatch", "evaluation"},
@@ -73,7 +79,7 @@ MAY_IMPORT = {
     | RECORD
     | {"episode", "rollout", "scenery", "evaluation", "engines", "stages"},
     "dispatch": BASE | SETTINGS | RECORD | {"allocation", "dispatch", "engines"},  # of engines PLANS alone
-    "serve": BASE | RECORD | {"allocation"},
+    "serve": BASE | RECORD | {"allocation", "processes"},
     "__main__": {
         "config",
         "dispatch",

@@ -26,9 +26,9 @@ from pathlib import Path
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError
-from tau2_exp.engines.slime.processes import end, how_it_ended, start, status_of, terminable, undisturbed
 from tau2_exp.engines.torch.hub import download
 from tau2_exp.jsonl import write_json
+from tau2_exp.processes import INNER_GRACE_SECONDS, end, how_it_ended, start, status_of, terminable, undisturbed
 
 CONVERSION = "conversion.json"  # in what was made: where it comes from
 TRACKER = "latest_checkpointed_iteration.txt"  # Megatron's
@@ -137,7 +137,7 @@ def _make(made: Path, source: Path, argv: Sequence[str], conversion: Conversion)
             time.sleep(POLL_SECONDS)
     finally:
         with undisturbed():
-            end([process])
+            end([process], INNER_GRACE_SECONDS)
     if status or not part.is_dir():
         shutil.rmtree(part, ignore_errors=True)
         raise ConversionFailed(f"{filled[0]} {how_it_ended(status)}" + ("" if status else " but wrote nothing"))

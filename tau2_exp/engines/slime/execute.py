@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from tau2_exp.commands import Command
 from tau2_exp.engines.slime.narrator import Narrator, clock
-from tau2_exp.engines.slime.processes import end, how_it_ended, last_lines, start, status_of, undisturbed
+from tau2_exp.processes import end, how_it_ended, last_lines, start, status_of, undisturbed
 
 POLL_SECONDS = 0.1
 TOLD_LINES = 20  # of a failed command's log, on the terminal

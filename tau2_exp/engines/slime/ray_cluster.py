@@ -17,7 +17,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,8 @@ from tau2_exp.config import ConfigError
 from tau2_exp.engines.slime import ray_job, ray_token
 from tau2_exp.engines.slime.layout import make_layout
 from tau2_exp.engines.slime.network import LOOPBACK, free_ports, interface_of, own_address
-from tau2_exp.engines.slime.processes import end, how_it_ended, start, status_of, terminable, undisturbed
 from tau2_exp.jsonl import write_json
+from tau2_exp.processes import INNER_GRACE_SECONDS, end, how_it_ended, start, status_of, terminable, undisturbed
 from tau2_exp.rundir import Run, RunStatus
 
 HEAD_FILE = "servers/ray-head.json"
@@ -73,21 +73,17 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def _up(given: argparse.Namespace) -> int:
-    with terminable():
-        try:
-            up(given.folder, given.nodes, given.gpus, given.ready, given.seconds)
-        except RayFailed as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("ray: ended", flush=True)
-    return 0
+    return _until_ended(lambda: up(given.folder, given.nodes, given.gpus, given.ready, given.seconds))
 
 
 def _join(given: argparse.Namespace) -> int:
+    return _until_ended(lambda: join(given.folder, given.gpus, given.seconds))
+
+
+def _until_ended(stay: Callable[[], None]) -> int:
     with terminable():
         try:
-            join(given.folder, given.gpus, given.seconds)
+            stay()
         except RayFailed as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
@@ -240,7 +236,7 @@ def _ended_with_us(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Pope
         yield process
     finally:
         with undisturbed():
-            end([process])
+            end([process], INNER_GRACE_SECONDS)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 
 from tau2_exp.config import ConfigError
 from tau2_exp.engines.slime import ray_token
-from tau2_exp.engines.slime.processes import terminable, undisturbed, with_this_python
+from tau2_exp.processes import terminable, undisturbed, with_this_python
 from tau2_exp.rundir import Run
 
 POLL_SECONDS = 1.0

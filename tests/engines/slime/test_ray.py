@@ -14,9 +14,9 @@ import httpx
 import pytest
 
 from tau2_exp.engines.slime import ray_cluster
-from tau2_exp.engines.slime.processes import WITH_CODE
 from tau2_exp.engines.slime.ray_cluster import HEAD_FILE, RayFailed
 from tau2_exp.jsonl import write_json
+from tau2_exp.processes import WITH_CODE
 from tau2_exp.rundir import Run
 from tests.stages.conftest import make
 

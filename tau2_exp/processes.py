@@ -14,25 +14,32 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-GRACE_SECONDS = 20.0  # to end after being asked to; a server gives what it started 15
+GRACE_SECONDS = 20.0  # to end after being asked to
+INNER_GRACE_SECONDS = 15.0  # the same, where who asks has itself been asked
 POLL_SECONDS = 0.05
 PYTHONS = ("python", "python3")
-CODE = Path(__file__).resolve().parents[3]
+CODE = Path(__file__).resolve().parents[1]
 # Before all else on the path: who works for us reads the same code, in whichever folder it starts.
 WITH_CODE = ("sh", "-c", 'PYTHONPATH="$0${PYTHONPATH:+:$PYTHONPATH}" exec "$@"', str(CODE))
 
 
 def start(
-    argv: Sequence[str], env: Mapping[str, str], log: Path | None = None, cwd: str | None = None
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    log: Path | None = None,
+    cwd: str | None = None,
+    shared: Sequence[int] = (),
+    at_death: str = "TERM",
 ) -> subprocess.Popen[bytes]:
     """A process in a group of its own, with `env` beside the environment there is, its output behind that in `log`.
 
-    It gets SIGTERM when this process dies, even by SIGKILL.
+    It inherits the descriptors `shared`, and gets the signal `at_death` when this process dies, even by SIGKILL.
+    Raises OSError where `cwd` is not there.
     """
     settings = [f"{name}={value}" for name, value in env.items()]
-    command = ["setpriv", "--pdeathsig", "TERM", "--", "env", *settings, *WITH_CODE, *with_this_python(argv)]
+    command = ["setpriv", "--pdeathsig", at_death, "--", "env", *settings, *WITH_CODE, *with_this_python(argv)]
     if log is None:
-        return subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True)
+        return subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=shared)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -42,6 +49,7 @@ def start(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=shared,
         )
 
 
@@ -63,12 +71,12 @@ def status_of(process: subprocess.Popen[bytes]) -> int | None:
     return told.si_status if told.si_code == os.CLD_EXITED else -told.si_status
 
 
-def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End these, gently first, and what is left of their groups."""
+def end(processes: Sequence[subprocess.Popen[bytes]], seconds: float = GRACE_SECONDS) -> None:
+    """End these, gently for so many seconds, and what is left of their groups."""
     for process in processes:
         if status_of(process) is None:
             os.kill(process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and any(status_of(process) is None for process in processes):
         time.sleep(POLL_SECONDS)
     for process in processes:
