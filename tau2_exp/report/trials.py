@@ -146,8 +146,10 @@ def find_trials(found: Sequence[Found]) -> list[Trial]:
         if f.run.stage != "eval" or f.run.status is not RunStatus.finished:
             continue
         results = f.run.results
-        plan = _plan(f.run, results)
+        settings = _plan(f.run, results)
         for name, result in results["splits"].items():
+            # of a merged run, a split may have fewer samples than another
+            plan = settings | {"stage.samples_per_prompt": result["samples_per_prompt"]}
             domain, split = _domain_and_split(f.run, name)
             tasks = tuple(sorted(result["outcomes"]))
             key = (domain, split, tasks, tuple(sorted((k, str(v)) for k, v in plan.items())))
