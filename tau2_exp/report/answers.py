@@ -27,6 +27,15 @@ def answers(findings: Findings) -> list[Answer]:
     return [_answer(findings, family) for family in unseen or ranked if family.ranks or family.problem]
 
 
+def answers_text(findings: Findings) -> str:
+    """The same for a terminal; empty where nothing is compared."""
+    told = [
+        "\n".join([f"{a.title}: {' '.join(a.lines)}", *(f"  {arm}" for arm in a.best), *([a.sure] if a.sure else [])])
+        for a in answers(findings)
+    ]
+    return "\n\n".join(["In short", *told]) if told else ""
+
+
 def _answer(findings: Findings, family: Family) -> Answer:
     title = f"{family.trial.name}, {family.title.partition(':')[0]}"
     if family.problem:
@@ -50,7 +59,7 @@ def _sure(family: Family) -> str:
     detectable = median(c.detectable for c in comparisons)
     seeds = min(c.difference.seeds for c in comparisons)
     said = (
-        f"{tasks} tasks, {seeds} seed{'s' * (seeds > 1)} an arm: of two arms alone, a difference of {detectable:.2f} "
+        f"{tasks} tasks, {seeds} seed{'s' * (seeds > 1)} an arm: of two arms, a difference of {detectable:.2f} "
         "would have been seen in four of five such studies, a smaller one in fewer."
     )
     alone = " One seed an arm: training again may change the order; add seeds before you rely on it."

@@ -29,7 +29,7 @@ def collect(paths: Sequence[Path]) -> Collection:
     problems: list[str] = []
     runs = _readable(_unique((run for path in paths for run in _runs_of(path)), problems), problems)
     found = _place(runs)
-    problems += [_unfinished(f) for f in found if f.run.status is not RunStatus.finished]
+    problems += _unfinished(found)
     return Collection(tuple(found), tuple(find_trials(found)), tuple(dict.fromkeys(problems)))
 
 
@@ -118,9 +118,22 @@ def _so_far(run: Run) -> str:
     return f": {played} of {wanted} episodes are played"
 
 
-def _unfinished(found: Found) -> str:
-    run = found.run
-    why = f": {run.failure}" if run.status is RunStatus.failed else _so_far(run)
-    what = run.stage if run.stage == found.stage else f"{run.stage} of {found.stage}"
-    name = " ".join(part for part in (what, found.arm, f"seed {found.seed}") if part)
-    return f"{run.status.value}: {name} ({run.folder}){why}"
+def _unfinished(runs: Sequence[Found]) -> list[str]:
+    """What is known of a run in its own line, the rest by arms. A pipeline's members speak for it unless it failed."""
+    told: list[str] = []
+    waiting: dict[str, list[str]] = {}  # what → its seeds
+    for found in runs:
+        run, status = found.run, found.run.status
+        if status is RunStatus.finished or (status is not RunStatus.failed and run.stage == "pipeline"):
+            continue
+        why = f": {run.failure}" if status is RunStatus.failed else _so_far(run)
+        what = run.stage if run.stage == found.stage else f"{run.stage} of {found.stage}"
+        name = " ".join(part for part in (what, found.arm) if part)
+        if status is RunStatus.unfinished and not why:
+            waiting.setdefault(name, []).append(found.seed)
+        else:
+            told.append(f"{status.value}: {name} seed {found.seed} ({run.folder}){why}")
+    return told + [
+        f"{RunStatus.unfinished.value}: {name}, seed {', '.join(sorted(seeds))}"
+        for name, seeds in sorted(waiting.items())
+    ]

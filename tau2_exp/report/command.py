@@ -30,6 +30,7 @@ def register(subparsers: Any) -> None:
 
 
 def _command(args: argparse.Namespace) -> int:
+    from tau2_exp.report.answers import answers_text
     from tau2_exp.report.findings import find, find_failures
     from tau2_exp.report.terminal import report_text
 
@@ -38,6 +39,8 @@ def _command(args: argparse.Namespace) -> int:
     collection = collect(args.outputs)
     findings = find(collection, args.against)
     print(report_text(findings))
+    if told := answers_text(findings):
+        print(f"\n{told}")
     if args.html or args.files:
         print("\nreading episodes …", flush=True)
         failed = find_failures(findings)

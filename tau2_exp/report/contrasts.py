@@ -36,8 +36,14 @@ class Family:
         seeds = {c.difference.seeds for c in self.comparisons.values()}
         said = f"{self.measure}, {first.difference.tasks} tasks"
         said += "; one seed: other seeds may differ by more" if seeds == {1} else f"; {_range(seeds)} seeds"
+        said += " (only those that both arms have)" if self._seeds_left_out else ""
         several = f"; p (Holm) and the wide intervals (Bonferroni) corrected for {first.compared} comparisons"
         return said + (several if first.compared > 1 else "")
+
+    @property
+    def _seeds_left_out(self) -> bool:
+        known = {s.label: set(s.seeds) for s in self.trial.subjects}
+        return any(c.same_seeds and known[a] != known[b] for (a, b), c in self.comparisons.items())
 
     def short(self, pair: Pair) -> str:
         """`a − b`, without the stage where both are of one; only a where all are compared with b."""

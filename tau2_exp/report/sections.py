@@ -106,7 +106,7 @@ def _comparison_table(family: Family) -> str:
                 Cell(verdict(c).partition(";")[0], kind),
             ]
         )
-    headings = "difference, 95 %|all at once|p|p, Holm|better on (tasks)|could have seen|seeds|".split("|")
+    headings = "difference, 95 %|all at once|p|p, Holm|ahead on (tasks, ties half)|could have seen|seeds|".split("|")
     return table(["", *headings], rows)
 
 

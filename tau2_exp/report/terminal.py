@@ -47,9 +47,10 @@ def rank_text(rank: tuple[int, int]) -> str:
 
 
 def verdict(comparison: Comparison) -> str:
-    """One comparison in words: what is sure, and else what could have been seen."""
+    """One comparison in words: what is sure, of other seeds only where there are several; else what could be seen."""
     if comparison.differs:
-        return "better" if comparison.difference.value > 0 else "worse"
+        word = "better" if comparison.difference.value > 0 else "worse"
+        return word if comparison.difference.seeds > 1 else f"{word}, of one seed"
     return f"not told apart; could have seen {comparison.detectable:.3f}"
 
 
@@ -70,7 +71,7 @@ def _family(family: Family) -> str:
     ranked = f"  rank, where it is sure: {'; '.join(f'{arm}: {rank_text(rank)}' for arm, rank in order)}"
     if len(family.comparisons) > MANY:
         return f"{title} ({family.note})\n{ranked}"
-    headings = ("", "difference, 95 %", "p, corrected", "better on", "")
+    headings = ("", "difference, 95 %", "p, corrected", "ahead on, ties half", "")
     rows = [
         (
             family.short(pair),

@@ -132,11 +132,23 @@ class TestTrials:
         Standing("rft training", 3, 9, 0, 1.0).write(begun.folder)
         failed = made._create(config("grpo", 1), None)
         failed.fail("out of memory")
+        for seed in (2, 3):
+            made._create(config("grpo", seed), None)
         found = collect([tmp_path])
         assert not found.trials
         assert any("unfinished: eval of sft seed 0" in p and "8 of 15 episodes" in p for p in found.problems)
         assert any("unfinished: rft seed 0" in p and p.endswith("rft training 3 of 9") for p in found.problems)
         assert any(p.startswith("failed: grpo seed 1") and p.endswith("out of memory") for p in found.problems)
+        assert found.problems[-1] == "unfinished: grpo, seed 2, 3" and len(found.problems) == 4
+
+    def test_a_split_has_the_samples_that_were_played_in_it(self, tmp_path: Path):
+        """A merged run is set to the most samples that any of its splits has."""
+        made = Study(tmp_path, tasks=3, samples=2)
+        run = made.evaluate(made.train("sft", 0, None, 0.5))
+        assert run.config.stage.samples_per_prompt == 4
+        (found,) = collect([tmp_path]).trials
+        assert found.samples == 2 and found.measures == ("greedy pass@1", "pass@1", "pass@2", "pass^2")
+        assert isinstance(found.subjects[0].measured("pass^2"), Estimate)
 
     def test_evaluating_one_model_again_gives_samples_and_no_seed(self, tmp_path: Path):
         made = Study(tmp_path, tasks=3)

@@ -10,14 +10,14 @@ import pytest
 from studies import Study, make_study
 
 from tau2_exp.config import RewardKind
-from tau2_exp.report.answers import answers
+from tau2_exp.report.answers import answers, answers_text
 from tau2_exp.report.collect import collect
 from tau2_exp.report.contrasts import Family
 from tau2_exp.report.curves import courses, smooth, window
 from tau2_exp.report.files import write_files
 from tau2_exp.report.findings import Findings, find
 from tau2_exp.report.surfaces import scale, surfaces
-from tau2_exp.report.terminal import report_text
+from tau2_exp.report.terminal import report_text, verdict
 from tau2_exp.report.trials import Subject
 from tau2_exp.statistics import Estimate, compare
 
@@ -86,6 +86,19 @@ class TestAnswers:
         (answer,) = answers(find(collect([tmp_path])))
         assert answer.lines == ["No arm is surely better than another:"] and len(answer.best) == 3
         assert "training again may change the order" in answer.sure
+
+    def test_one_seed_tells_only_of_that_seed(self, tmp_path: Path):
+        """Of three seeds and one, the one that both have is compared, and every place that tells of it says so."""
+        arms = [{"kind": RewardKind.shaped, "alpha": alpha} for alpha in (0.1, 0.5)]
+        made = make_study(tmp_path, arms, lambda arm, seed: arm["alpha"], seeds=1)
+        for seed in (1, 2):
+            made.evaluate(made.train("grpo", seed, made.train("sft", seed, None, 0.4), 0.1, **arms[0]))
+        found = find(collect([tmp_path]))
+        told = family(found, "grpo: arms against alpha=0.1")
+        assert "one seed: other seeds may differ by more (only those that both arms have)" in told.note
+        (comparison,) = told.comparisons.values()
+        assert comparison.same_seeds and verdict(comparison) == "better, of one seed"
+        assert "training again may change the order" in answers_text(found)
 
 
 class TestSurfaces:
