@@ -11,9 +11,8 @@ from functools import cache
 from tau2_exp.report.checks import task_criteria
 from tau2_exp.report.told import read_told
 from tau2_exp.report.trials import Subject, Trial
+from tau2_exp.statistics.estimators import SOLVED
 from tau2_exp.types import Criteria, FaultSource, GoldAction, Message, Role, StopReason, ToolCall, Trajectory
-
-_SOLVED = 1.0 - 1e-6
 
 
 class Failure(str, Enum):
@@ -70,7 +69,7 @@ class Failures:
     modes: Counter[Failure] = field(default_factory=Counter)  # of unsolved episodes; USER_FAULT of all
 
     def add(self, trajectory: Trajectory) -> None:
-        unsolved = trajectory.scored and trajectory.outcome < _SOLVED
+        unsolved = trajectory.scored and trajectory.outcome < SOLVED
         self.episodes += 1
         self.unsolved += unsolved
         self.unscored += not trajectory.scored
@@ -105,7 +104,7 @@ def diagnose(trajectory: Trajectory, criteria: Criteria | None, tools: Tools | N
     if not trajectory.scored:
         fault = trajectory.fault
         return [Failure.USER_FAULT] if fault and fault.source is FaultSource.USER else []
-    if trajectory.outcome >= _SOLVED:
+    if trajectory.outcome >= SOLVED:
         return []
     return [*_with_tools(trajectory, tools), *_off_the_path(trajectory, criteria), *_at_the_end(trajectory, criteria)]
 
@@ -155,14 +154,14 @@ def _at_the_end(trajectory: Trajectory, criteria: Criteria | None) -> Iterator[F
     end = trajectory.turns[-1].parts if trajectory.turns else trajectory.initial
     if trajectory.stop is StopReason.AGENT_STOP:
         if end.env_assertion is not None:
-            early = end.env_assertion < _SOLVED
+            early = end.env_assertion < SOLVED
         else:
             early = criteria is not None and bool(_undone(trajectory, criteria))
         if early:
             yield Failure.EARLY_DONE
         if not _followed_up(trajectory):
             yield Failure.NO_FOLLOW_UP
-    if end.communicate is not None and end.communicate < _SOLVED:
+    if end.communicate is not None and end.communicate < SOLVED:
         yield Failure.NOT_COMMUNICATED
 
 

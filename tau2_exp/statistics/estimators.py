@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Samples = Mapping[str, Sequence[float]]  # task → the outcome of each of its samples
 Floats = NDArray[np.float64]
 
-_SOLVED = 1.0 - 1e-6  # τ²-bench's own tolerance
+SOLVED = 1.0 - 1e-6  # τ²-bench's own tolerance
 
 
 class Measure(str, Enum):
@@ -49,7 +49,7 @@ def per_task(samples: Samples, measure: Measure, k: int) -> dict[str, float]:
     if short:
         raise ValueError(f"{measure.value}{k} needs {k} samples a task: {', '.join(short)}")
     n = [len(outcomes) for outcomes in samples.values()]
-    solved = [sum(outcome >= _SOLVED for outcome in outcomes) for outcomes in samples.values()]
+    solved = [sum(outcome >= SOLVED for outcome in outcomes) for outcomes in samples.values()]
     estimator = pass_at_k if measure is Measure.PASS_AT else pass_hat_k
     return dict(zip(samples, estimator(n, solved, k).tolist(), strict=True))
 
