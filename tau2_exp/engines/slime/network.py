@@ -8,13 +8,14 @@ import struct
 from contextlib import ExitStack
 
 LOOPBACK = "127.0.0.1"
+UNREACHABLE = "127.0.1.1"  # what /etc/hosts of Debian gives a machine's own name
 SIOCGIFADDR = 0x8915  # netdevice(7): an interface's address
 
 
 def own_address(name: str | None = None) -> str:
     """The address behind a node's name, else the one that packets leave this machine from."""
-    if name is not None:
-        return socket.gethostbyname(name)
+    if name is not None and (address := socket.gethostbyname(name)) != UNREACHABLE:
+        return address
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # nothing is sent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from tau2_exp.engines.slime import ray_cluster
+from tau2_exp.engines.slime.network import own_address
 from tau2_exp.engines.slime.ray_cluster import HEAD_FILE, RayFailed
 from tau2_exp.jsonl import write_json
 from tau2_exp.processes import WITH_CODE
@@ -147,3 +149,10 @@ def test_missing_nodes_are_waited_for_so_long_and_no_longer(tmp_path: Path, monk
     with pytest.raises(RayFailed, match="the head ended with status 3"):
         ray_cluster.up(run.folder, 1, 0, run.folder / "servers/ray.json", PATIENCE)
     assert not list((run.folder / "servers").iterdir())
+
+
+def test_a_nodes_name_that_means_itself_alone_is_no_address_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"node01": "10.0.0.7", "debian": "127.0.1.1"}
+    monkeypatch.setattr(socket, "gethostbyname", lambda name: known.get(name, "10.0.0.8"))
+    assert own_address("node01") == "10.0.0.7"
+    assert own_address("debian") == own_address() != "127.0.1.1"
