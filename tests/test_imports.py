@@ -96,7 +96,7 @@ MAY_IMPORT = {
 }
 
 # What turns settings into commands: it imports settings and itself, and nothing that is heavy.
-PLANS = {"arguments", "check", "flags", "layout", "model", "plan", "rules"}
+PLANS = {"arguments", "check", "flags", "layout", "model", "places", "plan", "rules"}
 
 
 def room(path: Path) -> str:

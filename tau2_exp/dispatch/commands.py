@@ -9,9 +9,9 @@ from pathlib import Path
 from tau2_exp.commands import Command
 from tau2_exp.dispatch.local import settings
 from tau2_exp.dispatch.plan import TRAINED, Step
-from tau2_exp.engines.slime.plan import MODEL, is_planned, make_plan
+from tau2_exp.engines.slime.places import MODEL
+from tau2_exp.engines.slime.plan import TAU2_EXP, is_planned, make_plan
 
-TAU2_EXP = ("python", "-m", "tau2_exp")
 FREEZE, WORK = "freeze", "work"
 
 

@@ -18,8 +18,7 @@ from typing import Any
 
 from tau2_exp.codec import encode
 from tau2_exp.config import RftConfig
-from tau2_exp.engines.slime.context import ROWS
-from tau2_exp.engines.slime.results import SUMMARY
+from tau2_exp.engines.slime.places import ROWS, SETTINGS, SUMMARY, TASKS
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.jsonl import JsonlWriter, write_json
 from tau2_exp.rundir import Run
@@ -30,9 +29,6 @@ from tau2_exp.stages.samples import draw_samples, kept_samples, rft_rows, rft_su
 from tau2_exp.stages.speakers import make_speaker, starting_point
 from tau2_exp.stages.studio import Studio
 from tau2_exp.types import Row
-
-TASKS = "slime/tasks.jsonl"
-SETTINGS = "slime/config.yaml"  # whose keys slime sets onto its arguments
 
 
 def do_part(part: str, run: Run) -> None:

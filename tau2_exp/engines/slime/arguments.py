@@ -13,6 +13,7 @@ from tau2_exp.config import Config, ConfigError, GrpoConfig, RewardKind, RftConf
 from tau2_exp.engines.slime.flags import find_flag, write_flag, write_flags
 from tau2_exp.engines.slime.layout import Layout, make_layout
 from tau2_exp.engines.slime.model import Given, model_flags
+from tau2_exp.engines.slime.places import BASE, CHECKPOINTS, ROWS, SETTINGS, TASKS
 
 HOOKS = "tau2_exp.engines.slime.hooks"
 FULLY_ASYNCHRONOUS = "slime.rollout.fully_async_rollout.generate_rollout_fully_async"
@@ -110,9 +111,9 @@ def _cluster(layout: Layout) -> Iterator[Given]:
 def _checkpoints(folder: Path, model: str, stage: TrainingConfig) -> Iterator[Given]:
     """--load is where the run itself saves: empty at first, and then slime begins with --ref-load."""
     yield Given("hf-checkpoint", model, "parent or model.path")
-    yield Given("ref-load", str(folder / "slime/base"), "parent or model.path")
-    yield Given("load", str(folder / "slime/checkpoints"), "parent or model.path")
-    yield Given("save", str(folder / "slime/checkpoints"), "outputs")
+    yield Given("ref-load", str(folder / BASE), "parent or model.path")
+    yield Given("load", str(folder / CHECKPOINTS), "parent or model.path")
+    yield Given("save", str(folder / CHECKPOINTS), "outputs")
     yield Given("save-interval", stage.save_every, "stage.save_every")
     yield Given("save-retain-interval", stage.save_every * NEWEST_ONLY)
 
@@ -159,10 +160,10 @@ def _precision() -> Iterator[Given]:
 def _run(config: Config, folder: Path, stage: TrainingConfig) -> Iterator[Given]:
     yield Given("seed", config.seed, "seed")
     yield Given("rollout-seed", config.seed, "seed")
-    yield Given("custom-config-path", str(folder / "slime/config.yaml"), "outputs")
+    yield Given("custom-config-path", str(folder / SETTINGS), "outputs")
     yield Given("data-source-path", f"{HOOKS}.DataSource", "curriculum")
-    data = "tasks" if isinstance(stage, GrpoConfig) else "rows"
-    yield Given("prompt-data", str(folder / f"slime/{data}.jsonl"), "domain")
+    data = TASKS if isinstance(stage, GrpoConfig) else ROWS
+    yield Given("prompt-data", str(folder / data), "domain")
     yield Given("input-key", "text", "domain")
     yield Given("custom-rollout-log-function-path", f"{HOOKS}.log_rollout", "logger")
 

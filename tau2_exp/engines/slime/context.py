@@ -14,13 +14,12 @@ from tau2_exp.config import Config, ConfigError, GrpoConfig
 from tau2_exp.curriculum import Curriculum
 from tau2_exp.engines.slime.generator import RouterGenerator
 from tau2_exp.engines.slime.groups import Groups
+from tau2_exp.engines.slime.places import ROWS
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.jsonl import read_jsonl, write_json
 from tau2_exp.rundir import Run
 from tau2_exp.scenery import Scenery
 from tau2_exp.types import Row, Task, Tokenizer
-
-ROWS = "slime/rows.jsonl"  # within a run's folder: the rows that SFT and RFT train on
 
 
 class Context:

@@ -32,10 +32,10 @@ from tau2_exp.engines.slime.arguments import train_arguments, trainer
 from tau2_exp.engines.slime.flags import write_flags
 from tau2_exp.engines.slime.layout import Layout, make_layout
 from tau2_exp.engines.slime.model import model_flags
+from tau2_exp.engines.slime.places import BASE, CHECKPOINTS, MODEL, ROWS
 
 OURS = Path(__file__).resolve().parents[3]  # the folder that holds tau2_exp
 TAU2_EXP = ("python", "-m", "tau2_exp")
-MODEL = "checkpoints/last"  # within the run's folder: what the next stage starts from
 
 
 def is_planned(config: Config) -> bool:
@@ -98,7 +98,7 @@ class _Plan:
 
     def _sampling(self) -> list[Command]:
         needs = ("policy", *self._user_name())
-        return [*self._user("samples"), self._policy("samples"), self._ours("samples", needs, "slime/rows.jsonl")]
+        return [*self._user("samples"), self._policy("samples"), self._ours("samples", needs, ROWS)]
 
     def _evaluation(self) -> list[Command]:
         evaluate = "evaluate"
@@ -168,7 +168,7 @@ class _Plan:
         tool += [f"{self.config.engine.slime.root}/tools/convert_hf_to_torch_dist.py"]
         sizes = {given.flag: given.value for given in model_flags(self.config.model)}
         tool += [*write_flags(sizes), "--hf-checkpoint", "{source}", "--save", "{target}"]
-        made = self.folder / "slime/base"
+        made = self.folder / BASE
         argv = (*TAU2_EXP, "cached", "--of", str(self.model), "--into", str(made), "--cache", str(self.cache / "base"))
         return Command(
             "base",
@@ -184,7 +184,7 @@ class _Plan:
         tool = ["python3", f"{self.config.engine.slime.root}/tools/convert_torch_dist_to_hf.py"]
         tool += ["--input-dir", "{source}", "--output-dir", "{target}", "--origin-hf-dir", str(self.model)]
         tool += ["--vocab-size", str(self.config.model.vocab_size)]
-        made, source = self.folder / MODEL, self.folder / "slime/checkpoints"
+        made, source = self.folder / MODEL, self.folder / CHECKPOINTS
         argv = (*TAU2_EXP, "cached", "--of", str(source), "--into", str(made), "--", *tool)
         env, root = self._env(), self.config.engine.slime.root
         return Command("export", argv, env, tuple(needs), cwd=root, makes=str(made))

@@ -11,11 +11,8 @@ from typing import Any
 from tau2_exp.commands import Command
 from tau2_exp.config import GrpoConfig
 from tau2_exp.engines.slime.cached import CONVERSION, TRACKER, read_conversion
+from tau2_exp.engines.slime.places import CHECKPOINTS, MODEL, SUMMARY
 from tau2_exp.rundir import Run
-
-MODEL = "checkpoints/last"  # in Hugging Face's format, as every engine leaves it
-CHECKPOINTS = "slime/checkpoints"  # slime's own
-SUMMARY = "slime/summary.json"  # what was learned from
 
 
 def training_results(run: Run, commands: Sequence[Command]) -> dict[str, Any]:
