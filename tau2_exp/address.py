@@ -47,6 +47,8 @@ def content_address(config: Config, parent: str | None) -> str:
     if config.stage.name == "eval":
         if config.policy.kind in (PolicyKind.model, PolicyKind.sglang):
             parts |= {key: _select(data, key) for key in ("model", "engine.name", "hardware.dtype")}
+        elif config.policy.kind is PolicyKind.litellm:
+            parts["max_new_tokens"] = config.model.max_new_tokens  # all that is asked of `model` then
     elif "domain" in parts:
         del parts["domain"]["eval_splits"]
     if config.engine.name is EngineName.slime:

@@ -180,6 +180,10 @@ def test_an_address_changes_with_what_determines_the_result_and_with_nothing_els
     assert address("rft") != address("rft", "reward.weights.action", 0.1)
     assert address("grpo") == address("grpo", "domain.eval_splits", ["test"])
     assert address("eval") != address("eval", "domain.eval_splits", ["test"])
+    frozen["eval"]["policy"] |= {"kind": "litellm", "model": "some/model"}
+    assert address("eval") != address("eval", "model.max_new_tokens", 7)
+    assert address("eval") == address("eval", "model.layers", 7)
+    frozen["eval"]["policy"]["kind"] = "model"
     assert address("sft") == address("sft", "stage.save_every", 3)
     assert address("sft") != address("sft", "stage.lr", 3.0)
     assert address("grpo") == address("grpo", "engine.slime.asynchronous", True)

@@ -107,7 +107,7 @@ def _speaker(run: Run) -> dict[str, Any]:
     if kind is PolicyKind.oracle:
         return _chosen(data, ("policy.kind", "policy.oracle"))
     if kind is PolicyKind.litellm:
-        return _chosen(data, ("policy.kind", "policy.model"))
+        return _chosen(data, ("policy.kind", "policy.model", "model.max_new_tokens"))
     return _chosen(data, ("model", "engine.name", "hardware.dtype"))
 
 
