@@ -19,6 +19,7 @@ from tau2_exp.config import (
     EngineName,
     EvalConfig,
     GrpoConfig,
+    LauncherKind,
     OracleKind,
     PipelineConfig,
     PolicyKind,
@@ -27,6 +28,7 @@ from tau2_exp.config import (
     RewardKind,
     RftConfig,
     SftConfig,
+    SlurmConfig,
     StageConfig,
     UserKind,
 )
@@ -163,8 +165,21 @@ def _machine(config: Config) -> Iterator[str]:
         yield f"hardware.device={hardware.device}: wants cpu, cuda or cuda:N"
     if hardware.device == "cpu" and hardware.dtype is Dtype.bfloat16:
         yield "hardware.dtype=bfloat16: slower and coarser than float32 on a CPU; take float32, or hardware=gpu_1"
+    if hardware.launcher is LauncherKind.slurm:
+        yield from _slurm(hardware.slurm)
     if config.engine.name is EngineName.torch:
         yield from _torch(config)
+
+
+def _slurm(slurm: SlurmConfig) -> Iterator[str]:
+    if slurm.minutes * 60 <= slurm.save_seconds + 60:
+        yield (
+            f"hardware.slurm.minutes={slurm.minutes}: with save_seconds={slurm.save_seconds}, which SLURM may round up "
+            "by a minute, a job is told to save as it begins; raise minutes"
+        )
+    for key, texts in (("setup", slurm.setup), ("srun", slurm.srun), ("options", slurm.options.values())):
+        if any(re.search(r"(KEY|TOKEN|SECRET|PASSWORD)\w*=[^$\s]", text, re.IGNORECASE) for text in texts):
+            yield f"hardware.slurm.{key}: holds a key; export it where run.py is called, SLURM hands it to the jobs"
 
 
 def _torch(config: Config) -> Iterator[str]:

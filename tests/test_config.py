@@ -106,6 +106,12 @@ REFUSED = [
     (["stage=sft", "stage.data=missing.jsonl"], "stage.data=missing.jsonl", "no such file"),
     (["model.path=./missing"], "model.path=./missing", "config.json"),
     (["engine.name=slime"], "engine.name=slime", "engine=torch"),
+    (["hardware=slurm_cpu", "hardware.slurm.minutes=2"], "hardware.slurm.minutes=2", "raise minutes"),
+    (
+        ["hardware=slurm_cpu", "hardware.slurm.setup=['export MY_KEY=secret']"],
+        "hardware.slurm.setup",
+        "export it where",
+    ),
     (["model.max_new_tokens=4096"], "model.max_new_tokens=4096", "model.context=2048"),
 ]
 
