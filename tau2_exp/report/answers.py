@@ -42,12 +42,11 @@ def _answer(findings: Findings, family: Family) -> Answer:
         return Answer(title, [f"No comparison yet: {family.problem}."])
     best = [arm for arm, (low, _) in family.ranks.items() if low == 1]
     lesser = len(family.ranks) - len(best)
+    alone = ", on this one seed" if min(c.difference.seeds for c in family.comparisons.values()) == 1 else ""
     if len(best) == 1:
-        lines = ["One arm is better than every other:"]
+        lines = [f"One arm is better than every other{alone}:"]
     elif lesser:
-        lines = [
-            f"These may be best, and are not told apart; the other {lesser} surely are behind at least one of all:"
-        ]
+        lines = [f"These may be best{alone}, and are not told apart; the other {lesser} are surely behind one:"]
     else:
         lines = ["No arm is surely better than another:"]
     return Answer(title, lines, _with_scores(findings, family, best), _sure(family))

@@ -71,13 +71,13 @@ def _family(family: Family) -> str:
     ranked = f"  rank, where it is sure: {'; '.join(f'{arm}: {rank_text(rank)}' for arm, rank in order)}"
     if len(family.comparisons) > MANY:
         return f"{title} ({family.note})\n{ranked}"
-    headings = ("", "difference, 95 %", "p, corrected", "ahead on, ties half", "")
+    headings = ("", "difference, 95 %", "p, corrected", "ahead, ties ½", "")
     rows = [
         (
             family.short(pair),
             difference_text(c.difference),
             p_text(c.p_corrected),
-            f"{100 * c.superiority.value:.0f} % of tasks",
+            f"{100 * c.superiority.value:.0f} %",
             verdict(c),
         )
         for pair, c in family.comparisons.items()

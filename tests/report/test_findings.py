@@ -98,7 +98,8 @@ class TestAnswers:
         assert "one seed: other seeds may differ by more (only those that both arms have)" in told.note
         (comparison,) = told.comparisons.values()
         assert comparison.same_seeds and verdict(comparison) == "better, of one seed"
-        assert "training again may change the order" in answers_text(found)
+        text = answers_text(found)
+        assert "on this one seed" in text and "training again may change the order" in text
 
 
 class TestSurfaces:
