@@ -24,6 +24,7 @@ HEAVY = (
     "httpx",
     "plotly",
     "ray",
+    "submitit",
     "starlette",
     "uvicorn",
 )

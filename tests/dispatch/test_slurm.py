@@ -169,6 +169,14 @@ def test_only_who_needs_gpus_asks_for_them_and_what_is_cancelled_says_so(attende
     until(lambda: tau2_exp("status", outputs / "later").count("cancelled") == 2, "both jobs are cancelled")
 
 
+def test_the_template_does_a_frozen_run_by_hand(attended, cluster: Cluster, outputs: Path, tmp_path: Path) -> None:
+    folder = tau2_exp("freeze", *SMALL, "stage=demos", "seed=7", "name=by_hand", f"outputs={outputs}").strip()
+    path = f"PATH={Path(sys.executable).parent}:{os.environ['PATH']}"
+    template = ("--mem=1500", f"--output={tmp_path}/out", f"--chdir={ROOT}", str(ROOT / "launchers/job.sbatch"), folder)
+    cluster.ask("env", path, "sbatch", *template)
+    until(lambda: finished(Path(folder)), "the run's end")
+
+
 # ------------------------------------------------------------ the chain, and the same again under disturbance
 
 
