@@ -130,4 +130,3 @@ def _resume_sweep(folder: Path, now: Config, budget: Sequence[str], given: Seque
         return send(targets, folder, now.wait)
     hardware = targets[0].config.hardware
     return run_sweep(folder, sweep, targets, replace(hardware, jobs=now.hardware.jobs or hardware.jobs))
-
