@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tau2_exp.statistics import Arm, Comparison, compare, compare_all, estimate, holm, ranks
+from tau2_exp.statistics.pooling import pooled_apart, pooled_crossed
 from tau2_exp.statistics.student import t_cdf, t_quantile
 
 Rng = np.random.Generator
@@ -146,12 +147,54 @@ class TestManyArms:
         assert wrong <= 0.08 * 100 and missed <= 0.08 * 100
 
     def test_one_of_several_is_corrected_and_one_alone_is_not(self):
-        rng = np.random.default_rng(9)
+        rng = np.random.default_rng(21)
         arms = {name: play(rng, np.full(40, chance), 0.0) for name, chance in (("a", 0.6), ("b", 0.5), ("c", 0.4))}
         alone, several = compare(arms["a"], arms["b"]), every_pair(arms)["a", "b"]
         assert (alone.p_corrected, alone.low_corrected) == (alone.p, alone.difference.low) and alone.compared == 1
-        assert several.p == alone.p < several.p_corrected and several.compared == 3
-        assert several.low_corrected < alone.difference.low and several.detectable > alone.detectable
+        assert several.p < several.p_corrected and several.compared == 3 == several.pooled > alone.pooled
+        assert several.low_corrected < several.difference.low
+
+    def test_the_variance_between_seeds_is_that_of_all_arms(self):
+        """Seed by seed the error mean square of arms by seeds; of seeds of their own, that within the arms."""
+        means = np.random.default_rng(17).normal(size=(4, 3))
+        crossed, apart = pooled_crossed(means), pooled_apart(list(means))
+        assert crossed and apart and (crossed.freedom, apart.freedom, apart.arms) == (6, 8, 4)
+        cells = means - means.mean(axis=1)[:, None] - means.mean(axis=0) + means.mean()
+        assert crossed.value == pytest.approx((cells**2).sum() / 6)
+        assert apart.value == pytest.approx(means.var(axis=1, ddof=1).mean())
+        moved = pooled_crossed(means + np.array([0.0, 5.0, 9.0]))
+        assert moved and moved.value == pytest.approx(crossed.value), "what a seed brings to all arms"
+        two = pooled_crossed(means[:2])
+        assert two and two.value == pytest.approx((means[0] - means[1]).var(ddof=1) / 2), "as if compared alone"
+
+    def test_seeds_that_scatter_plainly_more_in_one_arm_are_not_pooled(self):
+        means = np.random.default_rng(12).normal(size=(5, 3)) * np.array([[20.0], [1], [1], [1], [1]])
+        assert pooled_crossed(means) is None and pooled_apart(list(means)) is None
+        assert pooled_apart([np.zeros(3)] * 3) is not None, "arms that never vary are alike"
+
+    @pytest.mark.parametrize("same", [True, False])
+    @pytest.mark.parametrize(("last", "least"), [(0.03, 0.93), (0.12, 0.86)])
+    def test_pooled_intervals_cover_also_where_one_arm_scatters_more(self, same: bool, last: float, least: float):
+        rng, covered, narrower = np.random.default_rng(13), [], []
+        for _ in range(120):
+            chance = rng.uniform(0.3, 0.7, size=60)
+            arms = {f"arm{i}": play(rng, chance, spread) for i, spread in enumerate([0.03] * 4 + [last])}
+            if not same:
+                arms = {name: {(name, seed): runs for seed, runs in arm.items()} for name, arm in arms.items()}
+            found = compare_all(arms, [(name, "arm0") for name in list(arms)[1:]])["arm4", "arm0"]
+            covered.append(found.difference.low <= 0 <= found.difference.high)
+            alone = compare(arms["arm4"], arms["arm0"]).difference
+            narrower.append(found.difference.high - found.difference.low < alone.high - alone.low)
+        assert np.mean(covered) >= least
+        if last == 0.03 and same:
+            assert np.mean(narrower) > 0.5, "which is what pooling is for"
+
+    def test_one_seed_borrows_no_variance(self):
+        rng = np.random.default_rng(15)
+        arms = {f"arm{i}": play(rng, np.full(30, 0.5), 0.05, seeds) for i, seeds in enumerate((3, 3, 3, 1))}
+        found = every_pair(arms)
+        assert found["arm0", "arm1"].pooled == 3 and found["arm0", "arm3"].pooled == 0
+        assert found["arm0", "arm3"].difference == compare(arms["arm0"], arms["arm3"]).difference
 
     def test_arms_are_ranked_only_where_it_is_sure(self):
         rng = np.random.default_rng(10)

@@ -37,6 +37,8 @@ class Family:
         said = f"{self.measure}, {first.difference.tasks} tasks"
         said += "; one seed: other seeds may differ by more" if seeds == {1} else f"; {_range(seeds)} seeds"
         said += " (only those that both arms have)" if self._seeds_left_out else ""
+        if pooled := {c.pooled for c in self.comparisons.values() if c.pooled}:
+            said += f"; seed variance pooled over {_range(pooled)} arms"
         several = f"; p (Holm) and the wide intervals (Bonferroni) corrected for {first.compared} comparisons"
         return said + (several if first.compared > 1 else "")
 

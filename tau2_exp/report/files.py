@@ -59,7 +59,7 @@ def comparison_rows(findings: Findings) -> Rows:
                 | {"p": c.p, "p_corrected": c.p_corrected, "detectable": c.detectable}
                 | {"superiority": c.superiority.value}
                 | {"superiority_low": c.superiority.low, "superiority_high": c.superiority.high}
-                | {"seeds": c.difference.seeds, "same_seeds": c.same_seeds}
+                | {"seeds": c.difference.seeds, "same_seeds": c.same_seeds, "pooled_over": c.pooled}
                 | {"rank_of_a": "–".join(map(str, family.ranks.get(a, ())))}
                 | {"rank_of_b": "–".join(map(str, family.ranks.get(b, ())))}
             )

@@ -11,6 +11,7 @@ import numpy as np
 
 from tau2_exp.statistics.estimators import Floats, Measure, Samples, seeds_by_tasks
 from tau2_exp.statistics.intervals import CONFIDENCE, Estimate, at_most
+from tau2_exp.statistics.pooling import SeedVariance, pooled_apart, pooled_crossed
 from tau2_exp.statistics.student import t_cdf, t_quantile
 
 Arm = Mapping[Any, Samples]  # seed → the samples of its run
@@ -30,6 +31,7 @@ class Comparison:
     p_corrected: float = 1.0  # Holm's
     low_corrected: float = 0.0  # Bonferroni's
     high_corrected: float = 0.0
+    pooled: int = 0  # over how many arms the variance between seeds was pooled; 0 where it is the two arms' own
 
     @property
     def differs(self) -> bool:
@@ -52,7 +54,8 @@ def compare(a: Arm, b: Arm, measure: Measure = Measure.PASS_AT, k: int = 1) -> C
 
     Raises ValueError where the arms have other tasks, fewer than two of them, or where samples are missing.
     """
-    return _with_interval(_Contrast.of(a, b, measure, k), 1)
+    one, other = _values([a, b], measure, k)
+    return _with_interval(_Contrast.of(one, other), 1)
 
 
 def compare_all(
@@ -62,9 +65,16 @@ def compare_all(
 
     Corrected p-values are Holm's (1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal
     of Statistics 6(2)), intervals Bonferroni's (Dunn 1961, Multiple comparisons among means, JASA 56): all of them
-    hold at once in 95 %. Raises ValueError as `compare` does.
+    hold at once in 95 %. Of more than two arms the variance between seeds is pooled, as `pooling` says: three seeds of
+    two arms have two degrees of freedom, of seven arms twelve. That holds where seeds scatter alike in all arms; a pair
+    with a single seed, and arms whose seeds plainly do not, keep their own. Simulated with one of five arms whose seeds
+    scatter four times as far as the others', three seeds and 100 tasks, 90 % of the 95 % intervals of that arm cover
+    (93 % unpooled; 89 % with one of three arms), and of all others at least 95 %. Raises ValueError as `compare` does.
     """
-    found = {pair: _with_interval(_Contrast.of(arms[pair[0]], arms[pair[1]], measure, k), len(pairs)) for pair in pairs}
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    values = dict(zip(names, _values([arms[name] for name in names], measure, k), strict=True))
+    contrasts = {(a, b): _Contrast.of(values[a], values[b], list(values.values())) for a, b in pairs}
+    found = {pair: _with_interval(contrast, len(pairs)) for pair, contrast in contrasts.items()}
     corrected = holm([comparison.p for comparison in found.values()])
     return {
         pair: replace(comparison, p_corrected=p) for (pair, comparison), p in zip(found.items(), corrected, strict=True)
@@ -99,6 +109,14 @@ def ranks(arms: Sequence[str], comparisons: Mapping[tuple[str, str], Comparison]
 # ---------------------------------------------------------------- the pieces
 
 
+_Rows = dict[Any, Floats]  # seed → [task]
+
+
+def _values(arms: Sequence[Arm], measure: Measure, k: int) -> list[_Rows]:
+    rows = iter(seeds_by_tasks([samples for arm in arms for samples in arm.values()], measure, k))
+    return [{seed: next(rows) for seed in arm} for arm in arms]
+
+
 @dataclass(frozen=True, slots=True)
 class _Contrast:
     """The tasks' differences, and the standard error of their mean with its degrees of freedom."""
@@ -108,23 +126,37 @@ class _Contrast:
     freedom: float
     seeds: int
     same_seeds: bool
+    pooled: int
 
     @classmethod
-    def of(cls, a: Arm, b: Arm, measure: Measure, k: int) -> _Contrast:
+    def of(cls, a: _Rows, b: _Rows, arms: Sequence[_Rows] = ()) -> _Contrast:
+        """`arms` are all those, a and b among them, over which the variance between seeds may be pooled."""
         shared = [seed for seed in a if seed in b]
-        same = bool(shared)
-        a, b = ({seed: arm[seed] for seed in shared} if same else arm for arm in (a, b))
-        values = seeds_by_tasks([*a.values(), *b.values()], measure, k)
-        first, second = values[: len(a)], values[len(a) :]
+        first, second = (np.stack([arm[seed] for seed in shared or arm]) for arm in (a, b))
         differences = first.mean(axis=0) - second.mean(axis=0)
         if differences.size < 2:
             raise ValueError("one task alone has no interval; compare over more")
-        means = [(first - second).mean(axis=1)] if same else [first.mean(axis=1), second.mean(axis=1)]
-        terms = [_variance_of_mean(part) for part in (differences, *means) if part.size > 1]
+        seeds = min(len(first), len(second))
+        pool = _pool(shared, arms) if seeds > 1 else None
+        if pool:
+            between = [(pool.value * (1.0 / len(first) + 1.0 / len(second)), pool.freedom)]
+        else:
+            means = [(first - second).mean(axis=1)] if shared else [first.mean(axis=1), second.mean(axis=1)]
+            between = [_variance_of_mean(part) for part in means if part.size > 1]
+        terms = [_variance_of_mean(differences), *between]
         variance = math.fsum(value for value, _ in terms)
         spread = math.fsum(value**2 / freedom for value, freedom in terms)
         freedom = variance**2 / spread if spread > 0.0 else differences.size - 1.0
-        return cls(differences, math.sqrt(variance), freedom, min(len(a), len(b)), same)
+        return cls(differences, math.sqrt(variance), freedom, seeds, bool(shared), pool.arms if pool else 0)
+
+
+def _pool(shared: Sequence[Any], arms: Sequence[_Rows]) -> SeedVariance | None:
+    """Over the arms that have all shared seeds, or, where a pair shares none, over all arms that have several."""
+    if shared:
+        alike = [[arm[seed].mean() for seed in shared] for arm in arms if all(seed in arm for seed in shared)]
+        return pooled_crossed(np.array(alike)) if len(alike) > 2 else None
+    apart = [np.array([row.mean() for row in arm.values()]) for arm in arms if len(arm) > 1]
+    return pooled_apart(apart) if len(apart) > 2 else None
 
 
 def _variance_of_mean(values: Floats) -> tuple[float, int]:
@@ -151,6 +183,7 @@ def _with_interval(contrast: _Contrast, compared: int) -> Comparison:
         p,
         max(value - wide, -1.0),
         min(value + wide, 1.0),
+        contrast.pooled,
     )
 
 

@@ -44,7 +44,8 @@ class TestFamilies:
         ]
         best = found.comparisons["grpo turn_level alpha=0.5", "grpo outcome"]
         alone = compare(arms["grpo turn_level alpha=0.5"].outcomes, arms["grpo outcome"].outcomes)
-        assert best.difference == alone.difference and best.same_seeds and best.compared == 2
+        assert best.difference.value == alone.difference.value and best.same_seeds and best.compared == 2
+        assert best.pooled == 3 and "3 seeds; seed variance pooled over 3 arms" in found.note
         assert best.differs and best.difference.value > 0.2
 
     def test_any_other_arm_can_be_the_baseline(self, study: Study):
