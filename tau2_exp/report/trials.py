@@ -68,7 +68,7 @@ class Subject:
 
     @property
     def seeds(self) -> list[str]:
-        return list(dict.fromkeys(seed for seed, _ in self.evaluations))
+        return list(dict.fromkeys(seed for (seed, _), _ in self._in_order()))
 
     @property
     def outcomes(self) -> dict[str, Outcomes]:
@@ -90,13 +90,17 @@ class Subject:
             return _measured(greedy, Measure.PASS_AT, 1, dict.fromkeys(greedy, 1)) if greedy else None
         measure = next(m for m in Measure if name.startswith(m.value))
         wanted = dict.fromkeys(self.seeds, 0)
-        for (seed, _), evaluation in self.evaluations.items():
+        for (seed, _), evaluation in self._in_order():
             wanted[seed] += evaluation.result["samples_per_prompt"]
         return _measured(self.outcomes, measure, int(name.removeprefix(measure.value)), wanted)
 
+    def _in_order(self) -> list[tuple[tuple[str, int], Evaluation]]:
+        """By seed, whatever order the folders were found in: what is resampled must not depend on it."""
+        return sorted(self.evaluations.items(), key=lambda item: (len(item[0][0]), item[0]))
+
     def _by_seed(self, kind: str) -> dict[str, Outcomes]:
         found: dict[str, Outcomes] = {}
-        for (seed, _), evaluation in self.evaluations.items():
+        for (seed, _), evaluation in self._in_order():
             if any(evaluation.result[kind].values()) or kind == "outcomes":
                 tasks = found.setdefault(seed, {})
                 for task, outcomes in evaluation.result[kind].items():
