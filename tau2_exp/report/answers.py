@@ -1,68 +1,102 @@
-"""What a reader wants to know first, in a few sentences: which arm to take, and how sure that is."""
+"""What a reader wants to know first, in a few sentences: which arms beat the baseline, and how sure that is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from statistics import median
 
-from tau2_exp.report.contrasts import Family
+from tau2_exp.report.contrasts import Family, span
 from tau2_exp.report.findings import Findings
-from tau2_exp.report.terminal import measured_text
+from tau2_exp.report.terminal import measured_text, verdict
 from tau2_exp.report.trials import Measured
-from tau2_exp.statistics import Estimate
+from tau2_exp.statistics import Comparison, Estimate
 
 
 @dataclass(frozen=True)
 class Answer:
     title: str
     lines: list[str]
-    best: list[str] = field(default_factory=list)  # with their scores, the highest first
+    arms: list[str] = field(default_factory=list)  # the best first
     sure: str = ""  # what the study could have seen
 
 
 def answers(findings: Findings) -> list[Answer]:
-    """For each family in which arms were ranked, what it says; on unseen tasks, where there are some."""
-    ranked = [family for family in findings.families if family.everyone]
-    unseen = [family for family in ranked if family.trial.split != "train"]
-    return [_answer(findings, family) for family in unseen or ranked if family.ranks or family.problem]
+    """Of each trial, how arms did against the baseline, then what all pairs say; on unseen tasks, where there are some.
+
+    Where no arm is the baseline, all pairs say it alone.
+    """
+    told = [family for family in findings.families if family.asked or family.everyone]
+    unseen = [family for family in told if family.trial.split != "train"]
+    found = [
+        _against(findings, family) if family.asked else _ranked(findings, family)
+        for family in unseen or told
+        if family.comparisons or family.problem
+    ]
+    return list({(a.title, *a.lines): a for a in found}.values())  # two families may lack the same
 
 
 def answers_text(findings: Findings) -> str:
     """The same for a terminal; empty where nothing is compared."""
     told = [
-        "\n".join([f"{a.title}: {' '.join(a.lines)}", *(f"  {arm}" for arm in a.best), *([a.sure] if a.sure else [])])
+        "\n".join([f"{a.title}: {' '.join(a.lines)}", *(f"  {arm}" for arm in a.arms), *([a.sure] if a.sure else [])])
         for a in answers(findings)
     ]
     return "\n\n".join(["In short", *told]) if told else ""
 
 
-def _answer(findings: Findings, family: Family) -> Answer:
-    title = f"{family.trial.name}, {family.title.partition(':')[0]}"
+def _against(findings: Findings, family: Family) -> Answer:
+    title = _title(family)
+    if family.problem:
+        return Answer(title, [f"No comparison yet: {family.problem}."])
+    order = sorted(family.comparisons.items(), key=lambda item: -_standing(item[1]))
+    kinds = [_standing(comparison) for _, comparison in order]
+    counts = [(kinds.count(kind), word) for kind, word in ((1, "better"), (-1, "worse"), (0, "not told apart"))]
+    score = next(s for s in findings.of(family.trial) if s.subject.label == order[0][0][1]).measures[family.measure]
+    said = ", ".join(f"{count or 'none'} {word}" for count, word in counts)
+    lines = [f"Against {family.against} ({family.measure} {measured_text(score)}): {said}."]
+    return Answer(title, lines, [f"{family.short(pair)}: {_told(c)}" for pair, c in order], _sure(family))
+
+
+def _standing(comparison: Comparison) -> int:
+    return 0 if not comparison.differs else 1 if comparison.difference.value > 0 else -1
+
+
+def _told(c: Comparison) -> str:
+    return f"{c.difference.value:+.3f} [{c.low_corrected:+.3f}, {c.high_corrected:+.3f}], {verdict(c)}"
+
+
+def _ranked(findings: Findings, family: Family) -> Answer:
+    title = _title(family)
     if family.problem:
         return Answer(title, [f"No comparison yet: {family.problem}."])
     best = [arm for arm, (low, _) in family.ranks.items() if low == 1]
     lesser = len(family.ranks) - len(best)
     alone = ", on this one seed" if min(c.difference.seeds for c in family.comparisons.values()) == 1 else ""
     if len(best) == 1:
-        lines = [f"One arm is better than every other{alone}:"]
+        line = f"Of all pairs, one arm is better than every other{alone}:"
     elif lesser:
-        lines = [f"These may be best{alone}, and are not told apart; the other {lesser} are surely behind one:"]
+        line = f"Of all pairs, these may be best{alone}, and are not told apart; the other {lesser} are behind one:"
     else:
-        lines = ["No arm is surely better than another:"]
-    return Answer(title, lines, _with_scores(findings, family, best), _sure(family))
+        line = "Of all pairs, no arm is surely better than another:"
+    return Answer(title, [line], _with_scores(findings, family, best), _sure(family))
+
+
+def _title(family: Family) -> str:
+    return f"{family.trial.name}, {family.title.partition(':')[0]}"
 
 
 def _sure(family: Family) -> str:
     comparisons = family.comparisons.values()
-    tasks = next(iter(comparisons)).difference.tasks
-    detectable = median(c.detectable for c in comparisons)
-    seeds = min(c.difference.seeds for c in comparisons)
+    tasks, pairs = next(iter(comparisons)).difference.tasks, len(comparisons)
+    seeds = {c.difference.seeds for c in comparisons}
+    seen = list(dict.fromkeys(f"{find(c.detectable for c in comparisons):.2f}" for find in (min, max)))
+    several = f", {pairs} comparisons at once" if pairs > 1 else ""
     said = (
-        f"{tasks} tasks, {seeds} seed{'s' * (seeds > 1)} an arm: of two arms, a difference of {detectable:.2f} "
-        "would have been seen in four of five such studies, a smaller one in fewer."
+        f"{tasks} tasks, {span(seeds)} seed{'s' * (max(seeds) > 1)} an arm{several}: of two arms, a difference "
+        f"of {' to '.join(seen)}{', by the pair,' * (len(seen) > 1)} would have been seen in four of five such "
+        "studies, a smaller one in fewer."
     )
-    alone = " One seed an arm: training again may change the order; add seeds before you rely on it."
-    return said + alone * (seeds == 1)
+    alone = " Where there is one seed, training again may change the order; add seeds before you rely on it."
+    return said + alone * (1 in seeds)
 
 
 def _with_scores(findings: Findings, family: Family, arms: list[str]) -> list[str]:

@@ -21,6 +21,7 @@ class Family:
     title: str
     comparisons: dict[Pair, Comparison] = field(default_factory=dict)
     against: str = ""  # the arm that all others are compared with, where there is one
+    asked: bool = False  # `against` is the outcome alone, or was asked for: what a study wants to know first
     everyone: bool = False  # all pairs of its arms are there, so that they can be ranked
     ranks: dict[str, tuple[int, int]] = field(default_factory=dict)
     problem: str = ""
@@ -35,10 +36,10 @@ class Family:
         first = next(iter(self.comparisons.values()))
         seeds = {c.difference.seeds for c in self.comparisons.values()}
         said = f"{self.measure}, {first.difference.tasks} tasks"
-        said += "; one seed: other seeds may differ by more" if seeds == {1} else f"; {_range(seeds)} seeds"
+        said += "; one seed: other seeds may differ by more" if seeds == {1} else f"; {span(seeds)} seeds"
         said += " (only those that both arms have)" if self._seeds_left_out else ""
         if pooled := {c.pooled for c in self.comparisons.values() if c.pooled}:
-            said += f"; seed variance pooled over {_range(pooled)} arms"
+            said += f"; seed variance pooled over {span(pooled)} arms"
         several = f"; p (Holm) and the wide intervals (Bonferroni) corrected for {first.compared} comparisons"
         return said + (several if first.compared > 1 else "")
 
@@ -64,10 +65,10 @@ def families(trial: Trial, against: str | None = None) -> list[Family]:
     for stage in dict.fromkeys(subject.stage for subject in trial.subjects):
         arms = [subject for subject in trial.subjects if subject.stage == stage]
         if len(arms) > 1:
-            base = _baseline(arms, against)
+            base, asked = _baseline(arms, against)
             pairs = [(arm.label, base.label) for arm in arms if arm is not base]
-            family = Family(trial, f"{stage}: arms against {base.arm}", against=base.arm, everyone=len(arms) == 2)
-            found.append(_compared(family, pairs))
+            title, everyone = f"{stage}: arms against {base.arm}", len(arms) == 2
+            found.append(_compared(Family(trial, title, against=base.arm, asked=asked, everyone=everyone), pairs))
         if len(arms) > 2:
             pairs = [(b.label, a.label) for a, b in combinations(arms, 2)]
             found.append(_compared(Family(trial, f"{stage}: all pairs of arms", everyone=True), pairs))
@@ -96,12 +97,13 @@ def _lacking(subject: Subject, measure: str) -> str:
     return f"{subject.label} lacks {found.samples} samples" if isinstance(found, Missing) else ""
 
 
-def _baseline(arms: Sequence[Subject], against: str | None) -> Subject:
-    if against and (named := [arm for arm in arms if against in arm.label]):
-        return named[0]
+def _baseline(arms: Sequence[Subject], against: str | None) -> tuple[Subject, bool]:
+    """The arm, and whether it is more than the first of several."""
+    named = [arm for arm in arms if against and against in arm.label]
     plain = [arm for arm in arms if arm.values.get("kind") == "outcome" or arm.values.get("alpha") == 0]
-    return (plain or list(arms))[0]
+    return [*named, *plain, *arms][0], bool(named or plain)
 
 
-def _range(numbers: set[int]) -> str:
+def span(numbers: set[int]) -> str:
+    """`3`, or `1 to 3`."""
     return f"{min(numbers)}" if len(numbers) == 1 else f"{min(numbers)} to {max(numbers)}"

@@ -32,7 +32,7 @@ Row = list[str | Cell]
 
 def answers_section(findings: Findings) -> list[str]:
     parts = [
-        f'<div class="answer">{heading(3, answer.title)}{"".join(map(paragraph, answer.lines))}{_list(answer.best)}'
+        f'<div class="answer">{heading(3, answer.title)}{"".join(map(paragraph, answer.lines))}{_list(answer.arms)}'
         f"{paragraph(answer.sure)}</div>"
         for answer in answers(findings)
     ]

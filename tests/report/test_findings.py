@@ -74,18 +74,28 @@ class TestFamilies:
 
 
 class TestAnswers:
-    def test_a_newcomer_reads_which_arm_to_take_and_how_sure_that_is(self, findings: Findings):
-        (answer,) = answers(findings)
-        assert answer.title == "telecom test, grpo", "on tasks that nothing was trained on"
-        assert answer.lines == ["One arm is better than every other:"]
-        assert [line.partition(":")[0] for line in answer.best] == ["turn_level alpha=0.5"]
-        assert "12 tasks, 3 seeds an arm" in answer.sure and "would have been seen" in answer.sure
+    def test_a_newcomer_reads_first_which_arms_beat_the_outcome_alone(self, findings: Findings):
+        first, pairs = answers(findings)
+        assert first.title == pairs.title == "telecom test, grpo", "on tasks that nothing was trained on"
+        assert first.lines[0].startswith("Against outcome (pass@1 0.")
+        assert first.lines[0].endswith("1 better, none worse, 1 not told apart.")
+        better, alike = first.arms
+        assert better.startswith("turn_level alpha=0.5: +0.") and better.endswith("], better")
+        assert alike.startswith("turn_level alpha=0.1") and "not told apart; could have seen 0." in alike
+        assert "12 tasks, 3 seeds an arm, 2 comparisons at once" in first.sure and "would have been seen" in first.sure
+        assert pairs.lines == ["Of all pairs, one arm is better than every other:"]
+        assert [line.partition(":")[0] for line in pairs.arms] == ["turn_level alpha=0.5"]
+
+    def test_another_baseline_is_asked_for(self, study: Study):
+        first, _ = answers(find(collect([study.outputs]), against="alpha=0.5"))
+        assert "Against turn_level alpha=0.5" in first.lines[0] and "none better, 2 worse" in first.lines[0]
 
     def test_arms_that_are_alike_are_not_told_apart(self, tmp_path: Path):
+        """None of them is the baseline: all pairs say it alone."""
         arms = [{"kind": RewardKind.shaped, "alpha": alpha} for alpha in (0.1, 0.25, 0.5)]
         make_study(tmp_path, arms, lambda arm, seed: 0.5, seeds=1)
         (answer,) = answers(find(collect([tmp_path])))
-        assert answer.lines == ["No arm is surely better than another:"] and len(answer.best) == 3
+        assert answer.lines == ["Of all pairs, no arm is surely better than another:"] and len(answer.arms) == 3
         assert "training again may change the order" in answer.sure
 
     def test_one_seed_tells_only_of_that_seed(self, tmp_path: Path):

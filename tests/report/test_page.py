@@ -56,7 +56,8 @@ def test_it_opens_from_disk_and_draws_everything(browser: Browser, page: Path, w
         shown.wait_for(f"document.querySelectorAll('.chart')[{place}].querySelector('svg.main-svg')")
     shown.wait_for("document.querySelector('.viewer [role=option]')")
     assert shown.run("document.documentElement.scrollWidth") <= width, "nothing sticks out"
-    assert "One arm is better than every other" in shown.text("#answer")
+    assert "1 better, none worse, 1 not told apart" in shown.text("#answer")
+    assert "one arm is better than every other" in shown.text("#answer")
     ink = shown.run("getComputedStyle(document.querySelector('.chart .xtick text')).fill")
     assert (sum(map(int, ink[4:-1].split(","))) > 3 * 128) == dark, "charts are light on dark, and dark on light"
     assert {address.partition(":")[0] for address in shown.requested()} <= {"file", "data", "blob"}
