@@ -56,8 +56,14 @@ def read_sweep(folder: Path) -> Sweep:
         raise ConfigError(f"{folder}: no sweep ({error})") from None
 
 
+def sweep_folders(folder: Path, sweep: Sweep) -> list[Path]:
+    """Of its runs, whether they are there or not."""
+    return [Path(normpath(folder / job.run)) for job in sweep.jobs]
+
+
 def sweep_runs(folder: Path, sweep: Sweep) -> list[Run]:
-    return [Run.open(normpath(folder / job.run)) for job in sweep.jobs]
+    """Raises ConfigError where one of them is gone."""
+    return [Run.open(one) for one in sweep_folders(folder, sweep)]
 
 
 def run_sweep(folder: Path, sweep: Sweep, targets: Sequence[Step], hardware: HardwareConfig) -> int:

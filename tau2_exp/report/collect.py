@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import normpath
 from pathlib import Path
 
 from tau2_exp.config import ConfigError
@@ -27,7 +28,7 @@ class Collection:
 def collect(paths: Sequence[Path]) -> Collection:
     """Everything in these folders, and what it stands on. Raises ConfigError where one of them holds no run."""
     problems: list[str] = []
-    runs = _readable(_unique((run for path in paths for run in _runs_of(path)), problems), problems)
+    runs = _readable(_unique([folder for path in paths for folder in _folders_of(path)], problems), problems)
     found = _place(runs)
     problems += _unfinished(found)
     return Collection(tuple(found), tuple(find_trials(found)), tuple(dict.fromkeys(problems)))
@@ -36,35 +37,36 @@ def collect(paths: Sequence[Path]) -> Collection:
 # ---------------------------------------------------------------- which runs
 
 
-def _runs_of(path: Path) -> Iterator[Run]:
-    from tau2_exp.dispatch.sweep import read_sweep, sweep_runs
+def _folders_of(path: Path) -> list[Path]:
+    from tau2_exp.dispatch.sweep import read_sweep, sweep_folders
 
     if (path / "sweep.json").is_file():
-        yield from sweep_runs(path, read_sweep(path))
-    elif (path / "manifest.json").is_file():
-        yield Run.open(path)
-    else:
-        inside = sorted(file.parent for file in path.glob("[!.]*/manifest.json"))
-        if not inside:
-            raise ConfigError(f"{path}: holds no run and no sweep; give run folders, sweeps, or a folder of them")
-        yield from map(Run.open, inside)
+        return sweep_folders(path, read_sweep(path))
+    if (path / "manifest.json").is_file():
+        return [path]
+    inside = sorted(file.parent for file in path.glob("[!.]*/manifest.json"))
+    if not inside:
+        raise ConfigError(f"{path}: holds no run and no sweep; give run folders, sweeps, or a folder of them")
+    return inside
 
 
-def _unique(runs: Iterator[Run], problems: list[str]) -> list[Run]:
-    """With members and parents; of runs of one address the finished one, else the newest."""
+def _unique(folders: Sequence[Path], problems: list[str]) -> list[Run]:
+    """With members and parents; of runs of one address the finished one, else the newest. What is gone is left out."""
     by_address: dict[str, Run] = {}
-    waiting = list(runs)
+    waiting = list(folders)
     seen: set[Path] = set()
     while waiting:
-        run = waiting.pop(0)
-        if run.folder.resolve() in seen:
+        folder = waiting.pop(0)
+        if folder.resolve() in seen:
             continue
-        seen.add(run.folder.resolve())
+        seen.add(folder.resolve())
         try:
+            run = Run.open(folder)
             before = by_address.get(run.manifest.address)
             if before is None or before.status is not RunStatus.finished:
                 by_address[run.manifest.address] = run
-            waiting += [*run.members, *([run.parent] if run.parent else [])]
+            above = [*run.manifest.members, *([run.manifest.parent] if run.manifest.parent else [])]
+            waiting += [Path(normpath(folder / one)) for one in above]
         except ConfigError as error:
             problems.append(f"left out: {error}")
     return sorted(by_address.values(), key=lambda run: (run.manifest.created, str(run.folder)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tau2_exp.config import to_data
@@ -144,10 +145,12 @@ class Trial:
 
 
 def find_trials(found: Sequence[Found]) -> list[Trial]:
+    """All trials of finished evaluations. Parts of a finished merge are told by the merge."""
     trials: dict[Any, Trial] = {}
+    parts = {part for f in found if f.run.status is RunStatus.finished for part in _parts(f.run)}
     by_address = {f.run.manifest.address: f for f in found}
     for f in found:
-        if f.run.stage != "eval" or f.run.status is not RunStatus.finished:
+        if f.run.stage != "eval" or f.run.status is not RunStatus.finished or f.run.folder.resolve() in parts:
             continue
         results = f.run.results
         settings = _plan(f.run, results)
@@ -163,6 +166,11 @@ def find_trials(found: Sequence[Found]) -> list[Trial]:
         trial.subjects.sort(key=lambda subject: (subject.depth, [_sortable(v) for v in subject.values.values()]))
     _note_differences(list(trials.values()))
     return sorted(trials.values(), key=lambda t: (t.domain, _split_order(t.split), t.note))
+
+
+def _parts(run: Run) -> list[Path]:
+    """The folders that an evaluation was merged from; they need not be there any more."""
+    return [(run.folder / member).resolve() for member in run.manifest.members] if run.stage == "eval" else []
 
 
 def _add(trial: Trial, found: Found, evaluation: Evaluation, by_address: dict[str, Found]) -> None:

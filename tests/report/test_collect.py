@@ -11,6 +11,7 @@ from studies import Study, config, make_study
 
 from tau2_exp.config import ConfigError, RewardKind
 from tau2_exp.jsonl import write_json
+from tau2_exp.merge import merge
 from tau2_exp.report.arms import arm_label, tell_apart
 from tau2_exp.report.collect import Collection, collect
 from tau2_exp.report.trials import Missing, Subject, Trial
@@ -77,6 +78,19 @@ class TestRuns:
         write_json(sweep / "sweep.json", {"created": "now", "argv": ["run.py"], "commit": None, "jobs": jobs})
         assert [f.run.folder for f in collect([sweep]).runs] == [f.run.folder for f in collect([study.outputs]).runs]
         assert len(collect([sweep, study.outputs, evaluations[0]]).runs) == len(collect([sweep]).runs)
+
+    def test_a_run_of_a_sweep_that_is_gone_is_left_out_and_the_rest_is_told(self, tmp_path: Path):
+        made = Study(tmp_path, tasks=3)
+        sft = made.train("sft", 0, None, 0.5)
+        kept, gone = (made.evaluate(made.train("grpo", seed, sft, 0.5)) for seed in (0, 1))
+        jobs = [{"overrides": ["stage=eval"], "run": f"../{run.folder.name}"} for run in (gone, kept)]
+        sweep = tmp_path / "a-sweep"
+        sweep.mkdir()
+        write_json(sweep / "sweep.json", {"created": "now", "argv": ["run.py"], "commit": None, "jobs": jobs})
+        shutil.rmtree(gone.folder)
+        found = collect([sweep])
+        assert [f.run.folder for f in found.runs if f.run.stage == "eval"] == [kept.folder]
+        assert len(found.problems) == 1 and found.problems[0].startswith(f"left out: {gone.folder}: no run folder")
 
     def test_an_empty_folder_is_named(self, tmp_path: Path):
         with pytest.raises(ConfigError, match="holds no run and no sweep"):
@@ -159,6 +173,22 @@ class TestTrials:
         second.finish(first.results)
         (only,) = collect([tmp_path]).trials[0].subjects
         assert only.seeds == ["0"] and {len(outcomes) for outcomes in only.outcomes["0"].values()} == {8}
+
+    def test_a_merged_evaluation_speaks_for_its_parts(self, tmp_path: Path):
+        """They may be of other sizes, so that they would be trials of their own, or be gone."""
+        made = Study(tmp_path, tasks=3, samples=2)
+        sft = made.train("sft", 0, None, 0.5)
+        first = made.evaluate(sft)
+        made.samples = 4
+        parts = [first, made.evaluate(sft, eval_splits=["test", "train"])]
+        whole = merge(parts, "whole")
+        (only,) = [s for trial in collect([tmp_path]).trials for s in trial.subjects]
+        assert [e.run.folder for e in only.evaluations.values()] == [whole.folder]
+        assert {len(outcomes) for outcomes in only.outcomes["0"].values()} == {4}
+        for part in parts:
+            shutil.rmtree(part.folder)
+        (again,) = [s for trial in collect([tmp_path]).trials for s in trial.subjects]
+        assert (again.label, again.outcomes) == (only.label, only.outcomes)
 
     def test_results_over_domains_are_told_by_domain(self, tmp_path: Path):
         made = Study(tmp_path, tasks=2)
