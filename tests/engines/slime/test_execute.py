@@ -111,7 +111,7 @@ def test_commands_run_when_what_they_need_is_there_and_servers_end_when_they_are
 
 def test_programs_are_those_of_the_environment_that_does_the_plan() -> None:
     assert with_this_python(["python3", "-m", "x"]) == [sys.executable, "-m", "x"]
-    assert with_this_python(["pytest"]) == [str(Path(sys.executable).with_name("pytest"))]
+    assert with_this_python(["pip"]) == [str(Path(sys.executable).with_name("pip"))]
     assert [with_this_python([name]) for name in ("sh", "/bin/true")] == [["sh"], ["/bin/true"]]
 
 

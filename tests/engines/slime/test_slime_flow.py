@@ -34,7 +34,7 @@ def on_cpu(config: Config, folder: Path, start: str) -> list[Command]:
 
 
 def served_by_torch(command: Command) -> Command:
-    argv = list(command.argv[: command.argv.index("--")])
+    argv = [word for word in command.argv if not word.startswith("--flags=")]
     for option in ("--gpus", "--memory-fraction"):
         place = argv.index(option)
         del argv[place : place + 2]
