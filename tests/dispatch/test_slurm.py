@@ -249,7 +249,8 @@ def displaced(preempted, cluster: Cluster, outputs: Path, tmp_path_factory: pyte
 def test_a_preempted_job_goes_on_to_the_same_end(preempted: Path, displaced: Path, outputs: Path) -> None:
     until(lambda: finished(preempted), "the preempted run's end")
     log = worker_log(preempted)
-    assert f"job {own_job(preempted).id}.1 on" in log and "goes on after step" in log
+    again = rf"job {own_job(preempted).id}\.[1-9]\d* on"  # SLURM may count a requeue that was asked for twice as two
+    assert re.search(again, log) and "goes on after step" in log
     assert unlike(outputs / "chain-grpo", preempted) == []
 
 
