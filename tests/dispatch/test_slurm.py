@@ -240,7 +240,7 @@ def displaced(preempted, cluster: Cluster, outputs: Path, tmp_path_factory: pyte
     assert not finished(folder)
     cluster.lose(node)
     try:
-        until(lambda: f"job {job}.1 on" in worker_log(folder), "the job runs again")
+        until(lambda: bool(re.search(rf"job {job}\.[1-9]\d* on", worker_log(folder))), "the job runs again")
     finally:
         cluster.bring_back(node)
     return folder
