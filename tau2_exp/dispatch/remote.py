@@ -11,10 +11,9 @@ from tau2_exp.config import Config, LauncherKind, SlurmConfig
 from tau2_exp.dispatch.follow import RunState
 from tau2_exp.dispatch.jobs import SlurmJob, Submission, within
 from tau2_exp.dispatch.plan import Step
-from tau2_exp.dispatch.slurm import submit
+from tau2_exp.dispatch.slurm import COMMAND, submit
 from tau2_exp.dispatch.status import attend
 
-COMMAND = "python -m tau2_exp"
 ON_RESUME = {"wait", "hardware.launcher", *(f"hardware.slurm.{field.name}" for field in fields(SlurmConfig))}
 
 

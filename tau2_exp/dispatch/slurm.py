@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
 TIMEOUTS = 100  # how often a job that reaches its time limit goes on
-PYTHON = "python -m tau2_exp"
+COMMAND = "python -m tau2_exp"
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class _Sender:
             id=job,
             run=str(run),
             stage=step.stage,
-            command=f"{PYTHON} work {shlex.quote(_folder(step))}",
+            command=f"{COMMAND} work {shlex.quote(_folder(step))}",
             log=str(run / WORKER_LOG),
             output=f"slurm/{job}_0_log.out",
             array=main if index else None,
