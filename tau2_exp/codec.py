@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Callable, Iterable
 from enum import Enum
 from functools import cache
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Reader = Callable[[Any], Any]
 
 
 def encode(value: Any) -> Any:
@@ -30,7 +32,11 @@ def decode(cls: type[T], data: Any) -> T:
 
     Raises ValueError naming the field that is missing, unknown or of the wrong type.
     """
-    return _decode(cls, data, cls.__name__)
+    try:
+        value: T = _reader(cls)(data)
+    except _Wrong as wrong:
+        raise ValueError(f"{cls.__name__}{wrong.where}: {wrong.what}") from None
+    return value
 
 
 def _is_default(field: dataclasses.Field, value: Any) -> bool:
@@ -44,55 +50,105 @@ def _is_default(field: dataclasses.Field, value: Any) -> bool:
     return type(current) is type(default) and current == default
 
 
+class _Wrong(Exception):
+    """What is wrong; `where` grows from the inside out, so that it costs nothing where all is right."""
+
+    def __init__(self, what: str, where: str = ""):
+        self.what, self.where = what, where
+
+    def inside(self, step: str) -> _Wrong:
+        return _Wrong(self.what, step + self.where)
+
+
 @cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _decode(cls: Any, data: Any, where: str) -> Any:
-    origin = typing.get_origin(cls)
+def _reader(cls: Any) -> Reader:
+    """What reads values of a type: annotations are looked at once, not for every record."""
+    origin, options = typing.get_origin(cls), typing.get_args(cls)
     if cls is Any:
-        return data
+        return lambda data: data
     if origin in (typing.Union, types.UnionType):
-        options = typing.get_args(cls)
-        if data is None and type(None) in options:
-            return None
-        return _decode(next(o for o in options if o is not type(None)), data, where)
+        value = _reader(next(option for option in options if option is not type(None)))
+        return (lambda data: None if data is None else value(data)) if type(None) in options else value
     if origin in (list, tuple):
-        if not isinstance(data, (list, tuple)):
-            raise ValueError(f"{where}: expected a list, got {type(data).__name__}")
-        item = typing.get_args(cls)[0]
-        return origin(_decode(item, v, f"{where}[{i}]") for i, v in enumerate(data))
+        return _read_items(origin, _reader(options[0]))
     if origin is dict:
+        return _read_entries(_reader(options[1]))
+    if dataclasses.is_dataclass(cls):
+        return _read_dataclass(cls)
+    return _read_choice(cls) if issubclass(cls, Enum) else _read_plain(cls)
+
+
+def _read_items(container: Callable[[Iterable[Any]], Any], item: Reader) -> Reader:
+    def read(data: Any) -> Any:
+        if not isinstance(data, (list, tuple)):
+            raise _Wrong(f"expected a list, got {type(data).__name__}")
+        values = []
+        for place, value in enumerate(data):
+            try:
+                values.append(item(value))
+            except _Wrong as wrong:
+                raise wrong.inside(f"[{place}]") from None
+        return container(values)
+
+    return read
+
+
+def _read_entries(entry: Reader) -> Reader:
+    def read(data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
-            raise ValueError(f"{where}: expected an object, got {type(data).__name__}")
-        item = typing.get_args(cls)[1]
-        return {k: _decode(item, v, f"{where}.{k}") for k, v in data.items()}
-    if isinstance(cls, type) and dataclasses.is_dataclass(cls):
-        return _decode_dataclass(cls, data, where)
-    if isinstance(cls, type) and issubclass(cls, Enum):
+            raise _Wrong(f"expected an object, got {type(data).__name__}")
+        values = {}
+        for name, value in data.items():
+            try:
+                values[name] = entry(value)
+            except _Wrong as wrong:
+                raise wrong.inside(f".{name}") from None
+        return values
+
+    return read
+
+
+def _read_dataclass(cls: Any) -> Reader:
+    hints = typing.get_type_hints(cls)
+    readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(cls)}
+
+    def read(data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise _Wrong(f"expected an object, got {type(data).__name__}")
+        values = {}
+        for name, value in data.items():
+            if name not in readers:
+                unknown = sorted(set(data) - set(readers))[0]
+                raise _Wrong(f"unknown field {unknown!r}; known: {', '.join(readers)}")
+            try:
+                values[name] = readers[name](value)
+            except _Wrong as wrong:
+                raise wrong.inside(f".{name}") from None
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise _Wrong(str(error)) from None
+
+    return read
+
+
+def _read_choice(cls: type[Enum]) -> Reader:
+    def read(data: Any) -> Any:
         try:
             return cls(data)
         except ValueError:
             valid = ", ".join(str(member.value) for member in cls)
-            raise ValueError(f"{where}: {data!r} is not one of {valid}") from None
-    if cls is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
-    if not isinstance(data, cls) or (cls is int and isinstance(data, bool)):
-        raise ValueError(f"{where}: expected {cls.__name__}, got {data!r}")
-    return data
+            raise _Wrong(f"{data!r} is not one of {valid}") from None
+
+    return read
 
 
-def _decode_dataclass(cls: type, data: Any, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise ValueError(f"{where}: expected an object, got {type(data).__name__}")
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    unknown = set(data) - set(fields)
-    if unknown:
-        raise ValueError(f"{where}: unknown field {sorted(unknown)[0]!r}; known: {', '.join(fields)}")
-    hints = _hints(cls)
-    values = {name: _decode(hints[name], value, f"{where}.{name}") for name, value in data.items()}
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from None
+def _read_plain(cls: type) -> Reader:
+    def read(data: Any) -> Any:
+        if cls is float and isinstance(data, int) and not isinstance(data, bool):
+            return float(data)
+        if not isinstance(data, cls) or (cls is int and isinstance(data, bool)):
+            raise _Wrong(f"expected {cls.__name__}, got {data!r}")
+        return data
+
+    return read

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tau2_exp.config import ConfigError
 from tau2_exp.report.collect import Collection
 from tau2_exp.report.contrasts import Family, families
 from tau2_exp.report.costs import Cost, costs
@@ -34,7 +35,10 @@ class Findings:
 
 
 def find(collection: Collection, against: str | None = None) -> Findings:
-    """`against` names the baseline arm: see contrasts.families."""
+    """`against` names the baseline arm: see contrasts.families. Raises ConfigError where no arm has that name."""
+    labels = list(dict.fromkeys(s.label for trial in collection.trials for s in trial.subjects))
+    if against and not any(against in label for label in labels):
+        raise ConfigError(f"--against {against!r} is in no arm's name; there are: {', '.join(labels) or 'none'}")
     return Findings(
         collection,
         tuple(_score(trial, subject) for trial in collection.trials for subject in trial.subjects),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from studies import Study, make_study
 
-from tau2_exp.config import RewardKind
+from tau2_exp.config import ConfigError, RewardKind
 from tau2_exp.report.answers import answers, answers_text
 from tau2_exp.report.collect import collect
 from tau2_exp.report.contrasts import Family
@@ -51,6 +51,10 @@ class TestFamilies:
     def test_any_other_arm_can_be_the_baseline(self, study: Study):
         found = find(collect([study.outputs]), against="alpha=0.1").families
         assert "grpo: arms against turn_level alpha=0.1" in [f.title for f in found]
+
+    def test_a_baseline_that_nobody_is_called_is_refused(self, study: Study):
+        with pytest.raises(ConfigError, match=r"--against 'alpha=7' is in no arm's name; there are: .*grpo outcome"):
+            find(collect([study.outputs]), against="alpha=7")
 
     def test_arms_are_ranked_by_all_pairs_and_only_where_it_is_sure(self, findings: Findings):
         found = family(findings, "grpo: all pairs of arms")
