@@ -135,13 +135,16 @@ class Planner:
 
 
 def freeze(step: Step, argv: Sequence[str]) -> Run:
-    """Make the folders of a step and all that it needs, where there are none yet."""
+    """Make the folders of a step and all that it needs, where there are none yet; in W&B they are one group."""
+    names = {part.address: part.name or folder_name(part.stage, part.address) for part in step.lineage()}
+    group = step.config.logger.group or names[step.address]
     for part in step.lineage():
         if part.run is None:
-            folder = Path(part.config.outputs) / (part.name or folder_name(part.stage, part.address))
+            config = replace(part.config, logger=replace(part.config.logger, group=group))
             parent = part.parent.run if part.parent else None
             members = [member.run for member in part.members if member.run]
-            part.run = Run.create(part.config, part.address, folder, parent, members, argv)
+            folder = Path(config.outputs) / names[part.address]
+            part.run = Run.create(config, part.address, folder, parent, members, argv)
             part.fresh = True
     assert step.run is not None
     return step.run

@@ -86,6 +86,13 @@ def test_a_name_is_given_to_all_folders_of_a_chain(tmp_path: Path) -> None:
     assert run.parent and run.parent.folder == tmp_path / "mine-demos"
 
 
+def test_the_runs_of_a_chain_are_one_group_unless_told_otherwise(tmp_path: Path) -> None:
+    run = freeze(plan(tmp_path, "stage=sft"), [])
+    assert run.parent and run.parent.config.logger.group == run.config.logger.group == run.folder.name
+    other = freeze(plan(tmp_path, "stage=sft", "seed=1", "logger.group=mine"), [])
+    assert other.parent and other.parent.config.logger.group == other.config.logger.group == "mine"
+
+
 def test_a_parent_that_cannot_serve_is_refused(tmp_path: Path) -> None:
     def refused(*overrides: str) -> str:
         with pytest.raises(ConfigError) as error:
