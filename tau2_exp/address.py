@@ -55,8 +55,16 @@ def content_address(config: Config, parent: str | None) -> str:
         parts |= {key: _select(data, key) for key in OF_SLIME.get(config.stage.name, ())}
     if source := data["stage"].get("data"):
         parts["data"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    if "model" in parts and config.model.path:
+        parts["model files"] = _files(Path(config.model.path).expanduser())
     parts |= {"stage": data["stage"], "seed": config.seed, "parent": parent}
     return _digest(parts)
+
+
+def _files(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of each file of a local model, which may be trained anew in place; a hub name has none."""
+    found = sorted(file for file in folder.iterdir() if file.is_file()) if folder.is_dir() else []
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in found]
 
 
 def pipeline_address(members: Sequence[str]) -> str:

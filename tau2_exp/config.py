@@ -118,7 +118,7 @@ class DomainConfig:
     names: list[str] = MISSING  # telecom, airline, retail, mock
     train_split: str = "train"
     eval_splits: list[str] = field(default_factory=lambda: ["train", "test"])  # also: development (telecom)
-    limit: int | None = None  # tasks of each split and domain, the first so many
+    limit: int | None = None  # tasks of each split and domain, evenly spaced
     max_steps: int = 100  # as τ²-bench counts them
     max_errors: int = 10
     document: Document = Document.full

@@ -21,6 +21,7 @@ from tau2_exp.config import (
     GrpoConfig,
     LauncherKind,
     OracleKind,
+    PartWeights,
     PipelineConfig,
     PolicyKind,
     Provider,
@@ -87,6 +88,9 @@ def _ranges(section: Any, prefix: str) -> Iterator[str]:
         key, value = prefix + field.name, getattr(section, field.name)
         if dataclasses.is_dataclass(value):
             yield from _ranges(value, f"{key}.")
+        for name, entry in value.items() if isinstance(value, dict) else ():
+            if dataclasses.is_dataclass(entry):
+                yield from _ranges(entry, f"{key}.{name}.")
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             continue
         if field.name in POSITIVE and not value > 0:
@@ -145,6 +149,9 @@ def _reward(config: Config) -> Iterator[str]:
     for key, weights in (("weights", reward.weights), *(_dotted("domain_weights", reward.domain_weights))):
         if not any(dataclasses.astuple(weights)):
             yield f"reward.{key}: every part weighs 0; give one of them a weight"
+    if reward.weights != PartWeights() and set(config.domain.names) <= set(reward.domain_weights):
+        name = config.domain.names[0]
+        yield f"reward.weights: {name} has weights of its own; set reward.domain_weights.{name}.action=… and the like"
     for key in (*reward.domain_weights, *reward.multipliers):
         if key not in SPLITS:
             yield f"reward: {key} is no domain{suggest(key, SPLITS)}"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from tau2_exp.config import CurriculumConfig, CurriculumKind
-from tau2_exp.types import stable_seed
+from tau2_exp.types import SOLVED, stable_seed
 
 _FLOOR = 0.05  # adaptive: added to p(1 − p), so that no task is never seen again
 
@@ -32,12 +32,12 @@ class Curriculum:
         self.fraction = dict.fromkeys(self.keys, 0.5)  # with exponential memory
 
     def draw(self, n: int, exclude: Collection[str] = ()) -> list[str]:
-        """`n` tasks. Repeats, and tasks in `exclude` (drawn before in this step), only once no others are left."""
+        """`n` tasks. Those in `exclude` (drawn before in this step) come once no others are left, then repeats."""
         drawn: list[str] = []
         taken = set(exclude)
         while len(drawn) < n:
             if taken.issuperset(self.keys):
-                taken = set()
+                taken = set() if set(drawn).issuperset(self.keys) else set(drawn)
             rng = random.Random(stable_seed(self.seed, "curriculum", self.draws))
             self.draws += 1
             pick = self._pick_adaptive if self.config.kind is CurriculumKind.adaptive else self._pick_epoch
@@ -49,7 +49,7 @@ class Curriculum:
         """Note the outcomes of attempts at a task; 1 is solved, anything below is not."""
         if not solved:
             return
-        wins = sum(outcome >= 1.0 for outcome in solved)
+        wins = sum(outcome >= SOLVED for outcome in solved)
         self.attempts[key] += len(solved)
         self.solved[key] += wins
         kept = (1.0 - self.config.memory) ** len(solved)

@@ -7,7 +7,8 @@ limits are looked at only when the environment is not the one to speak next.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,13 +136,10 @@ class _Episode:
 
     async def _act(self, heard: Sequence[Message]) -> Action:
         try:
-            action = await self.agent.act(heard)
+            with _blamed_on(FaultSource.ENGINE):
+                action = await self.agent.act(heard)
         except ContextFull:
             raise _Stop(StopReason.CONTEXT_FULL) from None
-        except (FaultError, BudgetReached):
-            raise
-        except Exception as error:
-            raise FaultError(FaultSource.ENGINE, _describe(error)) from error
         self.policy_usage += action.usage
         return action
 
@@ -179,19 +177,14 @@ class _Episode:
     async def _reply(self, heard: Sequence[Message]) -> Message:
         clock = time.perf_counter()
         try:
-            return await self.user.reply(heard)
-        except (FaultError, BudgetReached):
-            raise
-        except Exception as error:
-            raise FaultError(FaultSource.USER, _describe(error)) from error
+            with _blamed_on(FaultSource.USER):
+                return await self.user.reply(heard)
         finally:
             self.user_seconds += time.perf_counter() - clock
 
     def _run_tools(self, message: Message) -> Sequence[Message]:
-        try:
+        with _blamed_on(FaultSource.ENVIRONMENT):
             results = [self.world.call(call) for call in message.tool_calls]
-        except Exception as error:
-            raise FaultError(FaultSource.ENVIRONMENT, _describe(error)) from error
         self.messages.extend(results)
         self.tool_errors += sum(result.error for result in results)
         self._step()
@@ -209,10 +202,8 @@ class _Episode:
             raise _Stop(ending)
 
     def _parts(self) -> Parts:
-        try:
+        with _blamed_on(FaultSource.ENVIRONMENT):
             return self.world.parts(self.messages)
-        except Exception as error:
-            raise FaultError(FaultSource.ENVIRONMENT, _describe(error)) from error
 
     def _record(self, action: Action, start: int, policy_seconds: float) -> None:
         messages = tuple(self.messages[start:])
@@ -232,10 +223,22 @@ class _Episode:
 
     def _new_changes(self) -> dict[str, Any]:
         """What differs since the last turn; a path that is back at its first value maps to None."""
-        now, before = self.world.changes(), self.changes
+        with _blamed_on(FaultSource.ENVIRONMENT):
+            now, before = self.world.changes(), self.changes
         self.changes = now
         changed = {path: value for path, value in now.items() if path not in before or before[path] != value}
         return changed | {path: None for path in before if path not in now}
+
+
+@contextmanager
+def _blamed_on(source: FaultSource) -> Iterator[None]:
+    """What breaks inside is a fault of `source`; what has a name of its own passes."""
+    try:
+        yield
+    except (FaultError, BudgetReached, ContextFull):
+        raise
+    except Exception as error:
+        raise FaultError(source, _describe(error)) from error
 
 
 def _describe(error: Exception) -> str:

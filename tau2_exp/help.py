@@ -46,7 +46,7 @@ Settings (KEY=VALUE; `--cfg job` lists them all), among them:
   parent=RUN          what the stage stands on; parent=model begins with model.path itself
   name=NAME           of the run's folder
   outputs=FOLDER      where run folders go
-  domain.limit=N      only the first N tasks of each split
+  domain.limit=N      only N tasks of each split and domain, evenly spaced
   engine.slime.flags  further flags of slime's own: +engine.slime.flags.NAME=VALUE
 
 Flags: -m (sweep), --cfg job, --info, --shell-completion, --hydra-help

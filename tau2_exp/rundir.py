@@ -162,12 +162,6 @@ class Run:
         path = self.folder / "failure.json"
         return json.loads(path.read_text())["message"] if path.exists() else ""
 
-    @property
-    def checkpoints(self) -> Path:
-        folder = self.folder / "checkpoints"
-        folder.mkdir(exist_ok=True)
-        return folder
-
     def server(self, name: str) -> str:
         """The address of a server that was started for this run. Raises ConfigError where it is not up."""
         path = self.folder / "servers" / f"{name}.json"
@@ -334,7 +328,11 @@ def index_runs(outputs: Path) -> dict[str, Run]:
     found: dict[str, Run] = {}
     for path in sorted(outputs.glob("[!.]*/manifest.json")):
         run = Run(path.parent)
-        before = found.get(run.manifest.address)
+        try:
+            before = found.get(run.manifest.address)
+        except ConfigError as error:
+            print(f"left out: {error}", flush=True)
+            continue
         if before is None or before.status is not RunStatus.finished:
             found[run.manifest.address] = run
     return found

@@ -57,6 +57,14 @@ class TestTwoArms:
         assert back.difference.value == pytest.approx(-0.75) and back.superiority.value == 0.0
         assert back.p == pytest.approx(found.p)
 
+    def test_differences_that_are_equal_but_for_rounding_are_equal(self):
+        """Two in three less one in three is not to the last bit three in three less two in three."""
+        a = {0: {f"t{i}": [1.0, 1.0, float(i % 2)] for i in range(10)}}
+        b = {0: {f"t{i}": [1.0, float(i % 2), 0.0] for i in range(10)}}
+        found = compare(a, b)
+        assert found.difference.value == pytest.approx(1 / 3)
+        assert found.difference.low < 0.1 and found.detectable > 0.1 and found.p == pytest.approx(2**-9)
+
     def test_pairing_sees_what_the_arms_alone_do_not(self):
         """All tasks gain a little; tasks differ by far more than that."""
         base = {f"t{i}": [1.0] * i + [0.0] * (20 - i) for i in range(20)}

@@ -73,6 +73,8 @@ REFUSED = [
     (["stage=sft", "stage.lr=high"], "stage.lr=high", "wants a number"),
     (["seed=1.5"], "seed=1.5", "wants a whole number"),
     (["seed=null"], "seed=null", "wants a value"),
+    (["reward.weights.action=1"], "reward.weights", "reward.domain_weights.telecom.action"),
+    (["reward.domain_weights.telecom.action=-5"], "reward.domain_weights.telecom.action=-5.0", "wants 0 or more"),
     (["reward.kind=shape"], "reward.kind=shape", "did you mean shaped?"),
     (["domain.names=telecom"], "domain.names=telecom", "domain.names=[telecom]"),
     (["model.name=???"], "model.name=???", "has no value"),
@@ -211,3 +213,14 @@ def test_an_address_follows_its_parents_and_the_content_of_its_data(tmp_path: Pa
     before = content_address(sft, None)
     data.write_text("{}\n{}\n")
     assert content_address(sft, None) != before
+
+
+def test_an_address_follows_a_local_model_that_is_trained_anew_in_place(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(b"one")
+    config = compose_config(["stage=eval", f"model.path={tmp_path}"])
+    before = content_address(config, None)
+    assert content_address(config, None) == before
+    weights.write_bytes(b"other")
+    assert content_address(config, None) != before

@@ -34,6 +34,16 @@ class TestDraws:
         drawn = curriculum.draw(first)
         assert not set(drawn) & set(curriculum.draw(more, exclude=drawn))
 
+    @given(kind=kinds, first=st.integers(0, 10), more=st.integers(1, 10))
+    def test_a_draw_has_no_task_twice_though_others_were_drawn_before(
+        self, kind: CurriculumKind, first: int, more: int
+    ):
+        curriculum = make(kind)
+        before = curriculum.draw(first)
+        drawn = curriculum.draw(more, exclude=before)
+        assert len(set(drawn)) == more
+        assert len(set(drawn) - set(before)) == min(more, len(KEYS) - first), "the others come first"
+
     @given(kind=kinds)
     def test_repeats_come_only_when_all_were_drawn(self, kind: CurriculumKind):
         counts = Counter(make(kind).draw(25))

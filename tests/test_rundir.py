@@ -143,3 +143,12 @@ def test_the_index_prefers_what_is_finished(tmp_path: Path) -> None:
     second.finish({})
     assert index_runs(tmp_path)["a" * 64].folder == second.folder
     assert first.status is RunStatus.unfinished
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good, bad = make(tmp_path, "good", "a" * 64), make(tmp_path, "bad", "b" * 64)
+    (bad.folder / "manifest.json").write_text('{"colour": "blue"}')
+    assert [run.folder for run in index_runs(tmp_path).values()] == [good.folder]
+    assert f"left out: {bad.folder}/manifest.json: " in capsys.readouterr().out

@@ -38,9 +38,6 @@ class SglangGenerator:
     def open(self, session: int) -> None:
         """Nothing to prepare."""
 
-    def pause(self, session: int) -> None:
-        """The server waits for nobody."""
-
     def close(self, session: int) -> None:
         """Nothing is held."""
 

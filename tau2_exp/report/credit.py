@@ -19,7 +19,7 @@ class Credit:
     advantages: tuple[float, ...]  # one a turn
     share: float  # what every turn received for the episode as a whole
     samples: int  # the scored trajectories of its group
-    signal: bool  # False: all of the group earned the same, and the learner passed it over
+    signal: bool  # False: all of the group earned the same, the learner passed it over, and nobody received anything
 
 
 def steps_of(run: Run) -> list[int]:
@@ -38,9 +38,9 @@ def credit(group: Sequence[Reward | None], config: RewardConfig) -> list[Credit 
     if not rewards:
         return [None] * len(group)
     whole = [replace(r, shaped=r.shaped - r.alpha * r.partial, alpha=0.0) for r in rewards]
-    turns = advantages(rewards, config)
-    shares = turns if all(len(set(a)) <= 1 for a in turns) else advantages(whole, config)
     signal = has_signal(rewards)
+    turns = advantages(rewards, config) if signal else [(0.0,) * len(reward.progress) for reward in rewards]
+    shares = turns if all(len(set(a)) <= 1 for a in turns) else advantages(whole, config)
     found = iter(
         Credit(a, share[0] if share else 0.0, len(rewards), signal) for a, share in zip(turns, shares, strict=True)
     )

@@ -11,8 +11,7 @@ from functools import cache
 from tau2_exp.report.checks import task_criteria
 from tau2_exp.report.told import read_told
 from tau2_exp.report.trials import Subject, Trial
-from tau2_exp.statistics.estimators import SOLVED
-from tau2_exp.types import Criteria, FaultSource, GoldAction, Message, Role, StopReason, ToolCall, Trajectory
+from tau2_exp.types import SOLVED, Criteria, FaultSource, GoldAction, Message, Role, StopReason, ToolCall, Trajectory
 
 
 class Failure(str, Enum):

@@ -9,6 +9,7 @@ from tau2_exp.policies.oracle import OraclePolicy
 from tau2_exp.rollout import check_faults
 from tau2_exp.rundir import Run
 from tau2_exp.stages.studio import Studio
+from tau2_exp.types import SOLVED
 
 DEMOS = "demos"  # the file of trajectories
 
@@ -20,7 +21,7 @@ async def demos(run: Run) -> None:
     policy = OraclePolicy(run.config.policy.oracle)
     trajectories = await studio.collect(DEMOS, policy, studio.seats(tasks, stage.samples_per_prompt, DEMOS))
     check_faults(trajectories, "demonstrations")
-    solved = sum(t.scored and t.outcome >= 1.0 for t in trajectories)
+    solved = sum(t.scored and t.outcome >= SOLVED for t in trajectories)
     turns = sum(len(t.turns) for t in trajectories) / len(trajectories)
     print(f"demos: {solved} of {len(trajectories)} solved by {policy.name}, {turns:.1f} turns each")
     run.log({"solved": solved, "trajectories": len(trajectories), "turns": turns}, step=0)

@@ -77,13 +77,14 @@ class _Grpo:
         scored: Group = []
         trajectories: list[Trajectory] = []
         drawn: list[str] = []
+        samples = self.stage.samples_per_prompt
         for draw in range(1 + self.stage.refill):
             keys = self.curriculum.draw(self.stage.prompts_per_step - len(groups), exclude=drawn)
             drawn += keys
             played = await self._play(keys, draw)
             trajectories += played
-            for key in keys:
-                group = self._scored(key, played)
+            for place, key in enumerate(keys):
+                group = self._scored(played[place * samples : (place + 1) * samples])
                 scored += group
                 self.curriculum.record(key, [t.outcome for t, _ in group])
                 if has_signal([reward for _, reward in group]):
@@ -95,17 +96,16 @@ class _Grpo:
 
     async def _play(self, keys: Sequence[str], draw: int) -> list[Trajectory]:
         samples, seed, step = self.stage.samples_per_prompt, self.studio.config.seed, self.learner.step
-        seats = [
-            Seat(
-                self.tasks[key], sample, stable_seed(seed, ROLLOUTS, step, draw, key, sample), place * samples + sample
-            )
-            for place, key in enumerate(keys)
-            for sample in range(samples)
-        ]
+        seats = []
+        for place, key in enumerate(keys):
+            before = keys[:place].count(key) * samples  # a task drawn twice is played anew, not once more the same
+            for sample in range(samples):
+                seeded = stable_seed(seed, ROLLOUTS, step, draw, key, before + sample)
+                seats.append(Seat(self.tasks[key], sample, seeded, place * samples + sample))
         return await rollout(self.studio.scene, self.policy, seats)
 
-    def _scored(self, key: str, played: Sequence[Trajectory]) -> Group:
-        return [(t, score(t, self.studio.config.reward)) for t in played if t.key == key and t.scored]
+    def _scored(self, group: Sequence[Trajectory]) -> Group:
+        return [(t, score(t, self.studio.config.reward)) for t in group if t.scored]
 
     def _rows(self, group: Group) -> list[Row]:
         """A group's rows; the curriculum says how much the task counts."""

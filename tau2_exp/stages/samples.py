@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
 from tau2_exp.batch import rows_from_trajectory, select_rft
-from tau2_exp.config import ConfigError, RewardConfig, RftConfig
+from tau2_exp.config import ConfigError, RewardConfig, RewardKind, RftConfig
 from tau2_exp.reward import score
 from tau2_exp.rollout import check_faults
 from tau2_exp.stages.speakers import Speaker
@@ -29,7 +30,11 @@ async def draw_samples(studio: Studio, speaker: Speaker) -> list[Trajectory]:
 
 
 def kept_samples(samples: Sequence[Trajectory], stage: RftConfig, reward: RewardConfig) -> list[Trajectory]:
-    """The filter's choice. Raises ConfigError where it keeps nothing."""
+    """The filter's choice. Raises ConfigError where it keeps nothing.
+
+    A premature ending has no partial score, as in the reference, whatever GRPO's reward will be: arms share their RFT.
+    """
+    reward = replace(reward, kind=RewardKind.shaped)
     groups = {key: list(group) for key, group in groupby(samples, key=lambda t: t.key)}
     kept = select_rft(groups, stage.keep_reward, stage.keep_partial, partial(score, config=reward))
     solved = sum(t.outcome >= stage.keep_reward for t in samples if t.scored)

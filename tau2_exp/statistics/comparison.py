@@ -16,6 +16,7 @@ from tau2_exp.statistics.student import t_cdf, t_quantile
 
 Arm = Mapping[Any, Samples]  # seed → the samples of its run
 POWER = 0.80
+_ROUNDING = 1e-12  # a standard error below this is rounding only
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ def _variance_of_mean(values: Floats) -> tuple[float, int]:
 def _with_interval(contrast: _Contrast, compared: int) -> Comparison:
     value, tasks = float(contrast.differences.mean()), contrast.differences.size
     tail = (1.0 - CONFIDENCE) / 2.0
-    if contrast.error > 0.0:
+    if contrast.error > _ROUNDING:
         reach, wide = (t_quantile(1.0 - part, contrast.freedom) * contrast.error for part in (tail, tail / compared))
         p = 2.0 * (1.0 - t_cdf(abs(value) / contrast.error, contrast.freedom))
         detectable = wide + t_quantile(POWER, contrast.freedom) * contrast.error

@@ -8,10 +8,10 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+from tau2_exp.types import SOLVED
+
 Samples = Mapping[str, Sequence[float]]  # task → the outcome of each of its samples
 Floats = NDArray[np.float64]
-
-SOLVED = 1.0 - 1e-6  # τ²-bench's own tolerance
 
 
 class Measure(str, Enum):

@@ -111,29 +111,6 @@ def test_lockstep_gives_one_result_bit_for_bit_whoever_arrives_first(model):
     assert others == [first, first]
 
 
-def test_lockstep_does_not_wait_for_the_paused(model):
-    generator = TorchGenerator(model, EngineConfig())
-    slow = asyncio.Event()
-
-    async def waits() -> Generation:
-        generator.open(1)
-        generator.pause(1)
-        await slow.wait()
-        return await generator.generate(1, [1, 2], Sampling(max_tokens=2), 0)
-
-    async def talks() -> None:
-        generator.open(0)
-        await generator.generate(0, [1, 2, 3], Sampling(max_tokens=4), 0)
-        generator.close(0)
-        slow.set()
-
-    async def main() -> Generation:
-        answer, _ = await asyncio.gather(waits(), talks())
-        return answer
-
-    assert len(asyncio.run(asyncio.wait_for(main(), 10)).ids) == 2
-
-
 def test_lockstep_waits_for_the_unpaused(model):
     generator = TorchGenerator(model, EngineConfig())
 

@@ -13,7 +13,7 @@ from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.kernels import token_statistics
 from tau2_exp.engines.torch.losses import Objective, policy_loss
 from tau2_exp.engines.torch.model import Qwen3, new_model
-from tau2_exp.engines.torch.optimiser import Optimiser, learning_rate
+from tau2_exp.engines.torch.optimiser import BAD_STEPS, Optimiser, learning_rate
 from tau2_exp.engines.torch.trainer import Trainer
 from tau2_exp.types import Row, Sampling
 from tests.engines.conftest import SHAPE, lively, row, tokens
@@ -228,5 +228,8 @@ def test_a_gradient_that_is_not_finite_changes_nothing(model):
     trainer = Trainer(model, SftConfig(), 5, EngineConfig())
     before = [p.detach().clone() for p in model.parameters()]
     bad = Row((1, 2, 3), (False, True, True), (0.0,) * 3, (0.0, math.inf, 1.0))
-    assert not math.isfinite(trainer.sft_step([bad])["grad_norm"])
+    for _ in range(BAD_STEPS - 1):
+        assert not math.isfinite(trainer.sft_step([bad])["grad_norm"])
     assert all(torch.equal(p, b) for p, b in zip(model.parameters(), before, strict=True))
+    with pytest.raises(RuntimeError, match="not finite in 5 updates in a row"):
+        trainer.sft_step([bad])

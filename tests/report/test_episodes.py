@@ -71,7 +71,7 @@ class TestCredit:
         """Two steps; the second begins with the task that ended the first. One sample is lost to a fault."""
         a = [episode("a", 0, [0.5, 1.0], 1.0), episode("a", 1, [0.0, 0.5]), episode("a", 2, [0.0], fault=True)]
         b = [episode("b", s, [0.0]) for s in range(3)]  # all the same: no signal
-        c = [episode("b", s, [0.5 * s, 0.5]) for s in range(3)]
+        c = [episode("b", s, [0.5 * s, 0.25 * s]) for s in range(3)]
         run = record(tmp_path / "run", GRPO, {"rollouts": [*a, *b, *c]}, episodes_of_steps=[6, 3])
         told = [one for group in read_told(run, run.folder / "trajectories/rollouts.jsonl") for one in group]
         assert [one.step for one in told] == [1] * 6 + [2] * 3
@@ -79,8 +79,15 @@ class TestCredit:
             rewards = [score(t, run.config.reward) for t in group]
             credits = [one.credit for one in shown if one.credit]
             assert [credit.advantages for credit in credits] == advantages(rewards, run.config.reward)
-            assert {credit.signal for credit in credits} == {has_signal(rewards)}
+            assert {credit.signal for credit in credits} == {has_signal(rewards)} == {group is not b}
         assert told[2].credit is None
+
+    def test_a_group_that_the_learner_passed_over_received_nothing(self):
+        """Their turns earned at different times, and in the end the same."""
+        config = RewardConfig(kind=RewardKind.turn_level, alpha=0.5)
+        group = [score(episode("a", s, parts), config) for s, parts in enumerate(([1.0, 1.0], [0.0, 0.0, 1.0]))]
+        assert not has_signal(group)
+        assert [(one.advantages, one.share) for one in credit(group, config) if one] == [((0, 0), 0), ((0, 0, 0), 0)]
 
     @given(
         episodes=st.lists(

@@ -38,9 +38,6 @@ class Recorder:
         self.said[session].append((given, generation))
         return generation
 
-    def pause(self, session: int) -> None:
-        self.generator.pause(session)
-
     def close(self, session: int) -> None:
         self.generator.close(session)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from dialogues import make_trajectory
 
-from tau2_exp.config import ConfigError
+from tau2_exp.config import ConfigError, RewardConfig, RewardKind, RftConfig
 from tau2_exp.rundir import Run
 from tau2_exp.stages import run_stage
 from tau2_exp.stages.fit import fit
 from tau2_exp.stages.learner import Learner
+from tau2_exp.stages.samples import kept_samples
 from tau2_exp.stages.studio import Studio
-from tau2_exp.types import Row
+from tau2_exp.types import Parts, Row, StopReason, Turn
 
+NATURAL = StopReason.AGENT_STOP
 SHORT = ("stage=rft", "stage.samples_per_prompt=2", "domain.max_steps=6")  # too few for any task
 
 
@@ -24,6 +27,15 @@ def test_where_nothing_is_kept_it_says_what_to_change(make_run, pupil: Run) -> N
     for knob in ("epochs", "samples_per_prompt", "keep_partial"):
         assert knob in message
     assert len(list(run.read_trajectories("samples"))) == 4, "they are kept for whoever wants to know why"
+
+
+@pytest.mark.parametrize("kind", RewardKind)
+def test_what_is_kept_is_the_same_whatever_grpo_will_reward(kind: RewardKind) -> None:
+    """An episode that was cut short has no partial score, so that sweeps over rewards share their RFT."""
+    done = Turn("fixed", parts=Parts(action=0.9), messages=())
+    cut, ended = (make_trajectory(done, task=stop.value, stop=stop) for stop in (StopReason.MAX_STEPS, NATURAL))
+    kept = kept_samples([cut, ended], RftConfig(keep_partial=0.6), RewardConfig(kind=kind))
+    assert kept == [ended]
 
 
 def test_it_trains_on_what_it_kept(make_run, pupil: Run) -> None:

@@ -48,16 +48,15 @@ class TorchGenerator:
     """A `types.Generator` over a model on a CPU or one GPU, with continuous batching.
 
     Each iteration feeds one token of every row that decodes, together with the new context of rows that join.
-    In lockstep an iteration waits until every open, unpaused session has asked: the batch is then made by
-    session number, never by arrival, and one seed gives one result bit for bit. (So a session that will ask no
-    more must be closed or paused.)
+    In lockstep an iteration waits until every open session has asked: the batch is then made by session number,
+    never by arrival, and one seed gives one result bit for bit. (So a session that will ask no more must be closed.)
     """
 
     def __init__(self, model: Qwen3, engine: EngineConfig):
         self.model = model
         self._lockstep = engine.lockstep
         self._batch_tokens = engine.batch_tokens
-        self._paused: dict[int, bool] = {}  # of every open session
+        self._open: set[int] = set()
         self._waiting: dict[int, _Request] = {}
         self._turns: dict[int, _Turn] = {}
         self._rows: dict[int, Row] = {}
@@ -71,9 +70,9 @@ class TorchGenerator:
     # ------------------------------------------------------------ the protocol
 
     def open(self, session: int) -> None:
-        if session in self._paused:
+        if session in self._open:
             raise ValueError(f"session {session} is already open")
-        self._paused[session] = False
+        self._open.add(session)
         self._announce()
 
     async def generate(
@@ -83,7 +82,7 @@ class TorchGenerator:
 
         Raises FaultError(ENGINE) where the engine broke, ValueError on a wrong call.
         """
-        if session not in self._paused:
+        if session not in self._open:
             raise ValueError(f"session {session} is not open")
         if session in self._waiting or session in self._turns:
             raise ValueError(f"session {session} already generates")
@@ -91,7 +90,6 @@ class TorchGenerator:
             raise ValueError("generation needs at least one token of context, and one to make")
         future = asyncio.get_running_loop().create_future()
         self._waiting[session] = _Request(list(ids), sampling, seed, future, ends)
-        self._paused[session] = False
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         self._announce()
@@ -101,12 +99,8 @@ class TorchGenerator:
             self._drop(session)
             raise
 
-    def pause(self, session: int) -> None:
-        self._paused[session] = True
-        self._announce()
-
     def close(self, session: int) -> None:
-        del self._paused[session]
+        self._open.remove(session)
         self._drop(session)
         row = self._rows.pop(session, None)
         if row is not None:
@@ -168,7 +162,7 @@ class TorchGenerator:
 
     def _somebody_is_missing(self) -> bool:
         asking = len(self._waiting) + len(self._turns)
-        return asking < len(self._paused) - sum(self._paused.values())
+        return asking < len(self._open)
 
     def _announce(self) -> None:
         self._news += 1

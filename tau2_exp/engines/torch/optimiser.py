@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from tau2_exp.config import Schedule, TrainingConfig
 
+BAD_STEPS = 5
+
 
 def learning_rate(step: int, total: int, config: TrainingConfig) -> float:
     """The rate of optimiser step `step` (from 0) of `total`: a linear warm-up, then constant, linear or cosine to 0."""
@@ -33,6 +35,7 @@ class Optimiser:
 
     def __init__(self, model: nn.Module, config: TrainingConfig):
         self._config = config
+        self._bad = 0  # updates skipped in a row
         self._pairs: list[tuple[nn.Parameter, Tensor]] = []
         for parameter in model.parameters():
             self._pairs.append((parameter, self._master(parameter)))
@@ -58,11 +61,17 @@ class Optimiser:
         return master
 
     def step(self, lr: float) -> float:
-        """Clip, update, clear. Returns the gradient's norm before clipping; skips the update where it is not finite."""
+        """Clip, update, clear. Returns the gradient's norm before clipping.
+
+        Where it is not finite, the update is skipped; raises RuntimeError where that happens BAD_STEPS times in a row.
+        """
         masters = [master for _, master in self._pairs]
         limit = self._config.grad_clip if self._config.grad_clip > 0 else math.inf
         norm = float(nn.utils.clip_grad_norm_(masters, limit))
-        if math.isfinite(norm):
+        self._bad = 0 if math.isfinite(norm) else self._bad + 1
+        if self._bad == BAD_STEPS:
+            raise RuntimeError(f"the gradient was not finite in {BAD_STEPS} updates in a row; lower lr, or use float32")
+        if not self._bad:
             for group in self._adam.param_groups:
                 group["lr"] = lr
             self._adam.step()

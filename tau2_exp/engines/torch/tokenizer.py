@@ -21,17 +21,10 @@ class TextTokenizer:
         self._document = document
         self._config = config
         self._parsing = Tokenizer.from_str(document)
-        self._plain: Tokenizer | None = None
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text`; what is written like a special token becomes it."""
         return self._parsing.encode(text, add_special_tokens=False).ids
-
-    def encode_plain(self, text: str) -> list[int]:
-        """Ids of text from outside: what is written like a special token stays plain characters."""
-        if self._plain is None:
-            self._plain = Tokenizer.from_str(json.dumps(json.loads(self._document) | {"added_tokens": []}))
-        return self._plain.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text, special tokens included; bytes that are no UTF-8 become U+FFFD."""
