@@ -175,6 +175,18 @@ class Run:
         write_json(self.folder / "config.json", to_data(config))
         self.config = config
 
+    @property
+    def lost_samples(self) -> bool:
+        """Whether it is an evaluation that was played here to its end, and lost samples to faults."""
+        if self.stage != "eval" or self.manifest.hardware is None or self.status is not RunStatus.finished:
+            return False
+        measures = (m for split in self.results["splits"].values() for m in split["measures"].values())
+        return any(measure["value"] is None for measure in measures)
+
+    def reopen(self) -> None:
+        """Make it unfinished, so that who resumes it goes on."""
+        (self.folder / "results.json").unlink()
+
     # ------------------------------------------------------------ what it records
 
     def record(

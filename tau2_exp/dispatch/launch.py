@@ -97,9 +97,18 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     target = Planner(folder.parent).adopt(run)
     if now.dry_run:
         return preview_frozen([target], now.dry_run)
+    _reopen([target])
     _give([target], budget)
     change([target], now, [text.partition("=")[0] for text in overrides])
     return _do(target, now.wait)
+
+
+def _reopen(targets: Sequence[Step]) -> None:
+    """Evaluations that lost samples to faults have no number: who resumes them wants those played."""
+    for step in (step for target in targets for step in target.lineage() if step.run):
+        again = step.stage == "pipeline" and step.finished and not all(member.finished for member in step.members)
+        if step.run and (again or step.run.lost_samples):
+            step.run.reopen()
 
 
 def _give(targets: Sequence[Step], budget: Sequence[str]) -> None:
@@ -124,6 +133,7 @@ def _resume_sweep(folder: Path, now: Config, budget: Sequence[str], given: Seque
     targets = [planner.adopt(run) for run in sweep_runs(folder, sweep)]
     if now.dry_run:
         return preview_frozen(targets, now.dry_run)
+    _reopen(targets)
     _give(targets, budget)
     change(targets, now, given)
     if is_remote(targets[0].config):

@@ -40,7 +40,7 @@ class Studio(Scenery):
     async def collect(self, name: str, policy: Policy, seats: Sequence[Seat]) -> list[Trajectory]:
         """Play the seats into trajectories/NAME.jsonl and return them in order; what a killed run has is kept.
 
-        Missing are those that a budget left unplayed.
+        What a fault spoiled in an earlier attempt is played again. Missing are those that a budget left unplayed.
 
         Where episodes repeat bit for bit they are played in blocks, and a block cut short is played
         again whole, since what is decoded together decides the last bits.
@@ -50,14 +50,14 @@ class Studio(Scenery):
         kept = list(self.run.read_trajectories(name))
         if self.lockstep:
             kept = kept[: len(kept) // block * block] if len(kept) < len(seats) else kept
-        done = {_key(t): t for t in kept}
+        done = {_key(t): t for t in kept if t.scored}
         waiting = [seat for seat in seats if (seat.task.key, seat.sample) not in done]
         mean = RunningMean()
-        for trajectory in kept:
+        for trajectory in done.values():
             mean.add(trajectory.outcome)
         with (
             self.run.trajectories(name, keep=len(kept)) as file,
-            Progress(name, len(seats), self.run.folder, len(kept)) as bar,
+            Progress(name, len(seats), self.run.folder, len(done)) as bar,
         ):
 
             def finished(trajectory: Trajectory) -> None:

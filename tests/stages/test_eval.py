@@ -58,6 +58,24 @@ def test_a_fault_is_a_missing_sample_and_not_a_failed_one(make_run, monkeypatch)
     assert [t.attempts for t in lost] == [2, 2]
 
 
+def test_who_resumes_a_finished_evaluation_plays_again_what_it_lost(make_run, monkeypatch) -> None:
+    run = make_run(*ORACLE, "domain.eval_splits=[train]")
+    unlucky = sorted(task.id for task in studio.Studio(run).tasks("train"))[0]
+    with monkeypatch.context() as broken:
+        lose(broken, lambda task: task.id == unlucky)
+        run_stage(run)
+    run.record(hardware={"device": "cpu"})
+    assert f"to play again what faults lost: resume={run.folder}" in run.table
+    monkeypatch.setattr(launch, "run_attached", lambda runs: [run_stage(run) for run in runs] and 0)
+    assert launch.launch([f"resume={run.folder}"], False, []) == 0
+    again = Run.open(run.folder)
+    assert again.results["splits"]["train"]["measures"]["pass@1"]["value"] == 1.0 and "resume=" not in again.table
+    kept = [t for t in again.read_trajectories("train") if t.task != unlucky]
+    assert len(kept) == 2, "what was scored was not played again"
+    monkeypatch.setattr(launch, "run_attached", lambda runs: pytest.fail("nothing is lost any more"))
+    assert launch.launch([f"resume={run.folder}"], False, []) == 0
+
+
 def test_an_evaluation_of_which_nothing_is_left_fails(make_run, monkeypatch) -> None:
     run = make_run(*ORACLE)
     lose(monkeypatch, lambda task: True)
