@@ -172,18 +172,18 @@ def _spoken(message: Message, protocol: Protocol) -> str:
 # ---------------------------------------------------------------- files of SFT data
 
 
-def read_sft_file(path: Path) -> list[Trajectory | Conversation]:
-    """Trajectories and `{"prompt": messages}` records, one a line.
+def read_sft_file(path: Path) -> list[tuple[int, Trajectory | Conversation]]:
+    """Trajectories and `{"prompt": messages}` records, one a line, each with the number of its line.
 
     Raises ValueError with file, line and reason of the bad lines, all of which were looked at.
     """
-    records: list[Trajectory | Conversation] = []
+    records: list[tuple[int, Trajectory | Conversation]] = []
     problems = []
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            records.append(_record(line))
+            records.append((number, _record(line)))
         except (ValueError, RecursionError) as error:
             problems.append(f"{path}:{number}: {error}")
     if problems:
@@ -225,7 +225,7 @@ def _message(item: Any, where: str, first: bool) -> Message:
     if not isinstance(made, list):
         raise ValueError(f"{where}.tool_calls: expected a list, got {type(made).__name__}")
     calls = tuple(_tool_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(made))
-    if not calls and (content is None or not content.strip()):
+    if role != Role.TOOL and not calls and (content is None or not content.strip()):
         raise ValueError(f"{where}.content: missing or empty")
     requestor = Role.ASSISTANT if role == Role.TOOL else None
     return Message(Role(role), content, calls, requestor)

@@ -33,7 +33,7 @@ def decode(cls: type[T], data: Any) -> T:
     Raises ValueError naming the field that is missing, unknown or of the wrong type.
     """
     try:
-        value: T = _reader(cls)(data)
+        value: T = _reader(typing.cast(Any, cls))(data)
     except _Wrong as wrong:
         raise ValueError(f"{cls.__name__}{wrong.where}: {wrong.what}") from None
     return value

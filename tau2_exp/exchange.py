@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,7 +16,7 @@ from tau2_exp.compose import compose_config
 from tau2_exp.config import TASK_REVISION, Config, ConfigError, EvalConfig, PolicyKind, UserKind
 from tau2_exp.domains import Domain, ProviderError, load_domain
 from tau2_exp.domains.tasks import read_tasks
-from tau2_exp.evaluation import Place, Plan, evaluation_results, policy_name, read_plan, score_of_nothing
+from tau2_exp.evaluation import GREEDY, Place, Plan, evaluation_results, policy_name, read_plan, score_of_nothing
 from tau2_exp.jsonl import write_json
 from tau2_exp.report import evaluation_table
 from tau2_exp.results_format import from_simulation, to_simulation
@@ -30,7 +31,7 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--to", type=Path, required=True, metavar="PATH", help="a folder, or FILE.json for one file")
     command.set_defaults(run=_export)
     command = commands.add_parser("import", help="τ²-bench's own results files of one agent as an evaluation")
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="one a domain")
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="one a domain and split, and greedy ones")
     command.add_argument("--name", required=True, help="of the run's folder")
     command.add_argument("--outputs", type=Path, default=Path("outputs"), help="where it goes")
     command.set_defaults(run=_import)
@@ -55,23 +56,25 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def export_run(run: Run) -> dict[str, tuple[dict[str, Any], int]]:
     """τ²-bench's results by "domain_file" ("retail_test-greedy"), each with the episodes that a fault left without."""
-    plan = read_plan(run.folder)
+    plan, stage = read_plan(run.folder), run.config.stage
+    assert isinstance(stage, EvalConfig)
     files: dict[str, tuple[dict[str, Any], int]] = {}
     for name in plan.files:
         played = list(run.read_trajectories(name))
+        temperature = 0.0 if name.endswith(GREEDY) else stage.temperature
         for domain in dict.fromkeys(t.domain for t in played):
             own = [t for t in played if t.domain == domain]
             scored = [t for t in own if t.scored]
-            files[f"{domain}_{name}"] = _results(run, load_domain(domain), scored), len(own) - len(scored)
+            files[f"{domain}_{name}"] = _results(run, load_domain(domain), scored, temperature), len(own) - len(scored)
     return files
 
 
-def _results(run: Run, domain: Domain, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+def _results(run: Run, domain: Domain, trajectories: Sequence[Trajectory], temperature: float) -> dict[str, Any]:
     created = datetime.fromisoformat(run.manifest.created)
     tasks = {t.task: domain.record(t.task) for t in trajectories}
     return {
         "timestamp": run.manifest.created,
-        "info": _info(run.config, domain, 1 + max((t.sample for t in trajectories), default=0)),
+        "info": _info(run.config, domain, 1 + max((t.sample for t in trajectories), default=0), temperature),
         "tasks": list(tasks.values()),
         "simulations": [
             to_simulation(t, tasks[t.task], created.isoformat(), (created + timedelta(seconds=t.seconds)).isoformat())
@@ -80,11 +83,11 @@ def _results(run: Run, domain: Domain, trajectories: Sequence[Trajectory]) -> di
     }
 
 
-def _info(config: Config, domain: Domain, trials: int) -> dict[str, Any]:
+def _info(config: Config, domain: Domain, trials: int, temperature: float) -> dict[str, Any]:
     user, stage = config.user, config.stage
     assert isinstance(stage, EvalConfig)
     simulated, asked = user.kind is UserKind.litellm, config.policy.kind is PolicyKind.litellm
-    sampling = {"temperature": stage.temperature, "top_p": stage.top_p, "top_k": stage.top_k}
+    sampling = {"temperature": temperature, "top_p": stage.top_p, "top_k": stage.top_k}
     return {
         "git_commit": TASK_REVISION.partition("@")[2],
         "num_trials": trials,
@@ -121,11 +124,21 @@ class _File:
     """One results file, read."""
 
     path: Path
+    digest: str  # of its bytes
     info: dict[str, Any]
     domain: Domain
     tasks: dict[str, Task]
-    split: str
+    name: str  # of the file of trajectories that it becomes
     trajectories: tuple[Trajectory, ...]
+
+    @property
+    def split(self) -> str:
+        return self.name.removesuffix(GREEDY)
+
+    @property
+    def temperature(self) -> float | None:
+        """The agent's; None where the file does not tell."""
+        return (self.info["agent_info"].get("llm_args") or {}).get("temperature")
 
     @property
     def revision(self) -> str:
@@ -136,7 +149,7 @@ class _File:
 
 def import_files(paths: Sequence[Path], folder: Path) -> Run:
     """A finished evaluation from results files of one agent and one user. Raises ConfigError naming what is wrong."""
-    files = [_read(path) for path in paths]
+    files = _told_apart([_read(path) for path in paths])
     first = files[0]
     for file in files[1:]:
         for key in ("agent_info", "user_info", "max_steps", "max_errors"):
@@ -146,12 +159,12 @@ def import_files(paths: Sequence[Path], folder: Path) -> Run:
             raise ConfigError(f"{file.path}: tasks are of {file.revision}, those of {first.path} of {first.revision}")
     config = _config(files)
     plan = _plan(files, config)
-    run = Run.create(config, merged_address([plan.digest, json.dumps(first.info["agent_info"])]), folder)
+    run = Run.create(config, merged_address(sorted(file.digest for file in files)), folder)
     run.record(provider=f"τ²-bench's own results ({first.revision})")
     plan.freeze(folder)
-    played = {split: [t for file in files if file.split == split for t in file.trajectories] for split in plan.files}
-    for split, trajectories in played.items():
-        with run.trajectories(split) as lines:
+    played = {name: [t for file in files if file.name == name for t in file.trajectories] for name in plan.files}
+    for name, trajectories in played.items():
+        with run.trajectories(name) as lines:
             for trajectory in trajectories:
                 lines.write(trajectory)
     results = evaluation_results(config, run.manifest.provider or "", plan, played)
@@ -161,7 +174,8 @@ def import_files(paths: Sequence[Path], folder: Path) -> Run:
 
 def _read(path: Path) -> _File:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        data = json.loads(content)
         info = data["info"]
         domain = load_domain(info["environment_info"]["domain_name"])
         tasks = read_tasks(domain.name, data["tasks"])
@@ -175,7 +189,23 @@ def _read(path: Path) -> _File:
         raise ConfigError(f"{path}: holds a trial of a task twice")
     if not seen:
         raise ConfigError(f"{path}: holds no simulations")
-    return _File(path, info, domain, tasks, _split(domain, tasks), trajectories)
+    digest = hashlib.sha256(content).hexdigest()
+    return _File(path, digest, info, domain, tasks, _split(domain, tasks), trajectories)
+
+
+def _told_apart(files: Sequence[_File]) -> list[_File]:
+    """The files with samples, then those of temperature 0: beside samples they are greedy, alone they are samples."""
+    sampled = [file for file in files if file.temperature != 0]
+    if not sampled:
+        return list(files)
+    return [*sampled, *(_as_greedy(file, sampled[0].temperature) for file in files if file.temperature == 0)]
+
+
+def _as_greedy(file: _File, temperature: float | None) -> _File:
+    """The file as greedy ones of the agent whose samples have `temperature`."""
+    agent = file.info["agent_info"]
+    agent = {**agent, "llm_args": {**agent["llm_args"], "temperature": temperature}}
+    return dataclasses.replace(file, info={**file.info, "agent_info": agent}, name=file.split + GREEDY)
 
 
 def _known(domain: Domain, task: str) -> Task | None:
@@ -205,7 +235,7 @@ def _config(files: Sequence[_File]) -> Config:
     stage = EvalConfig(
         samples_per_prompt=info["num_trials"],
         temperature=float((agent.get("llm_args") or {}).get("temperature", 0.0)),
-        greedy=False,
+        greedy=any(file.name.endswith(GREEDY) for file in files),
     )
     domain = dataclasses.replace(
         base.domain, names=names, eval_splits=splits, max_steps=info["max_steps"], max_errors=info["max_errors"]
@@ -222,20 +252,31 @@ def _config(files: Sequence[_File]) -> Config:
 
 
 def _plan(files: Sequence[_File], config: Config) -> Plan:
-    places: dict[str, list[Place]] = {}
-    nothing: dict[str, float] = {}
+    planned: dict[str, list[Place]] = {}
+    holders: dict[tuple[str, str, int], Path] = {}
     for file in files:
-        seeds = {(t.key, t.sample): t.seed for t in file.trajectories}
-        of_trial = {t.sample: t.seed for t in file.trajectories}  # τ²-bench itself has one seed a trial
-        for task in file.tasks.values():
-            for trial in sorted(of_trial.keys() | set(range(file.info["num_trials"]))):
-                seed = seeds.get((task.key, trial), of_trial.get(trial, 0))
-                places.setdefault(file.split, []).append(Place(task.key, trial, seed))
-        nothing |= {task.key: score_of_nothing(file.domain.world(task)) for task in file.tasks.values()}
+        for place in _places(file):
+            trial = (file.name, place.task, place.sample)
+            if trial in holders:
+                whose = f"{place.task}, trial {place.sample} is of {holders[trial]} too"
+                raise ConfigError(f"{file.path}: {whose}; give every trial once")
+            holders[trial] = file.path
+            planned.setdefault(file.name, []).append(place)
     return Plan(
         revision=files[0].revision,
         user={"kind": "litellm", "model": config.user.model, "temperature": config.user.temperature},
         limits={"max_steps": config.domain.max_steps, "max_errors": config.domain.max_errors},
-        nothing=nothing,
-        files={split: tuple(found) for split, found in places.items()},
+        nothing={t.key: score_of_nothing(file.domain.world(t)) for file in files for t in file.tasks.values()},
+        files={name: tuple(places) for name, places in planned.items()},
     )
+
+
+def _places(file: _File) -> list[Place]:
+    """Every trial of every task, also where it has no simulation."""
+    seeds = {(t.key, t.sample): t.seed for t in file.trajectories}
+    of_trial = {t.sample: t.seed for t in file.trajectories}  # τ²-bench itself has one seed a trial
+    return [
+        Place(task.key, trial, seeds.get((task.key, trial), of_trial.get(trial, 0)))
+        for task in file.tasks.values()
+        for trial in sorted(of_trial.keys() | set(range(file.info["num_trials"])))
+    ]

@@ -76,7 +76,7 @@ def _end_of_records(path: Path, keep: int | None) -> int:
 
 def write_json(path: Path, data: Any) -> None:
     """Write the file whole or not at all: a kill leaves the old one or the new one."""
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.part{os.getpid()}")  # two processes of a run may write at once
     with part.open("w", encoding="utf-8") as file:
         json.dump(data, file, indent=2)
         file.write("\n")

@@ -118,19 +118,41 @@ def open_mirror(
 def _connect(config: Config, folder: Path, stage: str, name: str) -> tuple[WandbRun | None, int]:
     """A W&B run, and the first step that it has not been told; None where wandb fails."""
     try:
-        import wandb
-    except ImportError:
-        print("wandb: not installed (pip install wandb); going on without it", flush=True)
+        key, why_offline = _key(config.logger.api_key_env)
+        facts = _facts(config, folder, stage, name, key)
+        why_offline = why_offline or _silent_server()
+        if not why_offline:
+            try:
+                return _online(facts)
+            except Exception as error:
+                why_offline = _one_line(error)
+        return _offline(facts, folder, why_offline)
+    except Exception as error:  # importing it can break too, by what else is installed
+        print(f"wandb: {_one_line(error)}; going on without it", flush=True)
         return None, 0
 
-    key, why_offline = _key(config.logger.api_key_env)
-    settings = wandb.Settings(
-        silent=True, console="off", api_key=key, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS
-    )
-    server = wandb.setup().settings.base_url
-    if key and not answers(server):
-        why_offline = f"{urlsplit(server).hostname} does not answer"
-    names: dict[str, Any] = {
+
+def _online(facts: dict[str, Any]) -> tuple[WandbRun, int]:
+    import wandb
+
+    run = wandb.init(mode="online", resume="allow", **facts)
+    return run, run.starting_step
+
+
+def _offline(facts: dict[str, Any], folder: Path, why: str) -> tuple[WandbRun, int]:
+    import wandb
+
+    first = _first_untold(folder)
+    run = wandb.init(mode="offline", **facts)
+    print(f"wandb: {why}; recording offline, to be sent by: wandb sync {folder / 'wandb'}", flush=True)
+    return run, first
+
+
+def _facts(config: Config, folder: Path, stage: str, name: str, key: str | None) -> dict[str, Any]:
+    """What W&B is told of a run as it begins."""
+    import wandb
+
+    return {
         "project": config.logger.project,
         "entity": config.logger.entity,
         "group": config.logger.group,
@@ -139,22 +161,18 @@ def _connect(config: Config, folder: Path, stage: str, name: str) -> tuple[Wandb
         "id": name,
         "dir": str(folder),
         "config": to_data(config),
-        "settings": settings,
+        "settings": wandb.Settings(
+            silent=True, console="off", api_key=key, init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS
+        ),
     }
-    if not why_offline:
-        try:
-            run = wandb.init(mode="online", resume="allow", **names)
-            return run, run.starting_step
-        except Exception as error:
-            why_offline = _one_line(error)
-    try:
-        first = _first_untold(folder)
-        run = wandb.init(mode="offline", **names)
-    except Exception as error:
-        print(f"wandb: {_one_line(error)}; going on without it", flush=True)
-        return None, 0
-    print(f"wandb: {why_offline}; recording offline, to be sent by: wandb sync {folder / 'wandb'}", flush=True)
-    return run, first
+
+
+def _silent_server() -> str:
+    """Why the server cannot be sent to, in words; empty where it answers."""
+    import wandb
+
+    server = wandb.setup().settings.base_url
+    return "" if answers(server) else f"{urlsplit(server).hostname} does not answer"
 
 
 def _first_untold(folder: Path) -> int:

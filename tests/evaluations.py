@@ -1,13 +1,19 @@
-"""Evaluations that take a second: an oracle on a few tasks."""
+"""Evaluations that take a second: an oracle on a few tasks, which solves some of its samples."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from tau2_exp.address import content_address
 from tau2_exp.compose import compose_config
+from tau2_exp.policies.action import say
+from tau2_exp.policies.oracle import OraclePolicy
 from tau2_exp.rundir import Run
-from tau2_exp.stages import run_stage
+from tau2_exp.stages import run_stage, speakers
+from tau2_exp.types import Action, Agent, Message, Seat, World
 
 QUICK = ("stage=eval", "policy=oracle", "policy.oracle=gold", "domain.eval_splits=[test]", "stage.samples_per_prompt=2")
 
@@ -17,7 +23,26 @@ def frozen(folder: Path, *overrides: str) -> Run:
     return Run.create(config, content_address(config, None), folder)
 
 
+class Quitter:
+    """Ends the conversation at once."""
+
+    async def act(self, heard: Sequence[Message]) -> Action:
+        return say("Goodbye.", done=True)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class FallibleOracle(OraclePolicy):
+    """Quits where the seed is odd, so that samples of one task differ, and differ from the greedy one."""
+
+    def sit(self, world: World, seat: Seat) -> Agent:
+        return Quitter() if seat.seed % 2 else super().sit(world, seat)
+
+
 def evaluated(folder: Path, *overrides: str) -> Run:
     run = frozen(folder, *overrides)
-    run_stage(run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(speakers, "OraclePolicy", FallibleOracle)
+        run_stage(run)
     return run

@@ -177,7 +177,8 @@ class TestSftFiles:
 
     def test_both_kinds_of_line_are_read(self, tmp_path: Path):
         file = self.write(tmp_path, json.dumps(GOOD), "", json.dumps(codec.encode(DIALOGUE)))
-        prompt, trajectory = batch.read_sft_file(file)
+        (first, prompt), (third, trajectory) = batch.read_sft_file(file)
+        assert (first, third) == (1, 3)
         assert prompt == (Message(Role.USER, "Hello"), Message(Role.ASSISTANT, "Hi")) and trajectory == DIALOGUE
 
     @pytest.mark.parametrize(
@@ -211,6 +212,14 @@ class TestSftFiles:
             batch.read_sft_file(file)
         lines = str(caught.value).splitlines()
         assert len(lines) == 21 and lines[-1] == "and 10 more bad lines"
+
+    @pytest.mark.parametrize("content", ["", None])
+    def test_a_tool_may_have_nothing_to_say(self, tmp_path: Path, content: str | None):
+        call = {"function": {"name": "look", "arguments": "{}"}}
+        prompt = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": content}, *GOOD["prompt"]]
+        ((_, messages),) = batch.read_sft_file(self.write(tmp_path, json.dumps({"prompt": prompt})))
+        assert messages[1] == Message(Role.TOOL, content, requestor=Role.ASSISTANT)
+        assert batch.rows_from_messages(messages, NATIVE, CharTokenizer(NATIVE)).trained[-1]
 
     def test_an_empty_file_is_no_data(self, tmp_path: Path):
         with pytest.raises(ValueError, match="holds no conversation"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -94,13 +96,19 @@ def test_with_a_key_and_no_network_it_does_not_stall_and_keeps_the_key(
     assert files and not any(SECRET.encode() in path.read_bytes() for path in files)
 
 
+@pytest.mark.parametrize("part", ["Settings", "setup", "init", "the import"])
 def test_what_breaks_in_the_mirror_does_not_break_the_run(
-    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    def broken(**_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("no\nluck")
 
-    monkeypatch.setattr(wandb, "init", broken)
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    if part == "the import":
+        monkeypatch.delitem(sys.modules, "wandb")
+        monkeypatch.setattr(sys, "meta_path", [SimpleNamespace(find_spec=broken)])
+    else:
+        monkeypatch.setattr(wandb, part, broken)
     finish(run)
     assert run.results == {"pass": 1.0}
     assert capsys.readouterr().out.count("wandb: no; going on without it") == 1

@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import json
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -180,15 +181,55 @@ def test_a_run_goes_out_and_comes_back(run: Run, tmp_path: Path) -> None:
     assert [path.name for path in paths] == [
         f"{domain}_test{greedy}.json" for greedy in ("-greedy", "") for domain in ("retail", "telecom")
     ]
-    back = import_files(paths[2:], tmp_path / "back")
-    assert back.results["splits"].keys() == run.results["splits"].keys() == {"test", "retail test", "telecom test"}
-    for split, results in run.results["splits"].items():
-        for key in ("outcomes", "nothing", "stops", "turns", "policy_usage"):
-            assert back.results["splits"][split][key] == results[key]
+    temperatures = [json.loads(path.read_text())["info"]["agent_info"]["llm_args"]["temperature"] for path in paths]
+    assert temperatures == [0.0, 0.0, 1.0, 1.0]
+    back = import_files(paths, tmp_path / "back")
+    assert back.results["splits"] == run.results["splits"]
+    assert run.results["splits"].keys() == {"test", "retail test", "telecom test"}
+    sampled, greedy = (run.results["splits"]["test"][key] for key in ("outcomes", "greedy_outcomes"))
+    assert len({*map(tuple, sampled.values())}) > 1, "swapped samples or tasks would be seen"
+    assert any(greedy[task] != outcomes[:1] for task, outcomes in sampled.items()), "and greedy ones among them"
     mine, theirs = read_plan(run.folder), read_plan(back.folder)
-    assert theirs.revision == mine.revision and theirs.files["test"] == mine.files["test"]
-    for before, after in zip(run.read_trajectories("test"), back.read_trajectories("test"), strict=True):
-        assert (after.messages, after.verdict, after.stop) == (before.messages, before.verdict, before.stop)
+    assert theirs.revision == mine.revision and theirs.files == mine.files
+    for name in mine.files:
+        for before, after in zip(run.read_trajectories(name), back.read_trajectories(name), strict=True):
+            assert (after.messages, after.verdict, after.stop) == (before.messages, before.verdict, before.stop)
+
+
+def test_greedy_files_alone_are_samples_and_other_temperatures_other_agents(run: Run, tmp_path: Path) -> None:
+    paths = write_files(run, tmp_path)
+    alone = import_files(paths[:2], tmp_path / "alone")
+    assert alone.results["temperature"] == 0.0
+    assert alone.results["splits"]["test"]["outcomes"] == run.results["splits"]["test"]["greedy_outcomes"]
+    warmer = json.loads(paths[3].read_text())
+    warmer["info"]["agent_info"]["llm_args"]["temperature"] = 0.5
+    write_json(paths[3], warmer)
+    with pytest.raises(ConfigError, match="agent_info is not that of"):
+        import_files(paths, tmp_path / "refused")
+
+
+def test_a_trial_counts_once(run: Run, tmp_path: Path) -> None:
+    *_, path = write_files(run, tmp_path)
+    copied = tmp_path / "copied.json"
+    copied.write_bytes(path.read_bytes())
+    for other in (path, copied):
+        with pytest.raises(ConfigError) as caught:
+            import_files([path, other], tmp_path / "refused")
+        (task, *_) = run.results["splits"]["telecom test"]["outcomes"]
+        assert str(caught.value) == f"{other}: {task}, trial 0 is of {path} too; give every trial once"
+
+
+def test_an_address_is_of_what_the_files_hold(run: Run, tmp_path: Path) -> None:
+    """Else a report would take two agents that met the same users for one."""
+    *_, path = write_files(run, tmp_path)
+    first, same = import_files([path], tmp_path / "first"), import_files([path], tmp_path / "same")
+    results = json.loads(path.read_text())
+    verdict = results["simulations"][0]["reward_info"]["info"]["tau2_exp"]["verdict"]
+    verdict["reward"] = 1.0 - verdict["reward"]
+    write_json(path, results)
+    other = import_files([path], tmp_path / "other")
+    assert other.results["plan"] == first.results["plan"] and other.results["splits"] != first.results["splits"]
+    assert same.manifest.address == first.manifest.address != other.manifest.address
 
 
 def test_what_is_no_results_file_or_does_not_belong_is_one_line(run: Run, tmp_path: Path) -> None:
@@ -225,7 +266,7 @@ def test_tau2_bench_accepts_what_is_written(run: Run, tmp_path: Path) -> None:
 
     for path in write_files(run, tmp_path):
         results = Results.load(path)
-        assert compute_metrics(results).avg_reward == 1.0
+        assert compute_metrics(results).avg_reward == mean(s.reward_info.reward for s in results.simulations)
         tasks = {task.id: task for task in results.tasks}
         for simulation in results.simulations:
             task, domain = tasks[simulation.task_id], results.info.environment_info.domain_name

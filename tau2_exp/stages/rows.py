@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tau2_exp.batch import (
@@ -16,26 +17,49 @@ from tau2_exp.config import ConfigError, SftConfig
 from tau2_exp.rundir import Run
 from tau2_exp.scenery import Scenery
 from tau2_exp.stages.demos import DEMOS
-from tau2_exp.types import Row, Tokenizer, Trajectory, Turn
+from tau2_exp.types import SOLVED, Row, Tokenizer, Trajectory, Turn
 
-Example = Trajectory | Conversation
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A conversation to learn from, and where it was found, in words."""
+
+    where: str
+    content: Trajectory | Conversation
 
 
 def sft_examples(run: Run) -> Sequence[Example]:
     """The file's conversations, else the parent's trajectories that solved their tasks. Raises ConfigError."""
     stage = run.config.stage
     assert isinstance(stage, SftConfig)
-    if stage.data:
-        try:
-            return read_sft_file(Path(stage.data))
-        except (ValueError, OSError) as error:
-            raise ConfigError(f"stage.data: {error}") from None
-    if run.parent is None:
+    examples = _of_file(Path(stage.data)) if stage.data else _of_parent(run.parent)
+    for example in examples:
+        _check_domain(example, run.config.domain.names)
+    return examples
+
+
+def _of_file(path: Path) -> list[Example]:
+    try:
+        return [Example(f"stage.data: {path}:{number}", content) for number, content in read_sft_file(path)]
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"stage.data: {error}") from None
+
+
+def _of_parent(parent: Run | None) -> list[Example]:
+    if parent is None:
         raise ConfigError("stage=sft: has nothing to learn from; give parent=RUN of demonstrations or stage.data=FILE")
-    solved = [t for t in run.parent.read_trajectories(DEMOS) if t.scored and t.outcome >= 1.0]
+    solved = [t for t in parent.read_trajectories(DEMOS) if t.scored and t.outcome >= SOLVED]
     if not solved:
-        raise ConfigError(f"{run.parent.folder}: none of its demonstrations solved its task; nothing to learn from")
-    return solved
+        raise ConfigError(f"{parent.folder}: none of its demonstrations solved its task; nothing to learn from")
+    return [Example(f"{parent.folder}: {t.key}", t) for t in solved]
+
+
+def _check_domain(example: Example, names: Sequence[str]) -> None:
+    """A prompt brings its own policy document; a trajectory is shown that of its domain."""
+    content = example.content
+    if isinstance(content, Trajectory) and content.domain not in names:
+        valid = f"take domain={content.domain}, or domain.names=[{','.join([*names, content.domain])}]"
+        raise ConfigError(f"{example.where}: is of {content.domain}, not of domain.names=[{','.join(names)}]; {valid}")
 
 
 def sft_rows(scenery: Scenery, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Row]:
@@ -52,11 +76,19 @@ def sft_rows(scenery: Scenery, tokenizer: Tokenizer, examples: Sequence[Example]
 
 
 def sft_row(scenery: Scenery, tokenizer: Tokenizer, example: Example) -> Row:
-    if not isinstance(example, Trajectory):
-        return rows_from_messages(example, scenery.protocol, tokenizer)
-    if example.turns and all(_sampled_with(tokenizer, turn) for turn in example.turns):
-        return rows_from_trajectory(example, [1.0] * len(example.turns), unparsable=False)
-    return rows_from_demonstration(example, scenery.protocol, tokenizer, *scenery.prompts[example.domain])
+    """Raises ConfigError where the protocol cannot say what was done."""
+    try:
+        return _row(scenery, tokenizer, example.content)
+    except ValueError as error:
+        raise ConfigError(f"{example.where}: {error}") from None
+
+
+def _row(scenery: Scenery, tokenizer: Tokenizer, content: Trajectory | Conversation) -> Row:
+    if not isinstance(content, Trajectory):
+        return rows_from_messages(content, scenery.protocol, tokenizer)
+    if content.turns and all(_sampled_with(tokenizer, turn) for turn in content.turns):
+        return rows_from_trajectory(content, [1.0] * len(content.turns), unparsable=False)
+    return rows_from_demonstration(content, scenery.protocol, tokenizer, *scenery.prompts[content.domain])
 
 
 def sft_summary(rows: Sequence[Row]) -> dict[str, int]:

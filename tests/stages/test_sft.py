@@ -82,6 +82,29 @@ def test_bad_lines_are_named_before_anything_is_trained(make_run, tmp_path: Path
     assert not (run.folder / "metrics.jsonl").exists() and not (run.folder / "checkpoints").exists()
 
 
+def test_what_the_run_cannot_say_is_named_with_its_line_and_what_would_do(make_run, demos: Run, tmp_path: Path) -> None:
+    trajectory = json.loads((demos.folder / "trajectories/demos.jsonl").read_text().splitlines()[0])
+    retail = write(tmp_path / "retail.jsonl", PUBLISHED, trajectory, trajectory | {"domain": "retail"})
+    valid = "take domain=retail, or domain.names=[telecom,retail]"
+    refused(make_run, retail, f"{retail}:3: is of retail, not of domain.names=[telecom]; {valid}")
+    call = {"function": {"name": "toggle_roaming", "arguments": {}}}
+    two = {"prompt": [*PUBLISHED["prompt"][:2], {"role": "assistant", "tool_calls": [call, call]}]}
+    double = write(tmp_path / "double.jsonl", PUBLISHED, "", two)
+    why = f"{double}:3: a turn of the single-action format is one message, one tool call or done"
+    refused(make_run, double, why, "model.protocol=single_action")
+
+
+def refused(make_run, file: Path, why: str, *overrides: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run_stage(make_run(*SETTINGS, f"stage.data={file}", *overrides))
+    assert str(caught.value) == f"stage.data: {why}"
+
+
+def test_demonstrations_of_another_domain_are_named(make_run, demos: Run) -> None:
+    with pytest.raises(ConfigError, match=r"demos: telecom/.*: is of telecom, not of domain.names=\[retail\]"):
+        run_stage(make_run(*SETTINGS, "domain=retail", parent=demos))
+
+
 def test_a_bad_line_is_one_line_for_whoever_runs_it(run_py, tmp_path: Path) -> None:
     file = write(tmp_path / "bad.jsonl", PUBLISHED, {"prompt": "hello"})
     done = run_py("stage=sft", f"stage.data={file}")
