@@ -17,6 +17,12 @@ def partial_score(parts: Parts, weights: PartWeights) -> float:
     return sum(value * weight for value, weight in present) / total if total > 0 else 0.0
 
 
+def potentials(trajectory: Trajectory, config: RewardConfig) -> tuple[float, ...]:
+    """Φ of the world as the episode found it, and as each of its turns left it."""
+    weights = config.domain_weights.get(trajectory.domain, config.weights)
+    return tuple(partial_score(parts, weights) for parts in (trajectory.initial, *(t.parts for t in trajectory.turns)))
+
+
 def score(trajectory: Trajectory, config: RewardConfig) -> Reward:
     """The reward of an ended episode. Raises ValueError where a fault that is not the agent's ended it.
 
@@ -25,16 +31,15 @@ def score(trajectory: Trajectory, config: RewardConfig) -> Reward:
     """
     if not trajectory.scored:
         raise ValueError(f"{trajectory.key}: an episode that a fault spoiled has no reward")
-    weights = config.domain_weights.get(trajectory.domain, config.weights)
-    potentials = [partial_score(parts, weights) for parts in (trajectory.initial, *(t.parts for t in trajectory.turns))]
+    phi = potentials(trajectory, config)
     stands = config.kind is RewardKind.turn_level or trajectory.stop.natural
-    partial = potentials[-1] if stands else 0.0
+    partial = phi[-1] if stands else 0.0
     alpha = 0.0 if config.kind is RewardKind.outcome else config.alpha * config.multipliers.get(trajectory.domain, 1.0)
     penalty = config.unparsable_penalty * sum(turn.error is not None for turn in trajectory.turns)
     return Reward(
         outcome=trajectory.outcome,
         partial=partial,
         shaped=trajectory.outcome + alpha * partial - penalty,
-        progress=tuple(after - before for before, after in pairwise(potentials)),
+        progress=tuple(after - before for before, after in pairwise(phi)),
         alpha=alpha,
     )

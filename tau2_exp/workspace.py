@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tau2_exp.config import ConfigError, to_data
 from tau2_exp.dispatch.sweep import read_sweep, sweep_runs
 from tau2_exp.logger import answers
+from tau2_exp.report.arms import flatten
 from tau2_exp.rundir import Run
 from tau2_exp.secrets import secret
 
@@ -69,20 +70,10 @@ def make_workspace(folder: Path, entity: str | None = None) -> Workspace:
 
 
 def swept_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The dotted names of settings in which a sweep's jobs differ, seeds aside."""
-    flat = [dict(_leaves(config)) for config in configs]
+    """The dotted names of settings in which a sweep's jobs differ, seeds and what changes no result aside."""
+    flat = [dict(flatten({key: value for key, value in config.items() if key not in BESIDE})) for config in configs]
     names = dict.fromkeys(name for leaves in flat for name in leaves)
     return [name for name in names if any(leaves.get(name) != flat[0].get(name) for leaves in flat)]
-
-
-def _leaves(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        if not prefix and key in BESIDE:
-            continue
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def _logged(jobs: Sequence[Run], group: str | None) -> dict[str, list[str]]:

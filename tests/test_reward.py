@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tau2_exp.config import PartWeights, RewardConfig, RewardKind
-from tau2_exp.reward import partial_score, score
+from tau2_exp.reward import partial_score, potentials, score
 from tau2_exp.types import Fault, FaultSource, Parts, StopReason, Turn
 
 CONFIG = RewardConfig()
@@ -80,8 +80,9 @@ class TestScore:
 class TestProgress:
     def test_every_turn_earns_what_it_adds(self):
         turns = [turn(Parts(env_assertion=phi)) for phi in (0.25, 0.25, 1.0, 0.5)]
-        reward = score(make_trajectory(*turns, initial=Parts(env_assertion=0.25)), CONFIG)
-        assert reward.progress == pytest.approx((0.0, 0.0, 0.75, -0.5))
+        ended = make_trajectory(*turns, initial=Parts(env_assertion=0.25))
+        assert potentials(ended, CONFIG) == pytest.approx((0.25, 0.25, 0.25, 1.0, 0.5))
+        assert score(ended, CONFIG).progress == pytest.approx((0.0, 0.0, 0.75, -0.5))
 
     @given(initial=any_parts, states=st.lists(any_parts, max_size=5))
     def test_it_adds_up_to_the_way_made(self, initial: Parts, states: list[Parts]):

@@ -12,7 +12,7 @@ from tau2_exp.compose import compose_config
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.sweep import write_sweep
 from tau2_exp.rundir import Run
-from tau2_exp.workspace import make_workspace
+from tau2_exp.workspace import make_workspace, swept_keys
 
 pytest.importorskip("wandb_workspaces", reason="the extra wandb is not installed")
 
@@ -52,6 +52,11 @@ def test_it_shows_the_sweeps_runs_grouped_by_stage_and_by_what_was_swept(sweep: 
         ("config", "reward.value.alpha"),
     ]
     assert runs["runFeed"]["columnOrder"] == ["run:displayName", "config:reward.alpha", "config:seed"]
+
+
+def test_what_changes_no_result_was_not_swept() -> None:
+    jobs = [{"seed": n, "rollout": {"concurrency": n}, "reward": {"alpha": n, "weights": {"db": n}}} for n in (1, 2)]
+    assert swept_keys(jobs) == ["reward.alpha", "reward.weights.db"]
 
 
 def test_its_sections_are_the_stages_and_its_curves_what_they_logged(sweep: Path) -> None:

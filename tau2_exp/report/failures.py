@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from functools import cache
+from pathlib import Path
 
 from tau2_exp.report.checks import task_criteria
-from tau2_exp.report.told import read_told
+from tau2_exp.report.told import read_recorded
 from tau2_exp.report.trials import Subject, Trial
 from tau2_exp.types import SOLVED, Criteria, FaultSource, GoldAction, Message, Role, StopReason, ToolCall, Trajectory
 
@@ -58,7 +59,7 @@ class Tools:
 
 @dataclass
 class Failures:
-    """How the sampled episodes of one subject in one trial ended."""
+    """How episodes ended."""
 
     episodes: int = 0
     unsolved: int = 0  # of those scored
@@ -77,6 +78,9 @@ class Failures:
             self.unsolved_stops[trajectory.stop.value] += 1
         self.modes.update(diagnose(trajectory, task_criteria(trajectory), tools_of(trajectory.domain)))
 
+    def __add__(self, other: Failures) -> Failures:
+        return Failures(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
 
 def modes(trajectory: Trajectory) -> list[str]:
     """The names of an episode's failure modes, for lists and filters."""
@@ -88,10 +92,18 @@ def failures(trial: Trial, subject: Subject) -> Failures:
     found = Failures()
     for evaluation in subject.evaluations.values():
         domain = evaluation.name.rpartition(" ")[0]
-        for told in read_told(evaluation.run, evaluation.run.folder / "trajectories" / f"{trial.split}.jsonl"):
-            for one in told:
-                if not domain or one.trajectory.domain == domain:
-                    found.add(one.trajectory)
+        for name, counts in _by_domain(evaluation.run.folder / "trajectories" / f"{trial.split}.jsonl").items():
+            if not domain or name == domain:
+                found += counts
+    return found
+
+
+@cache
+def _by_domain(path: Path) -> dict[str, Failures]:
+    """Counts over a finished evaluation's file, kept: of several domains, each is a trial and all together are one."""
+    found: dict[str, Failures] = {}
+    for _, trajectory in read_recorded(path):
+        found.setdefault(trajectory.domain, Failures()).add(trajectory)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tau2_exp.config import ConfigError, CurriculumKind, RewardConfig
 from tau2_exp.jsonl import read_jsonl
 from tau2_exp.report.checks import list_checks
 from tau2_exp.report.credit import Credit, begins_group, credit, steps_of
-from tau2_exp.reward import partial_score, score
+from tau2_exp.reward import potentials, score
 from tau2_exp.rundir import Run
 from tau2_exp.types import Criteria, Reward, Trajectory
 
@@ -32,6 +32,20 @@ class Told:
     reward: Reward | None  # None after a fault that is not the agent's
     step: int | None = None  # of GRPO, from 1; None before the step was finished
     credit: Credit | None = None
+
+
+def read_recorded(path: Path) -> Iterator[tuple[dict[str, Any], Trajectory]]:
+    """The records of a file without their tokens, which nobody looks at here, and the trajectories that they are.
+
+    Raises ConfigError, naming the file, where a line is no trajectory.
+    """
+    try:
+        for record in read_jsonl(path):
+            for turn in record["turns"]:
+                turn.pop("tokens", None)
+            yield record, decode(Trajectory, record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def read_told(run: Run, path: Path) -> Iterator[list[Told]]:
@@ -56,19 +70,18 @@ def read_told(run: Run, path: Path) -> Iterator[list[Told]]:
 def episode_record(told: Told, run: Run, criteria: Criteria | None) -> dict[str, Any]:
     """The recorded trajectory with its rewards, checks and credit, turn by turn, as JSON data."""
     trajectory, given, config = told.trajectory, told.credit, run.config.reward
-    weights = config.domain_weights.get(trajectory.domain, config.weights)
-    stands = [partial_score(parts, weights) for parts in (trajectory.initial, *(t.parts for t in trajectory.turns))]
+    phi = potentials(trajectory, config)
     turns = []
     for i, turn in enumerate(told.record["turns"]):
-        earned = {"phi": stands[i + 1], "progress": stands[i + 1] - stands[i]}
+        earned = {"phi": phi[i + 1], "progress": phi[i + 1] - phi[i]}
         turns.append(turn | earned | ({"advantage": given.advantages[i]} if given else {}))
     return told.record | {
         "turns": turns,
-        "phi": stands[0],
+        "phi": phi[0],
         "reward": told.reward and {name: getattr(told.reward, name) for name in _REWARD},
-        "checks": [asdict(check) for check in list_checks(trajectory, criteria)],
+        "checks": [_flat(check) for check in list_checks(trajectory, criteria)],
         "group": given and {"share": given.share, "samples": given.samples, "signal": given.signal},
-        "weights": asdict(weights),
+        "weights": _flat(config.domain_weights.get(trajectory.domain, config.weights)),
         "note": _note(told, run),
     }
 
@@ -79,15 +92,13 @@ def _credited(group: Sequence[Told], config: RewardConfig) -> list[Told]:
 
 
 def _read(run: Run, path: Path) -> Iterator[Told]:
-    """The trajectories without their tokens, which nobody looks at here."""
-    try:
-        for record in read_jsonl(path):
-            for turn in record["turns"]:
-                turn.pop("tokens", None)
-            trajectory = decode(Trajectory, record)
-            yield Told(record, trajectory, score(trajectory, run.config.reward) if trajectory.scored else None)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+    for record, trajectory in read_recorded(path):
+        yield Told(record, trajectory, score(trajectory, run.config.reward) if trajectory.scored else None)
+
+
+def _flat(made: Any) -> dict[str, Any]:
+    """The JSON data of a dataclass that holds no other; asdict would copy each field deeply."""
+    return {field.name: getattr(made, field.name) for field in fields(made)}
 
 
 def _note(told: Told, run: Run) -> str:

@@ -66,6 +66,7 @@ class Subject:
     depth: int  # how many runs its model stands on: subjects are shown in the order they are made
     parent: tuple[str, str] | None = None  # (stage, arm) of what its model was made from
     evaluations: dict[tuple[str, int], Evaluation] = field(default_factory=dict)  # by the model's seed and their own
+    _known: dict[str, Measured | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def seeds(self) -> list[str]:
@@ -85,7 +86,12 @@ class Subject:
         return f"{self.stage} {self.arm}".rstrip()
 
     def measured(self, name: str) -> Measured | None:
-        """`pass@4` and the like, or GREEDY; None where it was not played."""
+        """`pass@4` and the like, or GREEDY; None where it was not played. Kept: ask once all evaluations are there."""
+        if name not in self._known:
+            self._known[name] = self._measure(name)
+        return self._known[name]
+
+    def _measure(self, name: str) -> Measured | None:
         if name == GREEDY:
             greedy = self.greedy
             return _measured(greedy, Measure.PASS_AT, 1, dict.fromkeys(greedy, 1)) if greedy else None

@@ -68,6 +68,7 @@ class TestRuns:
         best = subject(trial(found, "telecom test"), "grpo turn_level alpha=0.5")
         assert best.seeds == ["0", "1", "2"] and best.parent == ("sft", "")
         assert best.measured("pass@4") == estimate(list(best.outcomes.values()), k=4)
+        assert best.measured("pass@4") is best.measured("pass@4"), "no number is worked out twice"
         assert len(found.runs) == 3 * (1 + 3) * 2 and not found.problems
 
     def test_a_sweep_and_its_folder_are_the_same_runs(self, study: Study, tmp_path: Path):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded import episode, record
 
-from tau2_exp.report.failures import Failure, Failures, Tools, diagnose, tools_of
+from tau2_exp.report.failures import Failure, Failures, Tools, diagnose, failures, tools_of
+from tau2_exp.report.trials import Evaluation, Subject, Trial
 from tau2_exp.types import (
     GREETING,
     Criteria,
@@ -134,6 +138,21 @@ def test_counts_are_of_unsolved_episodes_and_of_all_for_faults():
     assert (counts.episodes, counts.unsolved, counts.unscored) == (3, 1, 1)
     assert counts.modes[Failure.HALLUCINATED_TOOL] == 1 and counts.modes[Failure.USER_FAULT] == 1
     assert counts.stops == {"user_stop": 2, "fault": 1} and counts.unsolved_stops == {"user_stop": 1}
+
+
+def test_a_file_over_domains_is_counted_by_domain_and_whole_and_read_once(tmp_path: Path):
+    played = [episode("a", 0, [0.5], 1.0), replace(episode("b", 0, [0.5]), domain="mock"), episode("c", 0, [0.5])]
+    run = record(tmp_path / "eval", ["stage=eval"], {"test": played})
+
+    def counted(name: str) -> tuple[int, int]:
+        found = failures(
+            Trial("", "test", (), {}, {}), Subject("sft", "", {}, 0, None, {("0", 0): Evaluation(run, name, {})})
+        )
+        return found.episodes, found.unsolved
+
+    assert counted("mock test") == (1, 1)
+    (run.folder / "trajectories/test.jsonl").unlink()
+    assert counted("telecom test") == (2, 1) and counted("test") == (3, 2) and counted("mock test") == (1, 1)
 
 
 def test_a_domains_tools_are_told_apart_by_owner():
