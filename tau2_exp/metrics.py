@@ -19,7 +19,7 @@ def rollout_metrics(groups: int, scored: Group, trajectories: Sequence[Trajector
     figures = {
         "outcome": sum(r.outcome for _, r in scored) / count,
         "shaped": sum(r.shaped for _, r in scored) / count,
-        "partial": sum(r.partial for _, r in scored) / count,
+        "partial": sum(r.phi for _, r in scored) / count,  # what every kind of reward calls the same
         "turns": sum(len(t.turns) for t, _ in scored) / count,
         "unparsable": sum(turn.error is not None for t, _ in scored for turn in t.turns) / count,
         "groups": groups,

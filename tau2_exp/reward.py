@@ -42,4 +42,5 @@ def score(trajectory: Trajectory, config: RewardConfig) -> Reward:
         shaped=trajectory.outcome + alpha * partial - penalty,
         progress=tuple(after - before for before, after in pairwise(phi)),
         alpha=alpha,
+        phi=phi[-1],
     )

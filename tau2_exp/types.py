@@ -298,7 +298,7 @@ class Reward:
 
     `outcome` is τ²-bench's; `partial` the weighted parts in 0..1; `alpha` what partial credit counts for in this
     domain, its multiplier included; `shaped` = outcome + alpha · partial − penalties; `progress[t]` = Φ_t − Φ_(t−1)
-    per turn.
+    per turn; `phi` = Φ of the world as the episode left it, also where a premature ending has no partial score.
     """
 
     outcome: float
@@ -306,6 +306,7 @@ class Reward:
     shaped: float
     progress: tuple[float, ...]
     alpha: float
+    phi: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

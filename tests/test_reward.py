@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tau2_exp.config import PartWeights, RewardConfig, RewardKind
+from tau2_exp.metrics import rollout_metrics
 from tau2_exp.reward import partial_score, potentials, score
 from tau2_exp.types import Fault, FaultSource, Parts, StopReason, Turn
 
@@ -61,6 +62,12 @@ class TestScore:
         cut = make_trajectory(turn(Parts(action=0.5)), stop=stop)
         assert score(cut, CONFIG).partial == 0.0
         assert score(cut, RewardConfig(kind=RewardKind.turn_level)).partial == 0.5
+
+    @pytest.mark.parametrize("kind", RewardKind)
+    def test_curves_call_the_same_partial_score_whatever_is_rewarded(self, kind: RewardKind):
+        cut = make_trajectory(turn(Parts(action=0.5)), stop=StopReason.MAX_STEPS)
+        pair = (cut, score(cut, RewardConfig(kind=kind, alpha=0.0)))
+        assert rollout_metrics(1, [pair], [cut])["partial"] == 0.5
 
     def test_each_unparsable_turn_costs_its_penalty(self):
         config = RewardConfig(unparsable_penalty=0.1)

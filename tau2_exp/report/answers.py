@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from tau2_exp.report.contrasts import Family, span
 from tau2_exp.report.findings import Findings
 from tau2_exp.report.terminal import measured_text, verdict
-from tau2_exp.report.trials import Measured
-from tau2_exp.statistics import Comparison, Estimate
+from tau2_exp.statistics import Comparison
+
+SHOWN = 10  # lines of an answer
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,11 @@ class Answer:
 def answers(findings: Findings) -> list[Answer]:
     """Of each trial, how arms did against the baseline, then what all pairs say; on unseen tasks, where there are some.
 
-    Where no arm is the baseline, all pairs say it alone.
+    Where no arm is the baseline, all pairs say it alone; where there are no arms, each stage and the one before it.
     """
-    told = [family for family in findings.families if family.asked or family.everyone]
+    told = [family for family in findings.families if family.asked or family.everyone] or list(findings.families)
     unseen = [family for family in told if family.trial.split != "train"]
-    found = [
-        _against(findings, family) if family.asked else _ranked(findings, family)
-        for family in unseen or told
-        if family.comparisons or family.problem
-    ]
+    found = [_answer(findings, family) for family in unseen or told if family.comparisons or family.problem]
     return list({(a.title, *a.lines): a for a in found}.values())  # two families may lack the same
 
 
@@ -43,17 +40,34 @@ def answers_text(findings: Findings) -> str:
     return "\n\n".join(["In short", *told]) if told else ""
 
 
-def _against(findings: Findings, family: Family) -> Answer:
-    title = _title(family)
+def _answer(findings: Findings, family: Family) -> Answer:
     if family.problem:
-        return Answer(title, [f"No comparison yet: {family.problem}."])
-    order = sorted(family.comparisons.items(), key=lambda item: -_standing(item[1]))
+        return Answer(_title(family), [f"No comparison yet: {family.problem}."])
+    if family.asked:
+        return _against(findings, family)
+    return _ranked(findings, family) if family.everyone else _steps(family)
+
+
+def _against(findings: Findings, family: Family) -> Answer:
+    order = sorted(family.comparisons.items(), key=lambda item: (-_standing(item[1]), -item[1].difference.value))
     kinds = [_standing(comparison) for _, comparison in order]
     counts = [(kinds.count(kind), word) for kind, word in ((1, "better"), (-1, "worse"), (0, "not told apart"))]
-    score = next(s for s in findings.of(family.trial) if s.subject.label == order[0][0][1]).measures[family.measure]
+    scores = {s.subject.label: s.measures.get(family.measure) for s in findings.of(family.trial)}
+    bases = "; ".join(measured_text(scores[base]) for base in dict.fromkeys(base for (_, base), _ in order))
     said = ", ".join(f"{count or 'none'} {word}" for count, word in counts)
-    lines = [f"Against {family.against} ({family.measure} {measured_text(score)}): {said}."]
-    return Answer(title, lines, [f"{family.short(pair)}: {_told(c)}" for pair, c in order], _sure(family))
+    told = [f"{family.short(pair)}: {_told(c)}" for pair, c in order]
+    lines = [f"Against {family.against} ({family.measure} {bases}): {said}."]
+    return Answer(_title(family), lines, _first(told), _sure(family))
+
+
+def _steps(family: Family) -> Answer:
+    told = [f"{family.short(pair)}: {_told(c)}" for pair, c in family.comparisons.items()]
+    return Answer(_title(family), ["Each stage less the one before:"], told, _sure(family))
+
+
+def _first(arms: list[str]) -> list[str]:
+    """As many as one reads; the tables have them all."""
+    return arms if len(arms) <= SHOWN else [*arms[: SHOWN - 1], f"and {len(arms) - SHOWN + 1} more"]
 
 
 def _standing(comparison: Comparison) -> int:
@@ -65,19 +79,17 @@ def _told(c: Comparison) -> str:
 
 
 def _ranked(findings: Findings, family: Family) -> Answer:
-    title = _title(family)
-    if family.problem:
-        return Answer(title, [f"No comparison yet: {family.problem}."])
     best = [arm for arm, (low, _) in family.ranks.items() if low == 1]
     lesser = len(family.ranks) - len(best)
     alone = ", on this one seed" if min(c.difference.seeds for c in family.comparisons.values()) == 1 else ""
     if len(best) == 1:
         line = f"Of all pairs, one arm is better than every other{alone}:"
     elif lesser:
-        line = f"Of all pairs, these may be best{alone}, and are not told apart; the other {lesser} are behind one:"
+        others = "one other is" if lesser == 1 else f"the other {lesser} are"
+        line = f"Of all pairs, these may be best{alone}, and are not told apart; {others} behind one of them:"
     else:
         line = "Of all pairs, no arm is surely better than another:"
-    return Answer(title, [line], _with_scores(findings, family, best), _sure(family))
+    return Answer(_title(family), [line], _first(_with_scores(findings, family, best)), _sure(family))
 
 
 def _title(family: Family) -> str:
@@ -101,9 +113,4 @@ def _sure(family: Family) -> str:
 
 def _with_scores(findings: Findings, family: Family, arms: list[str]) -> list[str]:
     found = {s.subject.label: (s.subject, s.measures.get(family.measure)) for s in findings.of(family.trial)}
-    chosen = sorted((found[arm] for arm in arms), key=lambda entry: -_value(entry[1]))
-    return [f"{subject.arm}: {family.measure} {measured_text(measured)}" for subject, measured in chosen]
-
-
-def _value(measured: Measured | None) -> float:
-    return measured.value if isinstance(measured, Estimate) else 0.0
+    return [f"{found[arm][0].arm}: {family.measure} {measured_text(found[arm][1])}" for arm in arms]

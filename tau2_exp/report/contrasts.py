@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 
-from tau2_exp.report.trials import GREEDY, Missing, Subject, Trial
-from tau2_exp.statistics import Comparison, compare_all, ranks
+from tau2_exp.report.arms import arm_label
+from tau2_exp.report.trials import GREEDY, Measured, Missing, Subject, Trial
+from tau2_exp.statistics import Comparison, Estimate, compare_all, ranks
 
 Pair = tuple[str, str]
 MANY = 20  # comparisons: more than these are told by their ranks, and listed in tables only
@@ -20,7 +21,7 @@ class Family:
     trial: Trial
     title: str
     comparisons: dict[Pair, Comparison] = field(default_factory=dict)
-    against: str = ""  # the arm that all others are compared with, where there is one
+    against: str = ""  # the arm that all others are compared with, or what is common to several of them
     asked: bool = False  # `against` is the outcome alone, or was asked for: what a study wants to know first
     everyone: bool = False  # all pairs of its arms are there, so that they can be ranked
     ranks: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -59,16 +60,18 @@ class Family:
 def families(trial: Trial, against: str | None = None) -> list[Family]:
     """Arms of a stage against a baseline, all pairs of them, and stages against what their models were made from.
 
-    The baseline of a stage is the arm whose label contains `against`, else that of the outcome alone, else its first.
+    The baselines of a stage are the arms that `against` names, else those of the outcome alone, else its first arm.
+    Each arm is compared with the baseline that it has the most settings in common with.
     """
     found = []
     for stage in dict.fromkeys(subject.stage for subject in trial.subjects):
         arms = [subject for subject in trial.subjects if subject.stage == stage]
         if len(arms) > 1:
-            base, asked = _baseline(arms, against)
-            pairs = [(arm.label, base.label) for arm in arms if arm is not base]
-            title, everyone = f"{stage}: arms against {base.arm}", len(arms) == 2
-            found.append(_compared(Family(trial, title, against=base.arm, asked=asked, everyone=everyone), pairs))
+            bases, asked = _baselines(arms, against)
+            pairs = [(arm.label, _most_like(arm, bases).label) for arm in arms if arm not in bases]
+            name, everyone = _common_name(bases), len(arms) == 2
+            family = Family(trial, f"{stage}: arms against {name}", against=name, asked=asked, everyone=everyone)
+            found += [_compared(family, pairs)] * bool(pairs)
         if len(arms) > 2:
             pairs = [(b.label, a.label) for a, b in combinations(arms, 2)]
             found.append(_compared(Family(trial, f"{stage}: all pairs of arms", everyone=True), pairs))
@@ -87,7 +90,12 @@ def _compared(family: Family, pairs: Sequence[Pair]) -> Family:
         return replace(family, problem="one task alone cannot tell arms apart")
     arms = {label: s.outcomes if trial.samples else s.greedy for label, s in subjects.items()}
     comparisons = compare_all(arms, pairs)
-    return replace(family, comparisons=comparisons, ranks=ranks(list(arms), comparisons) if family.everyone else {})
+    order = sorted(subjects, key=lambda label: -_value(subjects[label].measured(family.measure)))
+    return replace(family, comparisons=comparisons, ranks=ranks(order, comparisons) if family.everyone else {})
+
+
+def _value(measured: Measured | None) -> float:
+    return measured.value if isinstance(measured, Estimate) else 0.0
 
 
 def _lacking(subject: Subject, measure: str) -> str:
@@ -97,11 +105,28 @@ def _lacking(subject: Subject, measure: str) -> str:
     return f"{subject.label} lacks {found.samples} samples" if isinstance(found, Missing) else ""
 
 
-def _baseline(arms: Sequence[Subject], against: str | None) -> tuple[Subject, bool]:
-    """The arm, and whether it is more than the first of several."""
-    named = [arm for arm in arms if against and against in arm.label]
+def names(against: str, arm: Subject) -> bool:
+    """Whether all its words are in the arm's label: `alpha=0.1` is in `grpo shaped alpha=0.1`."""
+    return set(against.split()) <= set(arm.label.split())
+
+
+def _baselines(arms: Sequence[Subject], against: str | None) -> tuple[list[Subject], bool]:
+    """The arms, and whether they are more than the first of several."""
+    named = [arm for arm in arms if against and names(against, arm)]
     plain = [arm for arm in arms if arm.values.get("kind") == "outcome" or arm.values.get("alpha") == 0]
-    return [*named, *plain, *arms][0], bool(named or plain)
+    return named or plain or [arms[0]], bool(named or plain)
+
+
+def _most_like(arm: Subject, bases: Sequence[Subject]) -> Subject:
+    return max(bases, key=lambda base: sum(base.values.get(name) == value for name, value in arm.values.items()))
+
+
+def _common_name(bases: Sequence[Subject]) -> str:
+    """What all baselines are called; where they differ, each arm meets the one that is most like it."""
+    first, *others = bases
+    shared = {name: v for name, v in first.values.items() if all(base.values.get(name) == v for base in others)}
+    differ = [name for name in first.values if name not in shared]
+    return arm_label(shared) + f", each of the same {' and '.join(differ)}" * bool(differ)
 
 
 def span(numbers: set[int]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tau2_exp.config import ConfigError
 from tau2_exp.report.collect import Collection
-from tau2_exp.report.contrasts import Family, families
+from tau2_exp.report.contrasts import Family, families, names
 from tau2_exp.report.costs import Cost, costs
 from tau2_exp.report.curves import Course, courses
 from tau2_exp.report.failures import Failures, failures
@@ -36,9 +36,9 @@ class Findings:
 
 def find(collection: Collection, against: str | None = None) -> Findings:
     """`against` names the baseline arm: see contrasts.families. Raises ConfigError where no arm has that name."""
-    labels = list(dict.fromkeys(s.label for trial in collection.trials for s in trial.subjects))
-    if against and not any(against in label for label in labels):
-        raise ConfigError(f"--against {against!r} is in no arm's name; there are: {', '.join(labels) or 'none'}")
+    subjects = {s.label: s for trial in collection.trials for s in trial.subjects}
+    if against and not any(names(against, subject) for subject in subjects.values()):
+        raise ConfigError(f"--against {against!r} is in no arm's name; there are: {', '.join(subjects) or 'none'}")
     return Findings(
         collection,
         tuple(_score(trial, subject) for trial in collection.trials for subject in trial.subjects),

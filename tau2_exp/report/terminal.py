@@ -94,7 +94,7 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -
 
     table = Table(box=SIMPLE_HEAD, title=Text(title), title_justify="left", title_style="")
     for place, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if place in (0, len(headings) - 1) and not place else "right")
+        table.add_column(heading, justify="right" if place and heading else "left")
     for row in rows:
         table.add_row(*map(Text, row))
     text = io.StringIO()

@@ -10,9 +10,9 @@ import pytest
 from studies import Study, make_study
 
 from tau2_exp.config import ConfigError, RewardKind
-from tau2_exp.report.answers import answers, answers_text
+from tau2_exp.report.answers import SHOWN, answers, answers_text
 from tau2_exp.report.collect import collect
-from tau2_exp.report.contrasts import Family
+from tau2_exp.report.contrasts import Family, families
 from tau2_exp.report.curves import courses, smooth, window
 from tau2_exp.report.files import write_files
 from tau2_exp.report.findings import Findings, find
@@ -51,6 +51,20 @@ class TestFamilies:
     def test_any_other_arm_can_be_the_baseline(self, study: Study):
         found = find(collect([study.outputs]), against="alpha=0.1").families
         assert "grpo: arms against turn_level alpha=0.1" in [f.title for f in found]
+
+    def test_each_arm_meets_the_baseline_that_is_most_like_it(self, tmp_path: Path):
+        """Else two settings would change at once."""
+        kinds = (RewardKind.shaped, RewardKind.turn_level)
+        arms = [{"kind": RewardKind.outcome, "samples": n} for n in (4, 8)]
+        arms += [{"kind": k, "alpha": a, "samples": n} for k in kinds for a in (0.1, 0.25) for n in (4, 8)]
+        make_study(tmp_path, arms, lambda arm, seed: 0.5, seeds=1, tasks=3)
+        found = families(collect([tmp_path]).trials[0])[0]
+        assert found.title == "grpo: arms against outcome, each of the same samples_per_prompt"
+        assert len(found.comparisons) == 8, "the baselines are not compared with one another"
+        assert all(a.rpartition(" ")[2] == b.rpartition(" ")[2] for a, b in found.comparisons)
+        asked = families(collect([tmp_path]).trials[0], against="alpha=0.1")[0]
+        alike = ("grpo turn_level alpha=0.25 samples_per_prompt=8", "grpo turn_level alpha=0.1 samples_per_prompt=8")
+        assert alike in asked.comparisons and len(asked.comparisons) == 6
 
     def test_a_baseline_that_nobody_is_called_is_refused(self, study: Study):
         with pytest.raises(ConfigError, match=r"--against 'alpha=7' is in no arm's name; there are: .*grpo outcome"):
@@ -115,6 +129,21 @@ class TestAnswers:
         assert comparison.same_seeds and verdict(comparison) == "better, of one seed"
         text = answers_text(found)
         assert "on this one seed" in text and "training again may change the order" in text
+
+    def test_without_arms_the_stages_are_compared(self, tmp_path: Path):
+        make_study(tmp_path, [{"alpha": 0.1}], lambda arm, seed: 0.9, seeds=2)
+        (answer,) = answers(find(collect([tmp_path])))
+        assert answer.lines == ["Each stage less the one before:"]
+        (line,) = answer.arms
+        assert line.startswith("grpo − sft: +0.") and line.endswith("better")
+
+    def test_the_best_come_first_and_no_more_than_one_reads(self, tmp_path: Path):
+        arms = [{"kind": RewardKind.outcome}, *({"kind": RewardKind.shaped, "alpha": a / 100} for a in range(1, 14))]
+        make_study(tmp_path, arms, lambda arm, seed: 0.4 + arm.get("alpha", 0.0), seeds=1)
+        first, pairs = answers(find(collect([tmp_path])))
+        assert len(first.arms) == len(pairs.arms) == SHOWN and first.arms[-1] == "and 4 more"
+        differences = [float(line.split(": ")[1].split(" ")[0]) for line in first.arms[:-1]]
+        assert differences == sorted(differences, reverse=True)
 
 
 class TestSurfaces:
