@@ -20,7 +20,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("outputs", nargs="+", type=Path, help="runs, sweeps, or folders of them, finished or not")
     parser.add_argument("--html", type=Path, metavar="DIR", help="write a page that opens from disk: DIR/index.html")
     parser.add_argument("--files", type=Path, metavar="DIR", help="write the tables as CSV, and report.json")
-    parser.add_argument("--against", metavar="ARM", help="the arm that others are compared with (part of its name)")
+    parser.add_argument("--against", metavar="ARM", help="the arm that others are compared with, by words of its name")
     parser.add_argument("--episodes", type=int, default=EPISODES, metavar="N", help="at most so many in the page")
     parser.add_argument("--svg", type=Path, metavar="DIR", help="write the charts as SVG files, for documents")
     parser.add_argument(
