@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import netrc
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from tau2_exp.config import ArtifactKind, Config, ConfigError, to_data
 from tau2_exp.secrets import secret
@@ -25,6 +28,7 @@ INIT_SECONDS = 20.0
 FINISH_SECONDS = 30.0
 READ_SECONDS = 60.0
 COLUMNS = ("task", "sample", "outcome", "stop", "turns", "steps", "tool errors", "seconds", "conversation")
+LETTERS = 50_000  # of a conversation in a table; W&B warns of longer values
 OF_TRAINING = ("training.pt", "training.json")  # of a checkpoint: the run alone goes on from them
 PER_TASK = ("outcomes", "greedy_outcomes")  # of results: long lists, which the run's folder holds
 
@@ -118,9 +122,11 @@ def open_mirror(
 def _connect(config: Config, folder: Path, stage: str, name: str) -> tuple[WandbRun | None, int]:
     """A W&B run, and the first step that it has not been told; None where wandb fails."""
     try:
-        key, why_offline = _key(config.logger.api_key_env)
+        server = _server()
+        key, why_offline = _key(config.logger.api_key_env, server)
         facts = _facts(config, folder, stage, name, key)
-        why_offline = why_offline or _silent_server()
+        if not why_offline and not answers(server):
+            why_offline = f"{urlsplit(server).hostname} does not answer"
         if not why_offline:
             try:
                 return _online(facts)
@@ -144,8 +150,14 @@ def _offline(facts: dict[str, Any], folder: Path, why: str) -> tuple[WandbRun, i
 
     first = _first_untold(folder)
     run = wandb.init(mode="offline", **facts)
-    print(f"wandb: {why}; recording offline, to be sent by: wandb sync {folder / 'wandb'}", flush=True)
+    _say_offline(why, folder.parent)
     return run, first
+
+
+@cache
+def _say_offline(why: str, outputs: Path) -> None:
+    """Once a process, however many runs it does."""
+    print(f"wandb: {why}; recording offline, to be sent by: wandb sync {outputs}/*/wandb", flush=True)
 
 
 def _facts(config: Config, folder: Path, stage: str, name: str, key: str | None) -> dict[str, Any]:
@@ -167,12 +179,10 @@ def _facts(config: Config, folder: Path, stage: str, name: str, key: str | None)
     }
 
 
-def _silent_server() -> str:
-    """Why the server cannot be sent to, in words; empty where it answers."""
+def _server() -> str:
     import wandb
 
-    server = wandb.setup().settings.base_url
-    return "" if answers(server) else f"{urlsplit(server).hostname} does not answer"
+    return str(wandb.setup().settings.base_url)
 
 
 def _first_untold(folder: Path) -> int:
@@ -203,9 +213,9 @@ def _as_artifact(product: Product, kind: ArtifactKind) -> Any:
 
 
 def _row(t: Trajectory) -> list[Any]:
-    said = [f"{m.role.value}: {m.content or ''}{_calls(m.tool_calls)}" for m in t.messages]
+    said = "\n".join(f"{m.role.value}: {m.content or ''}{_calls(m.tool_calls)}" for m in t.messages)
     stop = t.fault.message if t.fault else t.stop.value
-    return [t.key, t.sample, t.outcome, stop, len(t.turns), t.steps, t.tool_errors, t.seconds, "\n".join(said)]
+    return [t.key, t.sample, t.outcome, stop, len(t.turns), t.steps, t.tool_errors, t.seconds, said[:LETTERS]]
 
 
 def _calls(calls: Sequence[Any]) -> str:
@@ -218,17 +228,27 @@ def _brief(results: Any) -> Any:
     return {key: _brief(value) for key, value in results.items() if key not in PER_TASK}
 
 
-def _key(name: str) -> tuple[str | None, str]:
-    """The key, and why there is none."""
+def _key(name: str, server: str) -> tuple[str | None, str]:
+    """The key, and why there is none. One that `wandb login` stored is found by wandb itself."""
     try:
         return secret(name), ""
     except ConfigError as error:
-        return None, _one_line(error)
+        return None, "" if _has_login(server) else _one_line(error)
+
+
+def _has_login(server: str) -> bool:
+    try:
+        return netrc.netrc().authenticators(urlsplit(server).hostname or "") is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
 
 
 def answers(url: str) -> bool:
-    """Whether the host takes a connection; a name server that hangs counts as no."""
+    """Whether the host, or the proxy before it, takes a connection; a name server that hangs counts as no."""
     parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.hostname or ""):
+        parts = urlsplit(proxy)
     connected = threading.Event()
 
     def connect() -> None:

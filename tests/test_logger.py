@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
+from glob import glob
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ from dialogues import make_trajectory
 
 from tau2_exp.compose import compose_config
 from tau2_exp.config import to_data
+from tau2_exp.logger import _say_offline, answers
 from tau2_exp.rundir import Run
 from tau2_exp.types import Message, Role, ToolCall, Turn
 
@@ -26,6 +29,7 @@ SECRET = "0123456789abcdef" * 2 + "01234567"
 def _nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    _say_offline.cache_clear()
 
 
 @pytest.fixture
@@ -76,8 +80,8 @@ def test_without_a_key_it_records_offline_and_says_so_once(run: Run, capsys: pyt
     finish(run)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("wandb:")]
     assert len(told) == 1 and "WANDB_API_KEY" in told[0] and "wandb sync" in told[0]
-    folder = Path(told[0].rpartition("wandb sync ")[2])
-    assert list(folder.glob("offline-run-*/*.wandb")), "the command names a folder that can be synced"
+    folders = glob(told[0].rpartition("wandb sync ")[2])
+    assert any(Path(one).glob("offline-run-*/*.wandb") for one in folders), "the command names what can be synced"
     assert [line["reward"] for line in run.metrics()] == [0.5, 0.7]
 
 
@@ -94,6 +98,25 @@ def test_with_a_key_and_no_network_it_does_not_stall_and_keeps_the_key(
     assert SECRET not in told
     files = [path for path in run.folder.rglob("*") if path.is_file()]
     assert files and not any(SECRET.encode() in path.read_bytes() for path in files)
+
+
+def test_a_stored_login_is_a_key(run: Run, capsys: pytest.CaptureFixture[str], monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    netrc = tmp_path / ".netrc"
+    netrc.write_text(f"machine 127.0.0.1 login user password {SECRET}\n")
+    netrc.chmod(0o600)
+    run.log({"reward": 0.5}, 0)
+    run.close()
+    told = capsys.readouterr().out
+    assert "127.0.0.1 does not answer" in told and "WANDB_API_KEY" not in told and SECRET not in told
+
+
+def test_behind_a_proxy_the_proxy_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert answers("https://nowhere.invalid")
+    assert not answers("https://nowhere.invalid")
 
 
 @pytest.mark.parametrize("part", ["Settings", "setup", "init", "the import"])
