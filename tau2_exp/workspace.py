@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tau2_exp.config import ConfigError, to_data
+from tau2_exp.config import ConfigError, LoggerKind, to_data
 from tau2_exp.dispatch.sweep import read_sweep, sweep_runs
 from tau2_exp.logger import answers
 from tau2_exp.report.arms import flatten
@@ -49,6 +49,8 @@ def make_workspace(folder: Path, entity: str | None = None) -> Workspace:
 
     jobs = sweep_runs(folder, read_sweep(folder))
     logger = jobs[0].config.logger
+    if logger.kind is not LoggerKind.wandb:
+        raise ConfigError(f"{folder}: made with logger=none, so W&B knows none of its runs; give logger=wandb")
     if not (entity := entity or logger.entity):
         raise ConfigError("logger.entity=null: a workspace belongs to a W&B user or team; --entity NAME")
     swept = swept_keys([to_data(run.config) for run in jobs])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tau2_exp.compose import compose_config
-from tau2_exp.config import ConfigError
+from tau2_exp.config import ConfigError, to_data
 from tau2_exp.dispatch.sweep import write_sweep
 from tau2_exp.rundir import Run
 from tau2_exp.workspace import make_workspace, swept_keys
@@ -21,20 +21,25 @@ pytest.importorskip("wandb_workspaces", reason="the extra wandb is not installed
 def sweep(tmp_path: Path) -> Path:
     """Alpha by seed; the RFT run before them was made for the sweep, what stood before that was not."""
     rft = make_run(tmp_path, "rft", "stage=rft", "logger.group=alphas", parent=make_run(tmp_path, "sft", "stage=sft"))
-    rft.log({"loss": 0.5, "note": None}, 1)
+    log(rft, {"loss": 0.5, "note": None})
     jobs = []
     for alpha in (0.1, 0.25):
         for seed in (0, 1):
             overrides = ["stage=grpo", f"reward.alpha={alpha}", f"seed={seed}", "logger.group=alphas"]
             run = make_run(tmp_path, f"grpo-{alpha}-{seed}", *overrides, parent=rft)
-            run.log({"outcome": alpha, "shaped": 2 * alpha}, 1)
+            log(run, {"outcome": alpha, "shaped": 2 * alpha})
             jobs.append((overrides, run))
     write_sweep(tmp_path / "alphas", jobs, [])
     return tmp_path / "alphas"
 
 
 def make_run(outputs: Path, name: str, *overrides: str, parent: Run | None = None) -> Run:
-    return Run.create(compose_config([*overrides]), name, outputs / name, parent)
+    return Run.create(compose_config(["logger=wandb", *overrides]), name, outputs / name, parent)
+
+
+def log(run: Run, metrics: dict[str, Any]) -> None:
+    """As `Run.log` does, without the mirror."""
+    (run.folder / "metrics.jsonl").write_text(json.dumps({"step": 1, **metrics}) + "\n")
 
 
 def spec(folder: Path) -> dict[str, Any]:
@@ -77,4 +82,7 @@ def test_what_it_lacks_is_one_line(sweep: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path, "silent", "stage=grpo", "logger.group=quiet")
     write_sweep(tmp_path / "quiet", [(["stage=grpo"], run)], [])
     with pytest.raises(ConfigError, match="its runs logged nothing yet"):
+        make_workspace(tmp_path / "quiet", "team")
+    (run.folder / "config.json").write_text(json.dumps(to_data(compose_config(["stage=grpo"]))))
+    with pytest.raises(ConfigError, match="logger=none, so W&B knows none of its runs"):
         make_workspace(tmp_path / "quiet", "team")
