@@ -46,7 +46,8 @@ def estimate(samples: Samples | Sequence[Samples], measure: Measure = Measure.PA
 
 
 def bootstrap(values: Floats) -> tuple[float, float]:
-    """The percentile interval of the mean of [seed, task]; the same numbers give the same interval everywhere."""
+    """The percentile interval of the mean of [seed, task]; the same numbers give the same interval in any order."""
+    values = values[:, np.lexsort(values)]
     seeds, tasks = values.shape
     rng = np.random.default_rng(stable_seed("bootstrap", seeds, tasks))
     means = []
