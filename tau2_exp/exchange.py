@@ -13,10 +13,19 @@ from typing import Any
 
 from tau2_exp.address import merged_address
 from tau2_exp.compose import compose_config
-from tau2_exp.config import TASK_REVISION, Config, ConfigError, EvalConfig, PolicyKind, UserKind
+from tau2_exp.config import TASK_REVISION, Config, ConfigError, EvalConfig, PolicyKind, UserConfig, UserKind
 from tau2_exp.domains import Domain, ProviderError, load_domain
 from tau2_exp.domains.tasks import read_tasks
-from tau2_exp.evaluation import GREEDY, Place, Plan, evaluation_results, policy_name, read_plan, score_of_nothing
+from tau2_exp.evaluation import (
+    GREEDY,
+    Place,
+    Plan,
+    evaluation_results,
+    policy_name,
+    read_plan,
+    score_of_nothing,
+    user_facts,
+)
 from tau2_exp.jsonl import write_json
 from tau2_exp.report import evaluation_table
 from tau2_exp.results_format import from_simulation, to_simulation
@@ -240,15 +249,21 @@ def _config(files: Sequence[_File]) -> Config:
     domain = dataclasses.replace(
         base.domain, names=names, eval_splits=splits, max_steps=info["max_steps"], max_errors=info["max_errors"]
     )
-    temperature = float((user.get("llm_args") or {}).get("temperature", 0.0))
     return dataclasses.replace(
         base,
         stage=stage,
         domain=domain,
-        user=dataclasses.replace(base.user, model=user.get("llm") or user["implementation"], temperature=temperature),
+        user=_user(base.user, user),
         policy=dataclasses.replace(base.policy, model=agent.get("llm") or agent["implementation"]),
         seed=info.get("seed") or 0,
     )
+
+
+def _user(base: UserConfig, info: dict[str, Any]) -> UserConfig:
+    if info["implementation"] == UserKind.scripted.value:
+        return dataclasses.replace(base, kind=UserKind.scripted)
+    temperature = float((info.get("llm_args") or {}).get("temperature", 0.0))
+    return dataclasses.replace(base, model=info.get("llm") or info["implementation"], temperature=temperature)
 
 
 def _plan(files: Sequence[_File], config: Config) -> Plan:
@@ -264,7 +279,7 @@ def _plan(files: Sequence[_File], config: Config) -> Plan:
             planned.setdefault(file.name, []).append(place)
     return Plan(
         revision=files[0].revision,
-        user={"kind": "litellm", "model": config.user.model, "temperature": config.user.temperature},
+        user={key: value for key, value in user_facts(config.user).items() if key != "max_tokens"},  # no file tells it
         limits={"max_steps": config.domain.max_steps, "max_errors": config.domain.max_errors},
         nothing={t.key: score_of_nothing(file.domain.world(t)) for file in files for t in file.tasks.values()},
         files={name: tuple(places) for name, places in planned.items()},

@@ -190,7 +190,7 @@ def test_a_run_goes_out_and_comes_back(run: Run, tmp_path: Path) -> None:
     assert len({*map(tuple, sampled.values())}) > 1, "swapped samples or tasks would be seen"
     assert any(greedy[task] != outcomes[:1] for task, outcomes in sampled.items()), "and greedy ones among them"
     mine, theirs = read_plan(run.folder), read_plan(back.folder)
-    assert theirs.revision == mine.revision and theirs.files == mine.files
+    assert (theirs.revision, theirs.files, theirs.user) == (mine.revision, mine.files, mine.user)
     for name in mine.files:
         for before, after in zip(run.read_trajectories(name), back.read_trajectories(name), strict=True):
             assert (after.messages, after.verdict, after.stop) == (before.messages, before.verdict, before.stop)
