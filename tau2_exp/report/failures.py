@@ -67,6 +67,7 @@ class Failures:
     stops: Counter[str] = field(default_factory=Counter)  # of all episodes
     unsolved_stops: Counter[str] = field(default_factory=Counter)
     modes: Counter[Failure] = field(default_factory=Counter)  # of unsolved episodes; USER_FAULT of all
+    missing: tuple[Path, ...] = ()  # files of finished evaluations that hold no episodes: nothing here is of them
 
     def add(self, trajectory: Trajectory) -> None:
         unsolved = trajectory.scored and trajectory.outcome < SOLVED
@@ -92,7 +93,11 @@ def failures(trial: Trial, subject: Subject) -> Failures:
     found = Failures()
     for evaluation in subject.evaluations.values():
         domain = evaluation.name.rpartition(" ")[0]
-        for name, counts in _by_domain(evaluation.run.folder / "trajectories" / f"{trial.split}.jsonl").items():
+        path = evaluation.run.folder / "trajectories" / f"{trial.split}.jsonl"
+        recorded = _by_domain(path)
+        if not recorded:
+            found.missing += (path,)
+        for name, counts in recorded.items():
             if not domain or name == domain:
                 found += counts
     return found

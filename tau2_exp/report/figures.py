@@ -16,6 +16,7 @@ from tau2_exp.report.surfaces import Surface
 from tau2_exp.report.terminal import difference_text, measured_text, p_text
 from tau2_exp.report.trials import Trial
 from tau2_exp.statistics import Estimate
+from tau2_exp.types import StopReason
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 COLOURS = ("#2F8FD0", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6BB1")
 _DASHES = ("solid", "dash", "dot")
 _GREY = "#888888"
+_STOPS = dict(zip(StopReason, ("#2F8FD0", "#009E73", "#E69F00", "#8C6BB1", "#D55E00", "#CC79A7", _GREY), strict=True))
 
 
 def scores_figure(trial: Trial, scores: Sequence[Score]) -> go.Figure:
@@ -69,10 +71,9 @@ def curve_figure(course: Course, panel: str) -> go.Figure:
 
     figure = go.Figure()
     longest = 1
-    for place, arm in enumerate(course.arms):
+    for place, (arm, (colour, dash)) in enumerate(line_styles(list(course.arms)).items()):
         band = course.band(arm, panel)
-        colour, dash = line_style(place)
-        name = _label(arm or course.stage, 60)
+        group = str(place)  # by which the page's keys find the line
         if band.seeds > 1:
             figure.add_scatter(
                 x=[*band.steps, *reversed(band.steps)],
@@ -84,10 +85,10 @@ def curve_figure(course: Course, panel: str) -> go.Figure:
                 line={"width": 0},
                 hoverinfo="skip",
                 showlegend=False,
-                legendgroup=name,
+                legendgroup=group,
             )
-        line = {"color": colour, "dash": dash}
-        figure.add_scatter(x=band.steps, y=band.mean, name=name, legendgroup=name, mode="lines", line=line)
+        name, line = _label(arm or course.stage, 60), {"color": colour, "dash": dash}
+        figure.add_scatter(x=band.steps, y=band.mean, name=name, legendgroup=group, mode="lines", line=line)
         longest = max(longest, len(band.steps))
     _lay_out(figure, height=300, top=40)
     width = window(longest)
@@ -99,9 +100,24 @@ def curve_figure(course: Course, panel: str) -> go.Figure:
     return figure
 
 
-def line_style(place: int) -> tuple[str, str]:
-    """The colour and the dashes of an arm's curve, by its place among the arms."""
-    return COLOURS[place % len(COLOURS)], _DASHES[place // len(COLOURS) % len(_DASHES)]
+def line_styles(arms: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """The colour and the dashes of each arm's curve.
+
+    Where there are more arms than colours, one tells the last setting and the other those before it, if they suffice.
+    """
+    parts = [arm.rpartition(" ") for arm in arms]
+    by_dash, by_colour = sorted(([before for before, *_ in parts], [last for *_, last in parts]), key=_variety)
+    if len(arms) > len(COLOURS) >= _variety(by_colour) and _variety(by_dash) <= len(_DASHES):
+        colours = dict(zip(dict.fromkeys(by_colour), COLOURS, strict=False))
+        dashes = dict(zip(dict.fromkeys(by_dash), _DASHES, strict=False))
+        styles = [(colours[one], dashes[other]) for one, other in zip(by_colour, by_dash, strict=True)]
+    else:
+        styles = [(colour, dash) for dash in _DASHES for colour in COLOURS]
+    return dict(zip(arms, cycle(styles)))
+
+
+def _variety(words: Sequence[str]) -> int:
+    return len(set(words))
 
 
 def surface_figure(surface: Surface, scale: tuple[float, float]) -> go.Figure:
@@ -162,21 +178,33 @@ def forest_figure(family: Family) -> go.Figure:
 
 
 def stops_figure(failed: Sequence[tuple[Score, Failures]]) -> go.Figure:
-    """Why episodes ended, of all, by subject; unsolved ones are the darker part of each reason."""
+    """Why episodes ended, of all, by subject; the faint part of a reason are those solved, or not scored."""
     import plotly.graph_objects as go
 
     figure = go.Figure()
     labels = [_label(score.subject.label) for score, _ in failed]
-    reasons = sorted({reason for _, found in failed for reason in found.stops})
-    for reason, colour in zip(reasons, cycle(COLOURS)):
-        shares = [found.stops[reason] / max(found.episodes, 1) for _, found in failed]
+    for stop in StopReason:
+        reason = stop.value
+        if not any(found.stops[reason] for _, found in failed):
+            continue
+        unsolved = [found.unsolved_stops[reason] for _, found in failed]
+        others = [found.stops[reason] - count for (_, found), count in zip(failed, unsolved, strict=True)]
         texts = [
-            f"{reason}: {found.stops[reason]} of {found.episodes} episodes, {found.unsolved_stops[reason]} unsolved"
-            for _, found in failed
+            f"{reason}: {found.stops[reason]} of {found.episodes} episodes, {count} unsolved"
+            for (_, found), count in zip(failed, unsolved, strict=True)
         ]
-        figure.add_bar(
-            name=reason, orientation="h", y=labels, x=shares, marker_color=colour, hovertext=texts, hoverinfo="text+y"
-        )
+        for counts, opacity in ((unsolved, 1.0), (others, 0.4)):
+            figure.add_bar(
+                name=reason,
+                legendgroup=reason,
+                showlegend=counts is unsolved,
+                orientation="h",
+                y=labels,
+                x=[count / found.episodes for (_, found), count in zip(failed, counts, strict=True)],
+                marker={"color": _STOPS[stop], "opacity": opacity},
+                hovertext=texts,
+                hoverinfo="text+y",
+            )
     _lay_out(figure, rows=_rows(labels, 30))
     figure.update_layout(barmode="stack")
     figure.update_xaxes(range=[0, 1.005], tickformat=".0%", title="share of episodes")
@@ -188,15 +216,16 @@ def modes_figure(failed: Sequence[tuple[Score, Failures]]) -> go.Figure:
     import plotly.graph_objects as go
 
     names = [mode.value for mode in Failure]
-    shares = [[_share(found, mode) for _, found in failed] for mode in Failure]
+    counts = [[(found.modes[mode], _whole(found, mode)) for _, found in failed] for mode in Failure]
     figure = go.Figure(
         go.Heatmap(
             x=[_label(score.subject.label, 16) for score, _ in failed],
             y=names,
-            z=shares,
-            text=[[f"{share:.0%}" for share in row] for row in shares],
+            z=[[count / max(whole, 1) for count, whole in row] for row in counts],
+            text=[[escape(_share_text(count, whole)) for count, whole in row] for row in counts],
+            hovertext=[[f"{count} of {whole} episodes" for count, whole in row] for row in counts],
             texttemplate="%{text}",
-            colorscale=[[0, "rgba(213,94,0,0.04)"], [1, "rgba(213,94,0,0.9)"]],
+            colorscale=[[0, "#FBEFE6"], [1, "#D55E00"]],  # not transparent: the text's ink is chosen for these
             zmin=0,
             zmax=1,
             showscale=False,
@@ -207,9 +236,14 @@ def modes_figure(failed: Sequence[tuple[Score, Failures]]) -> go.Figure:
     return figure
 
 
-def _share(found: Failures, mode: Failure) -> float:
-    whole = found.episodes if mode is Failure.USER_FAULT else found.unsolved
-    return found.modes[mode] / whole if whole else 0.0
+def _whole(found: Failures, mode: Failure) -> int:
+    return found.episodes if mode is Failure.USER_FAULT else found.unsolved
+
+
+def _share_text(count: int, whole: int) -> str:
+    """In percent; what happened at all is not 0."""
+    share = count / max(whole, 1)
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def reach(values: Sequence[Estimate | None]) -> dict[str, object]:
@@ -239,7 +273,7 @@ def _lay_out(figure: go.Figure, rows: int = 0, height: int = 0, top: int = 8) ->
     figure.update_layout(
         template={},
         height=height or int(top + inside + 90),
-        margin={"l": 8, "r": 8, "t": top, "b": 8},
+        margin={"l": 8, "r": 24, "t": top, "b": 8},  # on the right stands half of the last tick's text
         legend={"orientation": "h", "yanchor": "top", "y": -52 / inside, "traceorder": "normal"},
         font={"family": "system-ui, sans-serif", "size": 12},
         bargap=0.25,

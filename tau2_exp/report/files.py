@@ -80,12 +80,19 @@ def curve_rows(findings: Findings) -> Rows:
 def failure_rows(failed: Sequence[tuple[Score, Failures]]) -> Rows:
     return [
         _trial(score.trial)
-        | {"stage": score.subject.stage, "arm": score.subject.arm, "episodes": found.episodes}
-        | {"unsolved": found.unsolved, "unscored": found.unscored}
-        | {mode.name.lower(): found.modes[mode] for mode in Failure}
-        | {f"stop_{stop}": count for stop, count in sorted(found.stops.items())}
+        | {"stage": score.subject.stage, "arm": score.subject.arm}
+        | {"missing": " ".join(map(str, found.missing))}
+        | (_counts(found) if found.episodes else {})
         for score, found in failed
     ]
+
+
+def _counts(found: Failures) -> dict[str, int]:
+    return (
+        {"episodes": found.episodes, "unsolved": found.unsolved, "unscored": found.unscored}
+        | {mode.name.lower(): found.modes[mode] for mode in Failure}
+        | {f"stop_{stop}": count for stop, count in sorted(found.stops.items())}
+    )
 
 
 def _trial(trial: Trial) -> dict[str, Any]:

@@ -22,8 +22,9 @@ class Cell:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> str:
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    body = "".join(f"<tr>{''.join(map(_cell, row, headings))}</tr>" for row in rows)
+    kind = "table wide" if len(headings) > 3 else "table"
+    return f'<div class="{kind}"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def paragraph(text: str, kind: str = "") -> str:
@@ -54,10 +55,11 @@ def chart(figure: go.Figure, caption: str = "", least: int = 0) -> str:
 
 
 def keys(entries: Iterable[tuple[str, str, str]]) -> str:
-    """What the lines of several charts stand for: name, colour, and solid, dash or dot."""
+    """What the lines of the grid after it stand for: name, colour, and solid, dash or dot."""
     styles = {"solid": "solid", "dash": "dashed", "dot": "dotted"}
     shown = "".join(
-        f'<li><i style="border-top:3px {styles[dash]} {colour}"></i>{escape(name)}</li>'
+        f'<li><button type="button" aria-pressed="false"><i style="border-top:3px {styles[dash]} {colour}"></i>'
+        f"{escape(name)}</button></li>"
         for name, colour, dash in entries
     )
     return f'<ul class="keys">{shown}</ul>'
@@ -74,7 +76,7 @@ def script_json(data: Any) -> str:
     return json.dumps(data, cls=PlotlyJSONEncoder, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _cell(cell: str | Cell) -> str:
-    if isinstance(cell, str):
-        return f"<td>{escape(cell)}</td>"
-    return f'<td class="{cell.kind}">{escape(cell.text)}</td>'
+def _cell(cell: str | Cell, heading: str) -> str:
+    """Its heading goes with it, for narrow screens, which have no columns."""
+    cell = Cell(cell) if isinstance(cell, str) else cell
+    return f'<td class="{cell.kind}" data-heading="{escape(heading)}">{escape(cell.text)}</td>'

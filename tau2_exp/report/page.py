@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 from importlib import resources
+from os.path import normpath
 from pathlib import Path
 
 from tau2_exp.config import TASK_REVISION
@@ -46,7 +47,7 @@ def _document(findings: Findings, links: str, body: str) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>tau2_exp report</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_read('page.css')}\n{viewer_style()}</style></head><body>\n"
-        f'<header><h1>Report</h1><p class="soft">{escape(made)}</p></header>\n'
+        f"<header><h1>Report</h1>{paragraph(made, 'soft')}{paragraph(_origin(findings), 'soft')}</header>\n"
         f"<nav><div>{links}</div></nav>\n<main>{body}</main>\n"
         "<footer>Intervals are of 95 %. All numbers are in the folder <code>data</code> beside this page.</footer>\n"
         f'<script type="application/json" id="templates">{script_json(_templates())}</script>\n'
@@ -54,6 +55,15 @@ def _document(findings: Findings, links: str, body: str) -> str:
         f"<script>{_read('page.js')}</script>\n"
         f"<script>{viewer_script()}</script>\n</body></html>\n"
     )
+
+
+def _origin(findings: Findings) -> str:
+    """The folders that the runs lie in, relative where they were given so, and the commits that made them."""
+    runs = [found.run for found in findings.collection.runs]
+    folders = sorted({normpath(run.folder.parent) for run in runs})
+    known = {run.manifest.commit for run in runs if run.manifest.commit}
+    commits = sorted({commit[:7] + "+changes" * commit.endswith("+changes") for commit in known})
+    return f"runs in {', '.join(folders)}" + (f", made at commit {', '.join(commits)}" if commits else "")
 
 
 def _templates() -> dict[str, object]:

@@ -12,7 +12,7 @@ from tau2_exp.report.failures import Failure, Failures
 from tau2_exp.report.figures import (
     curve_figure,
     forest_figure,
-    line_style,
+    line_styles,
     modes_figure,
     scores_figure,
     stops_figure,
@@ -103,7 +103,7 @@ def _comparison_table(family: Family) -> str:
                 f"{ahead.value:.0%} [{ahead.low:.0%}, {ahead.high:.0%}]",
                 f"{c.detectable:.3f}",
                 str(c.difference.seeds),
-                Cell(verdict(c).partition(";")[0], kind),
+                Cell(verdict(c).partition(";")[0], f"text {kind}"),
             ]
         )
     headings = "difference, 95 %|all at once|p|p, Holm|ahead on (tasks, ties half)|could have seen|seeds|".split("|")
@@ -124,15 +124,17 @@ def curves_section(findings: Findings) -> list[str]:
     parts = []
     for course in findings.courses:
         named = [
-            (f"{arm or course.stage}, {_seeds(len(seeds))}", *line_style(place))
-            for place, (arm, seeds) in enumerate(course.arms.items())
+            (f"{arm or course.stage}, {_seeds(len(course.arms[arm]))}", *style)
+            for arm, style in line_styles(list(course.arms)).items()
         ]
         parts += [heading(3, course.title), keys(named)]
         parts.append(grid([chart(curve_figure(course, panel)) for panel in course.panels]))
     if parts:
-        parts.insert(
-            0, paragraph("On the episodes that a model trains on. Bands reach from the lowest seed to the highest.")
+        told = (
+            "On the episodes that a model trains on. Bands reach from the lowest seed to the highest. Press a name to "
+            "see its line alone, more names for more lines."
         )
+        parts.insert(0, paragraph(told))
     return parts
 
 
@@ -145,7 +147,14 @@ def failures_section(failed: Failed) -> list[str]:
     for trial in dict.fromkeys(score.trial.name for score, _ in failed):
         here = [(score, found) for score, found in failed if score.trial.name == trial]
         parts.append(heading(3, trial))
-        parts.append(chart(stops_figure(here), "Why sampled episodes ended"))
+        lost = [(score.subject.label, path) for score, found in here for path in found.missing]
+        parts.append(
+            _list([f"{label}: the episodes of {path} are not counted; it is missing or empty" for label, path in lost])
+        )
+        here = [(score, found) for score, found in here if found.episodes]
+        if not here:
+            continue
+        parts.append(chart(stops_figure(here), "Why sampled episodes ended; faint: solved, or not scored"))
         parts.append(
             chart(modes_figure(here), "What unsolved episodes show, each of them perhaps several", 130 + 45 * len(here))
         )
@@ -156,7 +165,7 @@ def failures_section(failed: Failed) -> list[str]:
 
 
 def reference_section(findings: Findings) -> list[str]:
-    """Side by side and never in one column: other tasks, other users, another engine."""
+    """Two tables and never one: other tasks, other users, another engine."""
     published: list[Row] = [
         [
             row.row,
@@ -176,17 +185,17 @@ def reference_section(findings: Findings) -> list[str]:
     ]
     if not ours:
         return []
-    left = heading(3, "Published, % of tasks") + table(
-        ["", "measure", "overall", "airline", "retail", "telecom", "overall fits"], published
-    )
+    headings = ["", "measure", "overall", "airline", "retail", "telecom", "overall fits"]
     own = table(["", "domain", "measure", "share", "tasks", "user"], ours)
-    right = heading(3, "Here, test split") + (own if len(ours) <= len(PUBLISHED) else folded(f"{len(ours)} rows", own))
     return [
         paragraph(
             "The published table counts two sets of tasks, and its users were language models. Compare only what has "
             "the same tasks, revision and user, and look at the intervals."
         ),
-        f'<div class="beside"><div>{left}</div><div>{right}</div></div>',
+        heading(3, "Published, % of tasks"),
+        table(headings, published),
+        heading(3, "Here, test split"),
+        own if len(ours) <= len(PUBLISHED) else folded(f"{len(ours)} rows", own),
         paragraph(CITATION, "soft"),
     ]
 

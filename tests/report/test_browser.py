@@ -161,6 +161,15 @@ def test_it_fits_a_phone(browser: Browser, small: str):
     assert page.run("getComputedStyle(document.querySelector('.viewer .cell')).backgroundColor") != "rgb(255, 255, 255)"
 
 
+def test_on_a_phone_a_tapped_episode_comes_into_view(browser: Browser, small: str):
+    page = browser.open(small, width=390, height=844)
+    page.wait_for("document.querySelector('.viewer [role=option]')")
+    page.run("document.querySelector('.count').scrollIntoView()")
+    page.run("document.querySelector('.viewer [role=option]').click()")
+    page.wait_for("document.querySelector('.pane .verdict')")
+    page.wait_for("document.querySelector('.pane').getBoundingClientRect().top < 100")
+
+
 def test_of_ten_thousand_episodes_it_loads_what_is_looked_at(browser: Browser, tmp_path: Path):
     address = make_page([record_many(tmp_path / "many", 10_000)], tmp_path / "page")
     page = browser.open(address)

@@ -155,6 +155,15 @@ def test_a_file_over_domains_is_counted_by_domain_and_whole_and_read_once(tmp_pa
     assert counted("telecom test") == (2, 1) and counted("test") == (3, 2) and counted("mock test") == (1, 1)
 
 
+def test_a_file_without_episodes_is_named(tmp_path: Path):
+    lost, kept = (record(tmp_path / name, ["stage=eval"], {"test": [episode("a", 0, [0.5])]}) for name in ("a", "b"))
+    gone = lost.folder / "trajectories/test.jsonl"
+    gone.unlink()
+    evaluations = {(str(i), 0): Evaluation(run, "test", {}) for i, run in enumerate((lost, kept))}
+    found = failures(Trial("", "test", (), {}, {}), Subject("sft", "", {}, 0, None, evaluations))
+    assert found.missing == (gone,) and found.episodes == 1
+
+
 def test_a_domains_tools_are_told_apart_by_owner():
     tools = tools_of("telecom")
     assert tools and "enable_roaming" in tools.agent and "toggle_roaming" in tools.user and not tools.agent & tools.user

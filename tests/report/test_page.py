@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,12 @@ from tau2_exp.report import readme
 from tau2_exp.report.collect import collect
 from tau2_exp.report.command import choose
 from tau2_exp.report.drawings import write_drawings
-from tau2_exp.report.figures import scores_figure
+from tau2_exp.report.failures import Failure, Failures
+from tau2_exp.report.figures import COLOURS, line_styles, modes_figure, scores_figure, stops_figure
 from tau2_exp.report.findings import Findings, find, find_failures
 from tau2_exp.report.html import chart, script_json, table
 from tau2_exp.report.page import write_page
+from tau2_exp.report.sections import failures_section
 from tau2_exp.rundir import Run
 
 pytest.importorskip("plotly", reason="plotly is not installed (the extra 'report')")
@@ -55,12 +59,32 @@ def test_it_opens_from_disk_and_draws_everything(browser: Browser, page: Path, w
         shown.run(f"document.querySelectorAll('.chart')[{place}].scrollIntoView()")
         shown.wait_for(f"document.querySelectorAll('.chart')[{place}].querySelector('svg.main-svg')")
     shown.wait_for("document.querySelector('.viewer [role=option]')")
+    shown.run("document.querySelectorAll('details').forEach(d => d.open = true)")
     assert shown.run("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+    tables = "[...document.querySelectorAll('.table')]"
+    assert shown.run(f"{tables}.filter(t => t.scrollWidth > t.clientWidth).length") == 0, "no cell is cut"
     assert "1 better, none worse, 1 not told apart" in shown.text("#answer")
     assert "one arm is better than every other" in shown.text("#answer")
     ink = shown.run("getComputedStyle(document.querySelector('.chart .xtick text')).fill")
     assert (sum(map(int, ink[4:-1].split(","))) > 3 * 128) == dark, "charts are light on dark, and dark on light"
     assert {address.partition(":")[0] for address in shown.requested()} <= {"file", "data", "blob"}
+    assert shown.errors() == []
+
+
+def test_pressed_keys_leave_their_lines_in_every_chart(browser: Browser, page: Path):
+    shown = browser.open(page.as_uri())
+    shown.run("document.querySelector('#curves .grid').scrollIntoView()")
+    plots = "[...document.querySelector('#curves .grid').querySelectorAll('.plot')]"
+    shown.wait_for(f"{plots}.every(p => p.querySelector('svg.main-svg'))")
+
+    def press(place: int, lines: int) -> None:
+        shown.run(f"document.querySelectorAll('#curves .keys button')[{place}].click()")
+        shown.wait_for(f"{plots}.every(p => p.querySelectorAll('.scatterlayer .js-line').length === {2 * lines})")
+
+    press(0, lines=1)
+    press(2, lines=2)
+    press(0, lines=1)
+    press(2, lines=3)
     assert shown.errors() == []
 
 
@@ -116,6 +140,58 @@ def test_a_charts_data_is_the_findings(findings: Findings):
     figure = scores_figure(trial, findings.of(trial))
     assert list(figure.data[1].x) == [score.measures["pass@1"].value for score in findings.of(trial)]
     assert "Plotly" not in chart(figure), "the library is in the page once, and not in its charts"
+
+
+def test_many_arms_share_colours_and_dashes_by_what_they_are():
+    arms = [f"{kind} alpha={alpha}" for kind, alpha in product(("shaped", "turn_level"), (0.1, 0.2, 0.3, 0.4))]
+    styles = line_styles(arms)
+    assert len(set(styles.values())) == len(arms)
+    for arm, style in styles.items():
+        kind, alpha = arm.split()
+        assert [other for other in arms if styles[other][0] == style[0]] == [
+            f"{k} {alpha}" for k in ("shaped", "turn_level")
+        ]
+        assert {styles[other][1] for other in arms if other.startswith(kind)} == {style[1]}
+    assert list(line_styles(arms[:7]).values()) == [(colour, "solid") for colour in COLOURS]
+    alone = line_styles([f"alpha={place}" for place in range(21)])
+    assert len(set(alone.values())) == 21, "what does not fit still differs"
+
+
+def test_why_episodes_ended_has_one_colour_a_reason(findings: Findings):
+    score = findings.scores[0]
+    few = Failures(episodes=4, unsolved=1, stops=Counter(user_stop=4), unsolved_stops=Counter(user_stop=1))
+    more = Failures(episodes=4, unsolved=4, stops=Counter(unparsable=4), unsolved_stops=Counter(unparsable=4))
+    both = [
+        {bar.name: bar.marker.color for bar in stops_figure(found).data}
+        for found in ([(score, few)], [(score, few), (score, more)])
+    ]
+    assert both[0].items() < both[1].items() and len(set(both[1].values())) == 2
+    unsolved, solved = stops_figure([(score, few)]).data
+    assert (unsolved.x, solved.x) == ((0.25,), (0.75,)) and solved.marker.opacity < unsolved.marker.opacity
+
+
+def test_what_happened_once_is_not_shown_as_never(findings: Findings):
+    found = Failures(episodes=400, unsolved=354, modes=Counter({Failure.WRONG_TOOL: 1, Failure.MISSED_ACTION: 177}))
+    cells = modes_figure([(findings.scores[0], found)]).data[0]
+    shown = dict(zip(cells.y, zip(cells.text, cells.hovertext, strict=True), strict=True))
+    assert shown["wrong tool"] == (["&lt;1%"], ["1 of 354 episodes"])
+    assert shown["missed action"] == (["50%"], ["177 of 354 episodes"]) and shown["user's tool"][0] == ["0%"]
+
+
+def test_a_missing_file_of_episodes_is_told_in_words_and_not_in_zeros(findings: Findings):
+    score = findings.scores[0]
+    section = failures_section([(score, Failures(missing=(Path("outputs/eval/trajectories/test.jsonl"),)))])
+    assert f"{score.subject.label}: the episodes of outputs/eval/trajectories/test.jsonl are not counted" in "".join(
+        section
+    )
+    assert "chart" not in "".join(section)
+
+
+def test_the_page_names_its_folders_and_the_commits(page: Path, study: Study, findings: Findings):
+    text = page.read_text(encoding="utf-8")
+    assert f"runs in {study.outputs}" in text
+    commits = {found.run.manifest.commit for found in findings.collection.runs} - {None}
+    assert all(f"{commit[:7]}" in text for commit in commits if commit)
 
 
 def test_the_viewer_has_evaluations_first_and_says_what_it_lacks(findings: Findings):

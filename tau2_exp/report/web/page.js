@@ -21,9 +21,29 @@
 
   async function draw(place) {
     const figure = JSON.parse(place.querySelector("script").textContent);
+    const { react } = await plotly();
     const layout = { ...figure.layout, template: templates[dark.matches ? "dark" : "light"] };
-    await (await plotly()).react(place.querySelector(".plot"), figure.data, layout, settings);
     place.dataset.drawn = "yes";
+    await react(place.querySelector(".plot"), chosen(place, figure.data), layout, settings);
+  }
+
+  // Of lines with keys those whose keys are pressed; all, where none is.
+  function chosen(place, lines) {
+    const keys = place.parentElement.previousElementSibling;
+    if (!keys?.matches(".keys")) return lines;
+    const pressed = [...keys.querySelectorAll("button")].map(isPressed);
+    return lines.map((line) => ({ ...line, visible: !pressed.includes(true) || pressed[line.legendgroup] }));
+  }
+
+  function isPressed(key) {
+    return key.getAttribute("aria-pressed") === "true";
+  }
+
+  for (const key of document.querySelectorAll(".keys button")) {
+    key.addEventListener("click", () => {
+      key.setAttribute("aria-pressed", String(!isPressed(key)));
+      key.closest(".keys").nextElementSibling.querySelectorAll(".chart[data-drawn]").forEach(draw);
+    });
   }
 
   const near = new IntersectionObserver((seen) => {

@@ -1,6 +1,8 @@
 // The trajectory viewer: filters and a list on one side, what was opened on the other. Its state is the page's address:
 // #episodes&open=RUN/FILE/LINE&with=RUN/FILE/LINE&stop=max_steps&…
 
+const WIDE = matchMedia("(min-width: 60em)"); // the list stands beside what was opened; viewer.css says the same
+
 class Viewer {
   constructor(root, episodes) {
     this.episodes = episodes;
@@ -10,8 +12,7 @@ class Viewer {
     this.list = new List((row) => this.change({ open: row.id, with: "" }));
     this.count = h("p.count", { role: "status" });
     this.pane = h("article.pane", { "aria-label": "Episode", tabindex: -1 });
-    const wide = matchMedia("(min-width: 60em)").matches;
-    const filters = h("details", { open: wide }, h("summary", {}, "Filters"), this.filters.node);
+    const filters = h("details", { open: WIDE.matches }, h("summary", {}, "Filters"), this.filters.node);
     const found = h("div.found", {}, filters, this.count, this.list.node);
     root.append(h("p.shortcuts", {}, SHORTCUTS), h("div.panes", {}, found, this.pane));
     document.addEventListener("keydown", (event) => this.key(event));
@@ -37,8 +38,7 @@ class Viewer {
     if (opened) location.hash = address;
     else location.replace(address);
     this.written = location.hash; // hashchange is told later
-    this.draw();
-    if (opened) this.toTop();
+    this.draw().then(() => opened && this.toTop());
   }
 
   draw() {
@@ -133,7 +133,7 @@ class Viewer {
 
   toTop() {
     const { top } = this.pane.getBoundingClientRect();
-    if (top < 48 || top > innerHeight / 2) this.pane.scrollIntoView({ block: "start" });
+    if (!WIDE.matches || top < 48 || top > innerHeight / 2) this.pane.scrollIntoView({ block: "start" });
   }
 
   key(event) {
