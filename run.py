@@ -14,7 +14,7 @@ from tau2_exp.help import help_text
 
 
 def main() -> int:
-    arguments = get_args_parser().parse_args()
+    arguments = get_args_parser().parse_intermixed_args()
     try:
         return _answer(arguments)
     except ConfigError as error:

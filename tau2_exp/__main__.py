@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -11,17 +12,32 @@ from tau2_exp.config import ConfigError
 from tau2_exp.dispatch import logs, status
 from tau2_exp.engines.slime import cached, ray_cluster
 from tau2_exp.report import command as report
-from tau2_exp.rundir import Run
+from tau2_exp.rundir import Run, check_name
 from tau2_exp.serve import command as serve
 
 
 def main() -> int:
     arguments = make_parser().parse_args()
     try:
-        return arguments.run(arguments)
+        if "name" in arguments:
+            check_name(arguments.name)
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # At its exit Python would write what is left, and fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def make_parser() -> argparse.ArgumentParser:

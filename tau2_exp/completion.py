@@ -162,7 +162,9 @@ class Completions:
 
     def _describe(self, error: Exception) -> str:
         """What went wrong and what to mend, on one line, never with a key in it."""
-        group, model = self._group, self._config.model
+        group, model = self._group, self.name
+        if self._config.api_base:
+            model += f" at {self._config.api_base}"
         status = getattr(error, "status_code", None)
         if status in (401, 403):
             name = self._config.api_key_env

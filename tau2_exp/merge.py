@@ -39,6 +39,8 @@ def merge(runs: Sequence[Run], name: str) -> Run:
 
     Raises ConfigError where task revision, user, limits, seeds or the agent differ, naming what does.
     """
+    if len({run.folder.resolve() for run in runs}) < max(2, len(runs)):
+        raise ConfigError(f"merge: wants two runs or more, each once, not {' '.join(str(run.folder) for run in runs)}")
     plans = [_plan(run) for run in runs]
     for place, run in enumerate(runs):
         for other, theirs in zip(runs[:place], plans, strict=False):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tau2_exp.codec import decode, encode
-from tau2_exp.config import Provider
+from tau2_exp.config import ConfigError, Provider
 from tau2_exp.domains import ProviderError, TauWorld, load_domain
 from tau2_exp.domains.tasks import read_message
 from tau2_exp.domains.world import pair_calls, same_result, same_text
@@ -52,17 +52,37 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser("replay", help="rescore recorded episodes and compare with what they carry")
     parser.add_argument("episodes", nargs="+", type=Path, help="JSONL: recorded τ²-bench episodes or trajectories")
     parser.add_argument("--out", type=Path, help="write one JSON line per episode here")
-    parser.add_argument("--provider", type=Provider, choices=list(Provider), default=Provider.auto)
+    parser.add_argument("--provider", choices=[provider.value for provider in Provider], default=Provider.auto.value)
     parser.set_defaults(run=_command)
 
 
 def _command(args: argparse.Namespace) -> int:
-    missing = [str(path) for path in args.episodes if not path.is_file()]
-    if missing:
-        print(f"error: no such file: {', '.join(missing)}", file=sys.stderr)
-        return 2
+    for path in args.episodes:
+        _check(path)
     with args.out.open("w", encoding="utf-8") if args.out else nullcontext() as out:
-        return replay_files(args.episodes, args.provider, out)
+        return replay_files(args.episodes, Provider(args.provider), out)
+
+
+def _check(path: Path) -> None:
+    """Raises ConfigError for what holds no lines of episodes, saying what does."""
+    if path.is_dir():
+        files = sorted(map(str, path.glob("trajectories/*.jsonl")))
+        raise ConfigError(f"{path}: is a folder; give files{': ' if files else ' of episodes'}{' '.join(files)}")
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    with path.open(encoding="utf-8") as file:
+        first = next((line for line in file if line.strip()), "")
+    if not first:
+        raise ConfigError(f"{path}: holds no episodes")
+    if _is_results(path.read_text(encoding="utf-8") if first.strip() == "{" else first):
+        raise ConfigError(f"{path}: is a results file of τ²-bench; python -m tau2_exp import {path} --name NAME")
+
+
+def _is_results(text: str) -> bool:
+    try:
+        return "simulations" in json.loads(text)
+    except (ValueError, TypeError):
+        return False
 
 
 def replay_files(paths: list[Path], provider: Provider = Provider.auto, out: TextIO | None = None) -> int:

@@ -106,7 +106,7 @@ class Run:
         """Raises ConfigError where there is no run folder."""
         folder = Path(folder)
         if not (folder / "config.json").is_file() or not (folder / "manifest.json").is_file():
-            raise ConfigError(f"{folder}: no run folder (it has no config.json and manifest.json)")
+            raise ConfigError(f"{folder}: {_not_a_run(folder)}")
         return cls(folder)
 
     # ------------------------------------------------------------ what it is
@@ -329,6 +329,21 @@ class Run:
         """Of each file, so many, evenly spaced."""
         paths = sorted((self.folder / "trajectories").glob("*.jsonl"))
         return {path.stem: [decode(Trajectory, record) for record in read_some(path, count)] for path in paths}
+
+
+def _not_a_run(folder: Path) -> str:
+    """What it is instead, and what to give."""
+    is_sweep = (folder / "sweep.json").is_file()
+    if is_sweep or any(folder.glob("[!.]*/manifest.json")):
+        what = "is a sweep" if is_sweep else "holds runs"
+        return f"{what}; give one of its runs: python -m tau2_exp status {folder} lists them"
+    return "no run folder (it has no config.json and manifest.json)"
+
+
+def check_name(name: str | None) -> None:
+    """Raises ConfigError for one that leads out of `outputs`, or hides there."""
+    if name is not None and (not name or "/" in name or name.startswith(".")):
+        raise ConfigError(f"name={name}: wants a name without / and no dot before it; outputs says where it goes")
 
 
 def folder_name(stage: str, address: str) -> str:

@@ -82,6 +82,8 @@ REFUSED = [
     (["stage=null"], "stage=null", "wants the name of a choice"),
     (["seed=1,2"], "seed=1,2", "-m runs each"),
     (["seed"], "seed", "key=value"),
+    (["resume="], "resume=", "give one, or drop it"),
+    (["stage=eval", "parent="], "parent=", "give one, or drop it"),
     (["name=[a"], "name=[a", "quotes"),
     (["reward.multipliers.mock=1.0"], "reward.multipliers.mock=1.0", "+reward.multipliers.mock"),
     (["domain.train_split=test"], "domain.train_split=test", "train"),
@@ -140,7 +142,14 @@ def test_a_typo_in_an_experiment_names_its_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["stage=grpo", "stage.lrr=1"], ["stage=grpo", "stage.temperature=0"], ["parent=nowhere", "stage=grpo"]],
+    [
+        ["stage=grpo", "stage.lrr=1"],
+        ["stage=grpo", "stage.temperature=0"],
+        ["parent=nowhere", "stage=grpo"],
+        ["stage=grpo", "-m", "stage.lrr=0,1"],
+        ["resume="],
+        ["-m", "seed=0,1", "parent="],
+    ],
 )
 def test_the_command_ends_with_status_2_before_anything_starts(
     arguments: list[str], run_py: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path

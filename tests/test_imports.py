@@ -79,7 +79,7 @@ MAY_IMPORT = {
     | ACTORS
     | RECORD
     | {"episode", "rollout", "scenery", "evaluation", "engines", "stages"},
-    "dispatch": BASE | SETTINGS | RECORD | {"allocation", "dispatch", "engines"},  # of engines PLANS alone
+    "dispatch": BASE | SETTINGS | RECORD | {"allocation", "dispatch", "engines", "processes"},  # of engines PLANS alone
     "serve": BASE | RECORD | {"allocation", "processes"},
     "__main__": {
         "config",

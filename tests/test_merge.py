@@ -49,9 +49,10 @@ def test_parts_of_one_plan_become_one_result(outputs: Path, small: Run, large: R
 
 
 def test_what_is_not_played_yet_is_missing_and_no_number(outputs: Path, large: Run) -> None:
-    killed = frozen(outputs / "killed", "seed=7")
-    write_json(killed.folder / "plan.json", encode(read_plan(large.folder)))
-    half = merge([killed], "half")
+    killed = [frozen(outputs / f"killed{seed}", f"seed={seed}") for seed in (7, 8)]
+    for run in killed:
+        write_json(run.folder / "plan.json", encode(read_plan(large.folder)))
+    half = merge(killed, "half")
     assert half.results["splits"]["test"]["measures"]["pass@1"] == {"value": None, "missing": 8, "tasks": 2}
     assert "8 episodes of the plan were not played" in half.table
 
@@ -89,6 +90,13 @@ def test_another_task_revision_is_refused_and_so_is_what_is_no_evaluation(output
     write_json(demos.folder / "manifest.json", encode(dataclasses.replace(demos.manifest, stage="demos")))
     with pytest.raises(ConfigError, match="only evaluations merge"):
         merge([small, Run.open(demos.folder)], "refused")
+
+
+def test_one_run_is_nothing_to_merge(outputs: Path, small: Run, large: Run) -> None:
+    for runs in ([small], [small, Run.open(small.folder)], [small, large, small]):
+        with pytest.raises(ConfigError, match="wants two runs or more, each once"):
+            merge(runs, "refused")
+    assert not (outputs / "refused").exists()
 
 
 def reseeded(plan: Plan) -> Plan:

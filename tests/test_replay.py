@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tau2_exp.codec import encode
+from tau2_exp.config import ConfigError
 from tau2_exp.domains import load_domain
 from tau2_exp.domains.world import same_result, same_text
 from tau2_exp.replay import register
@@ -198,9 +199,37 @@ def test_our_own_trajectories(replay: Replay) -> None:
     assert replay(good, faulty)[:2] == (0, "1 of 1 agree")
 
 
-def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+RESULTS = {"info": {}, "tasks": [], "simulations": []}
+
+
+@pytest.mark.parametrize(
+    ("given", "content", "why"),
+    [
+        ("none.jsonl", None, "none.jsonl: no such file"),
+        ("empty.jsonl", "\n", "empty.jsonl: holds no episodes"),
+        ("results.json", json.dumps(RESULTS, indent=2), "results.json: is a results file of τ²-bench; python -m tau2_"),
+        ("results.json", json.dumps(RESULTS), "python -m tau2_exp import results.json --name NAME"),
+        ("run", None, "run: is a folder; give files: run/trajectories/test.jsonl"),
+        ("run/trajectories", None, "run/trajectories: is a folder; give files of episodes"),
+    ],
+)
+def test_what_holds_no_lines_of_episodes_is_refused_in_one_line(
+    given: str, content: str | None, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run/trajectories").mkdir(parents=True)
+    (tmp_path / "run/trajectories/test.jsonl").touch()
+    if content:
+        (tmp_path / given).write_text(content)
+    monkeypatch.chdir(tmp_path)
     parser = argparse.ArgumentParser()
     register(parser.add_subparsers(required=True))
-    args = parser.parse_args(["replay", str(tmp_path / "none.jsonl")])
-    assert args.run(args) == 2
-    assert "no such file" in capsys.readouterr().err
+    args = parser.parse_args(["replay", given, "--provider", "inspect"])
+    with pytest.raises(ConfigError) as refused:
+        args.run(args)
+    assert why in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_help_shows_the_providers_as_they_are_given() -> None:
+    commands = argparse.ArgumentParser().add_subparsers()
+    register(commands)
+    assert "--provider {auto,sierra,inspect}" in commands.choices["replay"].format_help()

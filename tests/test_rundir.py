@@ -45,6 +45,15 @@ def test_a_folder_is_made_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"name=run: .* already exists"):
         make(tmp_path)
     with pytest.raises(ConfigError, match="no run folder"):
+        Run.open(tmp_path / "nothing")
+
+
+def test_what_is_no_run_is_told_with_what_to_give(tmp_path: Path) -> None:
+    make(tmp_path)
+    with pytest.raises(ConfigError, match=f"holds runs; give one of its runs: python -m tau2_exp status {tmp_path} "):
+        Run.open(tmp_path)
+    (tmp_path / "sweep.json").write_text("{}")
+    with pytest.raises(ConfigError, match="is a sweep; give one of its runs"):
         Run.open(tmp_path)
 
 

@@ -43,8 +43,17 @@ class Report:
 
 def runs_of(folder: Path) -> list[Run]:
     """The runs of a sweep or a run with all they stand on: parents first, each once. Raises ConfigError."""
+    return _with_lineage(starts_of(folder))
+
+
+def runs_in(folder: Path) -> list[Run]:
+    """The same also of a folder that holds runs."""
+    return _with_lineage([Run(path.parent) for path in sorted(folder.glob("[!.]*/manifest.json"))]) or runs_of(folder)
+
+
+def _with_lineage(starts: Iterable[Run]) -> list[Run]:
     found: dict[Path, Run] = {}
-    for start in starts_of(folder):
+    for start in starts:
         for run in _lineage(start):
             found.setdefault(run.folder.resolve(), run)
     return list(found.values())

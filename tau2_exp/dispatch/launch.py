@@ -16,7 +16,7 @@ from tau2_exp.dispatch.plan import Planner, Step, freeze
 from tau2_exp.dispatch.remote import ON_RESUME, change, is_remote, send
 from tau2_exp.dispatch.slurm import cluster
 from tau2_exp.dispatch.tasks import make_tasks
-from tau2_exp.rundir import Run
+from tau2_exp.rundir import Run, check_name
 
 BUDGETS = ("budget_dollars", "budget_tokens")  # of evaluations
 ALSO_ON_RESUME = {"resume", "dry_run", "hardware", "hardware.jobs", *(f"stage.{name}" for name in BUDGETS), *ON_RESUME}
@@ -60,6 +60,7 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
 
     configs = [compose_config(job) for job in jobs]
     first = configs[0]
+    check_name(first.name)
     folder = Path(first.outputs) / (first.name or f"{datetime.now():%Y-%m-%d_%H%M%S}-sweep")
     if first.dry_run:
         return preview(jobs, first.dry_run)

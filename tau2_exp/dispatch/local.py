@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -18,11 +19,14 @@ from typing import IO, NoReturn
 from tau2_exp.config import HardwareConfig
 from tau2_exp.dispatch.resources import usable_gpus
 from tau2_exp.dispatch.tasks import Task
+from tau2_exp.processes import WITH_CODE
 from tau2_exp.rundir import Run
 
-WORKER = (sys.executable, "-u", "-m", "tau2_exp", "work", "--attended")
+# -P: nothing in the folder that it starts in is taken for a library.
+WORKER = (*WITH_CODE, sys.executable, "-P", "-u", "-m", "tau2_exp", "work", "--attended")
 POLL_SECONDS = 0.2
-GRACE_SECONDS = 30.0  # a worker has to end after it was asked to; what a plan started has 20 of them
+GRACE_SECONDS = 30.0  # a worker has to save and end; what a plan started has 20 of them
+LAST_SECONDS = 2.0  # it has to end at once
 
 
 class State(str, Enum):
@@ -128,17 +132,24 @@ def _start(
 
 
 def _end(processes: Sequence[subprocess.Popen]) -> None:
-    """End what still runs, gently first."""
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    deadline = time.monotonic() + GRACE_SECONDS
-    for process in processes:
+    """Have what still runs save and end; being interrupted meanwhile hurries it."""
+    if any(process.poll() is None for process in processes):
+        print("ends when it has saved; Ctrl-C once more: at once", file=sys.stderr)
+    for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGINT, LAST_SECONDS), (signal.SIGKILL, math.inf)):
         try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            _tell(processes, number, seconds)
+            return
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            continue
+
+
+def _tell(processes: Sequence[subprocess.Popen], number: signal.Signals, seconds: float) -> None:
+    """Raises TimeoutExpired where some of them still run after so many seconds."""
+    for process in processes:
+        process.send_signal(number)
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        process.wait(max(0.0, deadline - time.monotonic()))
 
 
 @contextmanager

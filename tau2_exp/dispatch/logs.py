@@ -29,7 +29,7 @@ def _logs(arguments: argparse.Namespace) -> int:
     tails = _Tails(arguments.folders, arguments.lines)
     if not arguments.follow:
         if not tails.update():
-            print("nothing written yet")
+            print(tails.silence)
         return 0
     settled = 0
     while settled < 2:  # a job that lost its node is over for a moment before it is in the queue again
@@ -67,6 +67,13 @@ class _Tails:
                 sys.stdout.write(new.decode(errors="replace"))
                 sys.stdout.flush()
         return bool(self._read)
+
+    @property
+    def silence(self) -> str:
+        """Why no file is there."""
+        if any(run.manifest.hardware for run in self._runs):
+            return "no logs: what it wrote went to the terminal, or to the logs of the sweep, that it was started from"
+        return "nothing written yet"
 
     def _files(self) -> list[Path]:
         """All logs, and what SLURM wrote of the jobs."""

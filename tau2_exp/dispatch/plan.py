@@ -13,7 +13,7 @@ from pathlib import Path
 from tau2_exp.address import content_address, pipeline_address
 from tau2_exp.config import Config, ConfigError, ModelConfig, PipelineConfig, PolicyKind, SftConfig, StageConfig
 from tau2_exp.config_check import CHAIN, check
-from tau2_exp.rundir import Run, RunStatus, folder_name, index_runs
+from tau2_exp.rundir import Run, RunStatus, check_name, folder_name, index_runs
 
 TRAINED = ("sft", "rft", "grpo")
 STANDS_ON = {"demos": (), "sft": ("demos", *TRAINED), "rft": TRAINED, "grpo": TRAINED, "eval": TRAINED}
@@ -69,6 +69,7 @@ class Planner:
 
     def plan(self, config: Config, chain: Callable[[], PipelineConfig]) -> Step:
         """The step of a configuration, with all it stands on. `chain` gives the settings of the stages before it."""
+        check_name(config.name)
         if isinstance(config.stage, PipelineConfig):
             return self._pipeline(config, config.stage)
         return self._step(config, self._parent(config, chain), config.name)

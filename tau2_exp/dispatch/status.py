@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tau2_exp.config import ConfigError
-from tau2_exp.dispatch.follow import SETTLED, Report, RunState, reports, runs_of
+from tau2_exp.dispatch.follow import SETTLED, Report, RunState, reports, runs_in, runs_of
 from tau2_exp.dispatch.jobs import Submission, read_jobs, within
 from tau2_exp.dispatch.queue import cancel, look_up
 from tau2_exp.dispatch.sweep import labels, read_sweep, sweep_runs
@@ -24,7 +24,7 @@ PLAIN_WIDTH = 200  # of the table where there is no terminal
 
 def register(commands: argparse._SubParsersAction) -> None:
     for name, run, what in (
-        ("status", _status, "how runs and sweeps stand, with all they stand on"),
+        ("status", _status, "how runs, sweeps and folders of runs stand, with all they stand on"),
         (
             "cancel",
             _cancel,
@@ -91,7 +91,7 @@ def _status(arguments: argparse.Namespace) -> int:
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
     for folder in arguments.folders:
-        told, titles = reports(runs_of(folder)), run_titles(folder)
+        told, titles = reports(runs_in(folder)), run_titles(folder)
         console.print(table([_line(report, titles) for report in told], details=True))
         for report in told:
             if report.state in (RunState.failed, RunState.lost):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError, HardwareConfig
 from tau2_exp.dispatch.local import Job, State, run_side_by_side
 from tau2_exp.dispatch.plan import Step
+from tau2_exp.dispatch.slurm import COMMAND
 from tau2_exp.dispatch.tasks import Task, make_tasks
 from tau2_exp.jsonl import write_json
 from tau2_exp.manifest import current_commit
@@ -76,8 +78,12 @@ def run_sweep(folder: Path, sweep: Sweep, targets: Sequence[Step], hardware: Har
     jobs = [Job(task, logs / f"{place:03}.log") for place, task in enumerate(make_tasks(targets))]
     board = Board(lambda: [_line(job, names) for job in jobs])
     print(f"sweep {folder}: {len(targets)} jobs, {sum(target.finished for target in targets)} of them finished")
-    with board:
-        run_side_by_side(jobs, hardware, board.update)
+    try:
+        with board:
+            run_side_by_side(jobs, hardware, board.update)
+    except KeyboardInterrupt:
+        print(f"ended; to go on: resume={folder}", file=sys.stderr)
+        raise
     return _close(folder, sweep, names, targets, jobs)
 
 
@@ -113,5 +119,5 @@ def _close(folder: Path, sweep: Sweep, names: Sequence[str], targets: Sequence[S
     if unfinished:
         print(f"{len(unfinished)} of {len(targets)} jobs are not finished; to go on with them: resume={folder}")
         return 1
-    print(f"all {len(targets)} jobs are finished")
+    print(f"finished: {folder}\n  {COMMAND} report {folder} --html {folder}/page")
     return 0

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 from tau2_exp.config import Config, ConfigError, EngineName
 from tau2_exp.dispatch.resources import asks_for_gpus, gpu_names, usable_gpus
@@ -26,12 +26,13 @@ SIGNAL_SECONDS = 1.0  # a signal to a whole job reaches this process within that
 def work(folders: Sequence[Path], attended: bool = False) -> int:
     """Do the runs of these folders, in order; the exit status: 0, or that of the first which did not end well.
 
-    `attended` ends the worker when standard input closes: it does not outlive who started it. SIGUSR2, and where it is
-    not attended SIGTERM too, mean: save and end. The status is then SAVED, and the same command goes on.
+    SIGINT, SIGTERM and SIGUSR2 mean: save and end. The status is then SAVED, and the same command goes on. `attended`
+    tells it the same when standard input closes: it does not outlive who started it.
     """
     stop = _Stop()
-    signal.signal(signal.SIGUSR2, stop)
-    signal.signal(signal.SIGTERM, _terminated if attended else stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell starts what it puts behind itself deaf to Ctrl-C
+            signal.signal(number, stop)
     if attended:
         threading.Thread(target=_end_with_starter, daemon=True).start()
     try:
@@ -41,21 +42,25 @@ def work(folders: Sequence[Path], attended: bool = False) -> int:
                 if run.status is not RunStatus.finished and (status := _work(run, stop)):
                     return status
     except KeyboardInterrupt:  # between two runs, or while another process holds one
-        return SAVED if stop.asked else INTERRUPTED
+        return stop.status
     return 0
 
 
 class _Stop:
-    """The handler of a signal that means: save and end."""
+    """The handler of signals that mean: save and end. Ctrl-C once more means: end at once."""
 
     def __init__(self) -> None:
         self.run: Run | None = None
-        self.asked = False
+        self.status = INTERRUPTED
+        self._asked = False
 
-    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
-        if self.asked:  # once is enough
-            return
-        self.asked = True
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        if self._asked:
+            if number != signal.SIGINT:  # who started this passes on what a terminal has told already
+                return
+            self.status = INTERRUPTED
+            raise KeyboardInterrupt
+        self._asked, self.status = True, SAVED
         if self.run is None or self.run.stop():
             raise KeyboardInterrupt
 
@@ -76,9 +81,9 @@ def _attempt(run: Run, stop: _Stop) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked once is enough
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         run.close()
-        ended = "told to end: saved" if stop.asked else "interrupted"
+        ended = "told to end: saved" if stop.status == SAVED else "interrupted"
         print(f"\n{run.folder}: {ended}; the same command goes on with it", file=sys.stderr)
-        return SAVED if stop.asked else INTERRUPTED
+        return stop.status
     except ConfigError as error:
         run.fail(str(error))
         print(f"error: {error} (run {run.folder})", file=sys.stderr)
@@ -132,10 +137,6 @@ def _gpu(config: Config) -> str:
     if not torch.cuda.is_available():
         raise ConfigError(f"hardware.device={hardware.device}: torch sees no GPU here; take hardware=cpu")
     return torch.cuda.get_device_name(hardware.device)
-
-
-def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _end_with_starter() -> None:

@@ -36,6 +36,7 @@ def _command(args: argparse.Namespace) -> int:
 
     if (args.html or args.svg or args.readme) and not find_spec("plotly"):
         raise ConfigError("the report draws with plotly, which is not installed: pip install -e '.[report]'")
+    _check(args)
     collection = collect(args.outputs)
     findings = find(collection, args.against)
     print(report_text(findings))
@@ -67,6 +68,22 @@ def _command(args: argparse.Namespace) -> int:
 
         print("readme: " + ", ".join(map(str, write_readme(findings, args.readme))))
     return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises ConfigError for what cannot be done, before minutes are spent on it."""
+    if args.episodes < 0:
+        raise ConfigError(f"--episodes {args.episodes}: wants 0 or more")
+    for option in ("html", "files", "svg"):
+        folder: Path | None = getattr(args, option)
+        if folder and (file := next((path for path in (folder, *folder.parents) if path.is_file()), None)):
+            raise ConfigError(f"--{option} {folder}: {file} is a file; name a folder")
+    if args.readme:
+        from tau2_exp.report.readme import BEGIN, END
+
+        text = args.readme.read_text(encoding="utf-8")
+        if not 0 <= text.find(BEGIN) < text.find(END):
+            raise ConfigError(f"--readme {args.readme}: wants a file with the lines {BEGIN} and {END}")
 
 
 def choose(collection: Collection, most: int) -> tuple[list[Found], str]:

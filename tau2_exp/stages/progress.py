@@ -69,12 +69,9 @@ class RunningMean:
         self.total, self.count = 0.0, 0
 
     def add(self, value: float) -> float:
+        """The mean with this one."""
         self.total, self.count = self.total + value, self.count + 1
-        return self.value
-
-    @property
-    def value(self) -> float:
-        return self.total / self.count if self.count else 0.0
+        return self.total / self.count
 
 
 def _rich_bar(label: str, total: int, done: int):

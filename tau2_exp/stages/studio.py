@@ -63,7 +63,10 @@ class Studio(Scenery):
             def finished(trajectory: Trajectory) -> None:
                 file.write(trajectory)
                 done[_key(trajectory)] = trajectory
-                bar.advance(reward=mean.add(trajectory.outcome) if trajectory.scored else mean.value)
+                if trajectory.scored:
+                    bar.advance(reward=mean.add(trajectory.outcome))
+                else:
+                    bar.advance()
 
             for start in range(0, len(waiting), block or 1):
                 await rollout(self.scene, policy, waiting[start : start + block], finished)

@@ -1,4 +1,4 @@
-"""A worker whose stages only say that they ran: `seed` 13 fails, `seed` 99 hangs."""
+"""A worker whose stages only say that they ran: `seed` 13 fails, 99 hangs, 97 and 98 are in the middle of a step."""
 
 from __future__ import annotations
 
@@ -10,15 +10,31 @@ from pathlib import Path
 from tau2_exp.dispatch.worker import work
 from tau2_exp.rundir import Run
 
+STEP_SECONDS = {97: 60.0, 98: 1.0}  # from being told to save and end
+
 
 def run_stage(run: Run) -> None:
+    told: list[bool] = []
+    if run.config.seed in STEP_SECONDS:
+        run.on_stop(lambda: bool(told.append(True)))
     print(f"{run.stage} begins", flush=True)
+    if run.config.seed in STEP_SECONDS:
+        take_step(run, told)
     if run.config.seed == 99:
         time.sleep(60)
     if run.config.seed == 13 and run.stage == "sft":
         raise ValueError("unlucky\nseed")
     run.log({"ran": 1}, 0)
     run.finish({"parent": run.parent.stage if run.parent else None}, table=f"table of {run.stage}")
+
+
+def take_step(run: Run, told: list[bool]) -> None:
+    while not told:
+        time.sleep(0.01)
+    print("told", flush=True)
+    time.sleep(STEP_SECONDS[run.config.seed])
+    (run.folder / "saved").touch()
+    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tau2_exp.compose import compose_config
 from tau2_exp.config import ConfigError
-from tau2_exp.dispatch import local
+from tau2_exp.dispatch import local, sweep
 from tau2_exp.dispatch.launch import launch
 from tau2_exp.dispatch.sweep import read_sweep, sweep_runs
 from tau2_exp.rundir import Run, RunStatus
@@ -32,17 +33,23 @@ def folders(outputs: Path, stage: str) -> list[Run]:
 
 
 def start(outputs: Path, *overrides: str) -> subprocess.Popen[str]:
-    """`launch` in a process of its own, to be ended from outside."""
+    """`launch` in a process and a group of its own, to be ended from outside."""
     code = (
         "import sys; from tau2_exp.dispatch import local; from tau2_exp.dispatch.launch import launch\n"
         f"local.WORKER = {STAND_IN!r}\n"
         f"sys.exit(launch({[f'outputs={outputs}', *overrides]!r}, False, []))"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    while "begins" not in process.stdout.readline():
-        assert process.poll() is None
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, process_group=0
+    )
+    read_until(process, "begins")
     return process
+
+
+def read_until(process: subprocess.Popen[str], said: str) -> None:
+    assert process.stdout is not None
+    while said not in process.stdout.readline():
+        assert process.poll() is None
 
 
 def wait_for(run: Run, status: RunStatus) -> None:
@@ -93,9 +100,9 @@ def test_a_sweep_survives_a_failing_job_and_goes_on_with_what_is_left(
     command = [f"outputs={tmp_path}", "stage=rft", "seed=1,13", "stage.epochs=1,2", "name=study"]
     assert launch(command, True, ["run.py", "-m"]) == 1
     told = capfd.readouterr().out
-    sweep = read_sweep(tmp_path / "study")
-    runs = sweep_runs(tmp_path / "study", sweep)
-    assert [job.overrides[2:4] for job in sweep.jobs] == [
+    study = read_sweep(tmp_path / "study")
+    runs = sweep_runs(tmp_path / "study", study)
+    assert [job.overrides[2:4] for job in study.jobs] == [
         (f"seed={s}", f"stage.epochs={e}") for s in (1, 13) for e in (1, 2)
     ]
     assert [run.status.value for run in runs] == ["finished", "finished", "unfinished", "unfinished"]
@@ -111,6 +118,8 @@ def test_a_sweep_survives_a_failing_job_and_goes_on_with_what_is_left(
     assert launch([f"resume={tmp_path / 'study'}"], False, []) == 0
     told = capfd.readouterr().out
     assert "2 of them finished" in told
+    folder = tmp_path / "study"
+    assert told.endswith(f"finished: {folder}\n  python -m tau2_exp report {folder} --html {folder}/page\n")
     assert all(run.status is RunStatus.finished for run in runs)
 
 
@@ -139,3 +148,61 @@ def test_a_command_that_is_ended_ends_its_worker(tmp_path: Path, number: signal.
     os.kill(process.pid, number)
     process.wait(timeout=20)
     wait_for(run, RunStatus.unfinished)
+
+
+ENDINGS = {
+    "Ctrl-C": (os.killpg, signal.SIGINT),  # a terminal tells the worker too
+    "SIGINT": (os.kill, signal.SIGINT),
+    "SIGTERM": (os.kill, signal.SIGTERM),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_told_to_end_it_saves_first_and_told_twice_it_ends_at_once(tmp_path: Path, ending: str) -> None:
+    tell, number = ENDINGS[ending]
+    process = start(tmp_path / "once", "stage=demos", "seed=98")
+    tell(process.pid, number)
+    said, _ = process.communicate(timeout=20)
+    (run,) = folders(tmp_path / "once", "demos")
+    assert process.returncode != 0 and (run.folder / "saved").exists()
+    assert f"{run.folder}: told to end: saved; the same command goes on with it" in said
+
+    process = start(tmp_path / "twice", "stage=demos", "seed=97")
+    tell(process.pid, number)
+    read_until(process, "told")
+    tell(process.pid, number)
+    said, _ = process.communicate(timeout=20)
+    (run,) = folders(tmp_path / "twice", "demos")
+    assert process.returncode != 0 and not (run.folder / "saved").exists()
+    assert f"{run.folder}: interrupted; the same command goes on with it" in said
+
+
+def test_an_interrupted_sweep_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "run_side_by_side", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        launch([f"outputs={tmp_path}", "stage=demos", "seed=1,2", "name=study"], True, [])
+    assert f"to go on: resume={tmp_path / 'study'}" in capsys.readouterr().err
+
+
+def test_a_worker_takes_no_library_from_the_folder_that_it_starts_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    (tmp_path / "yaml.py").write_text("raise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    run = Run.create(compose_config(["stage=demos"]), "demos", tmp_path / "demos")
+    run.finish({})
+    assert local.run_attached([run]) == 0
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["run", "sweep"])
+def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, many: bool) -> None:
+    for name in ("../x", "a/b", "/etc/x", ".hidden"):
+        with pytest.raises(ConfigError, match=f"name={name}: wants a name"):
+            launch([f"outputs={tmp_path}/outputs", "stage=demos", "seed=1", f"name={name}"], many, [])
+    assert not list(tmp_path.iterdir())

@@ -111,6 +111,7 @@ def test_trouble_that_stays_is_a_fault_of_the_engine() -> None:
     with serve(refusal(500, "out of order")) as server:
         assert "out of order" in fault(server)
     assert len(server.asked) == 3
+    assert f"openai/local at {server.url} failed: " in fault(server), "nobody answers any more"
 
 
 def test_a_refused_key_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

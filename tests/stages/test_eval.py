@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -76,11 +77,12 @@ def test_who_resumes_a_finished_evaluation_plays_again_what_it_lost(make_run, mo
     assert launch.launch([f"resume={run.folder}"], False, []) == 0
 
 
-def test_an_evaluation_of_which_nothing_is_left_fails(make_run, monkeypatch) -> None:
+def test_an_evaluation_of_which_nothing_is_left_fails(make_run, monkeypatch, capsys) -> None:
     run = make_run(*ORACLE)
     lose(monkeypatch, lambda task: True)
     with pytest.raises(RuntimeError, match="all 2 episodes ended in a fault; the first: the server is down"):
         run_stage(run)
+    assert re.search(r"train-greedy: 2/2 \d+ s", capsys.readouterr().out), "where none was scored there is no reward"
     assert not (run.folder / "results.json").exists()
 
 

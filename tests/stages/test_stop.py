@@ -43,6 +43,7 @@ def alone(make_run: Callable[..., Run], pupil: Run) -> Run:
     ("moment", "sent", "saved"),
     [
         ("open_step", signal.SIGUSR2, 2),  # it takes the step that it is in the middle of, then saves
+        ("open_step", signal.SIGINT, 2),
         ("policy", signal.SIGTERM, 0),  # before the first step there is nothing to save
         ("advance", signal.SIGTERM, 2),
     ],
