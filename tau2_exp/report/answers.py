@@ -10,6 +10,7 @@ from tau2_exp.report.terminal import measured_text, verdict
 from tau2_exp.statistics import Comparison
 
 SHOWN = 10  # lines of an answer
+MANY_BASES = 3  # are told by what they have in common
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,10 @@ def _against(findings: Findings, family: Family) -> Answer:
     order = sorted(family.comparisons.items(), key=lambda item: (-_standing(item[1]), -item[1].difference.value))
     kinds = [_standing(comparison) for _, comparison in order]
     counts = [(kinds.count(kind), word) for kind, word in ((1, "better"), (-1, "worse"), (0, "not told apart"))]
-    scores = {s.subject.label: s.measures.get(family.measure) for s in findings.of(family.trial)}
-    bases = "; ".join(measured_text(scores[base]) for base in dict.fromkeys(base for (_, base), _ in order))
+    bases = _with_scores(findings, family, list(dict.fromkeys(base for (_, base), _ in order)))
     said = ", ".join(f"{count or 'none'} {word}" for count, word in counts)
     told = [f"{family.short(pair)}: {_told(c)}" for pair, c in order]
-    lines = [f"Against {family.against} ({family.measure} {bases}): {said}."]
+    lines = [f"Against {'; '.join(bases) if len(bases) < MANY_BASES else family.against}: {said}."]
     return Answer(_title(family), lines, _first(told), _sure(family))
 
 

@@ -125,7 +125,7 @@ def _common_name(bases: Sequence[Subject]) -> str:
     """What all baselines are called; where they differ, each arm meets the one that is most like it."""
     first, *others = bases
     shared = {name: v for name, v in first.values.items() if all(base.values.get(name) == v for base in others)}
-    differ = [name for name in first.values if name not in shared]
+    differ = list(dict.fromkeys(name for base in bases for name in base.values if name not in shared))
     return arm_label(shared) + f", each of the same {' and '.join(differ)}" * bool(differ)
 
 

@@ -95,7 +95,7 @@ class TestAnswers:
     def test_a_newcomer_reads_first_which_arms_beat_the_outcome_alone(self, findings: Findings):
         first, pairs = answers(findings)
         assert first.title == pairs.title == "telecom test, grpo", "on tasks that nothing was trained on"
-        assert first.lines[0].startswith("Against outcome (pass@1 0.")
+        assert first.lines[0].startswith("Against outcome: pass@1 0.")
         assert first.lines[0].endswith("1 better, none worse, 1 not told apart.")
         better, alike = first.arms
         assert better.startswith("turn_level alpha=0.5: +0.") and better.endswith("], better")
