@@ -80,7 +80,7 @@ def curve_figure(course: Course, panel: str) -> go.Figure:
                 y=[*band.high, *reversed(band.low)],
                 fill="toself",
                 fillcolor=colour,
-                opacity=0.18,
+                opacity=min(0.18, 0.8 / len(course.arms)),
                 mode="lines",
                 line={"width": 0},
                 hoverinfo="skip",
