@@ -20,6 +20,7 @@ from tau2_exp.dispatch.resources import asks_for_gpus, gpu_names, usable_gpus
 from tau2_exp.rundir import Run, RunStatus
 
 FAILED, REFUSED, SAVED, INTERRUPTED = 1, 2, 75, 130
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # save and end
 SIGNAL_SECONDS = 1.0  # a signal to a whole job reaches this process within that time, if it ended what the run started
 
 
@@ -30,7 +31,7 @@ def work(folders: Sequence[Path], attended: bool = False) -> int:
     tells it the same when standard input closes: it does not outlive who started it.
     """
     stop = _Stop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # a shell starts what it puts behind itself deaf to Ctrl-C
             signal.signal(number, stop)
     if attended:
@@ -140,6 +141,8 @@ def _gpu(config: Config) -> str:
 
 
 def _end_with_starter() -> None:
+    # A signal that this thread were given would not wake the one that handles it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     while os.read(sys.stdin.fileno(), 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
