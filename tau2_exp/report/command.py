@@ -79,11 +79,9 @@ def _check(args: argparse.Namespace) -> None:
         if folder and (file := next((path for path in (folder, *folder.parents) if path.is_file()), None)):
             raise ConfigError(f"--{option} {folder}: {file} is a file; name a folder")
     if args.readme:
-        from tau2_exp.report.readme import BEGIN, END
+        from tau2_exp.report.readme import marked_text
 
-        text = args.readme.read_text(encoding="utf-8")
-        if not 0 <= text.find(BEGIN) < text.find(END):
-            raise ConfigError(f"--readme {args.readme}: wants a file with the lines {BEGIN} and {END}")
+        marked_text(args.readme)
 
 
 def choose(collection: Collection, most: int) -> tuple[list[Found], str]:

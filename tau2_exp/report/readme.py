@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 BEGIN, END = "<!-- pipeline -->", "<!-- /pipeline -->"
+_MARKED = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
 CHART = Path("docs") / "results.svg"  # beside the README
 _FACTS = {  # by stage: what its results say, in a few words
     "demos": "{solved} of {trajectories} solved",
@@ -29,16 +30,21 @@ _FACTS = {  # by stage: what its results say, in a few words
 
 def write_readme(findings: Findings, readme: Path) -> list[Path]:
     """Put the diagram between README's marks, and the chart beside it. Raises ConfigError where there are no marks."""
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    marked = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    if not marked.search(text):
-        raise ConfigError(f"--readme {readme}: has no lines {BEGIN} and {END} to put the diagram between")
+    text = marked_text(readme)
     block = f"{BEGIN}\n```mermaid\n{diagram(findings)}```\n{END}"
-    readme.write_text(marked.sub(lambda _: block, text), encoding="utf-8")
+    readme.write_text(_MARKED.sub(lambda _: block, text), encoding="utf-8")
     chart = readme.parent / CHART
     chart.parent.mkdir(exist_ok=True)
     chart.write_text(draw([results_figure(findings)])[0], encoding="utf-8")
     return [readme, chart]
+
+
+def marked_text(readme: Path) -> str:
+    """What the file says. Raises ConfigError where it has no marks to put the diagram between."""
+    text = readme.read_text(encoding="utf-8")
+    if not _MARKED.search(text):
+        raise ConfigError(f"--readme {readme}: wants a file with the lines {BEGIN} and {END}")
+    return text
 
 
 def diagram(findings: Findings) -> str:
