@@ -7,10 +7,10 @@ from argparse import Namespace
 
 from hydra._internal.utils import get_args_parser
 
-from tau2_exp.compose import CONF, compose_config, config_yaml
+from tau2_exp.compose.composition import CONF, compose_config, config_yaml
+from tau2_exp.compose.help import help_text
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.hydra_launcher import translate
-from tau2_exp.help import help_text
 
 
 def main() -> int:

@@ -14,10 +14,10 @@ from statistics import mean
 
 from tau2_exp.config import OracleKind, RolloutConfig
 from tau2_exp.domains import load_domain
-from tau2_exp.episode import Limits
 from tau2_exp.policies.oracle import OraclePolicy
-from tau2_exp.rollout import Scene, rollout
-from tau2_exp.types import Seat, Trajectory
+from tau2_exp.rollouts.episode import Limits
+from tau2_exp.rollouts.rollout import EpisodeSetting, rollout
+from tau2_exp.types import EpisodeSpec, Trajectory
 from tau2_exp.users.scripted import ScriptedUser
 
 PLAYS = [
@@ -32,10 +32,12 @@ def main() -> None:
     )
     for kind, name, split in PLAYS:
         domain = load_domain(name)
-        scene = Scene(domain.world, lambda seat, world: ScriptedUser(seat.task, world), Limits(), RolloutConfig())
-        seats = [Seat(task, 0, 0, index) for index, task in enumerate(domain.tasks(split))]
+        setting = EpisodeSetting(
+            domain.world, lambda spec, world: ScriptedUser(spec.task, world), Limits(), RolloutConfig()
+        )
+        specs = [EpisodeSpec(task, 0, 0, index) for index, task in enumerate(domain.tasks(split))]
         started = time.process_time()
-        trajectories = asyncio.run(rollout(scene, OraclePolicy(kind), seats))
+        trajectories = asyncio.run(rollout(setting, OraclePolicy(kind), specs))
         report(f"{kind.value:9} {name:8} {split:12}", trajectories, time.process_time() - started)
 
 

@@ -18,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 from subprocess import DEVNULL, Popen
 
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 from tau2_exp.statistics import Samples, compare, estimate
 
 ROOT = Path(__file__).parents[1]

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 
 from tau2_exp.config import RolloutConfig
 from tau2_exp.domains import load_domain
-from tau2_exp.episode import Limits
-from tau2_exp.rollout import Scene, rollout
-from tau2_exp.types import Action, Message, Role, Seat, Task, ToolCall, Usage, World
+from tau2_exp.interfaces import World
+from tau2_exp.rollouts.episode import Limits
+from tau2_exp.rollouts.rollout import EpisodeSetting, rollout
+from tau2_exp.types import Action, EpisodeSpec, Message, Role, Task, ToolCall, Usage
 
 EPISODES, USER_SECONDS, POLICY_SECONDS = 64, 0.5, 0.05
 
@@ -50,22 +51,24 @@ class SlowAgent:
 class SlowPolicy:
     name = "slow"
 
-    def sit(self, world: World, seat: Seat) -> SlowAgent:
-        return SlowAgent(4 + seat.index % 5)
+    def make_agent(self, world: World, spec: EpisodeSpec) -> SlowAgent:
+        return SlowAgent(4 + spec.index % 5)
 
 
 def main() -> None:
     domain = load_domain("telecom")
     tasks: list[Task] = domain.tasks("train")[:EPISODES]
-    scene = Scene(domain.world, lambda seat, world: SlowUser(), Limits(), RolloutConfig(concurrency=EPISODES))
-    seats = [Seat(task, 0, index, index) for index, task in enumerate(tasks)]
-    asyncio.run(rollout(scene, SlowPolicy(), seats[:1]))
-    longest = asyncio.run(rollout(scene, SlowPolicy(), [seats[4]]))[0].seconds
+    setting = EpisodeSetting(
+        domain.world, lambda spec, world: SlowUser(), Limits(), RolloutConfig(concurrency=EPISODES)
+    )
+    specs = [EpisodeSpec(task, 0, index, index) for index, task in enumerate(tasks)]
+    asyncio.run(rollout(setting, SlowPolicy(), specs[:1]))
+    longest = asyncio.run(rollout(setting, SlowPolicy(), [specs[4]]))[0].seconds
     started = time.perf_counter()
-    asyncio.run(rollout(scene, SlowPolicy(), seats))
+    asyncio.run(rollout(setting, SlowPolicy(), specs))
     together = time.perf_counter() - started
     ratio = together / longest
-    print(f"{len(seats)} episodes together {together:.2f} s, the longest alone {longest:.2f} s: {ratio:.3f} times")
+    print(f"{len(specs)} episodes together {together:.2f} s, the longest alone {longest:.2f} s: {ratio:.3f} times")
 
 
 if __name__ == "__main__":

@@ -21,14 +21,15 @@ from engine import SHAPES, cost, hardware, random_model
 from generation import Plan, make_plan
 
 from tau2_exp.config import EngineConfig, PolicyConfig
-from tau2_exp.engines.torch import desk
+from tau2_exp.engines.torch import scheduler as scheduler
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.model import Qwen3
-from tau2_exp.engines.torch.seats import Seats
 from tau2_exp.engines.torch.server import Service
+from tau2_exp.engines.torch.slots import Seats
 from tau2_exp.engines.torch.tokenizer import train_tokenizer
+from tau2_exp.interfaces import Generator
 from tau2_exp.policies.sglang import SglangGenerator
-from tau2_exp.types import Generator, Sampling
+from tau2_exp.types import Sampling
 
 
 def play(make: Callable[[], Generator], plan: Plan, prompt: list[int]) -> None:
@@ -53,7 +54,7 @@ def play(make: Callable[[], Generator], plan: Plan, prompt: list[int]) -> None:
 def start(model: Qwen3, device: str, rows: int) -> str:
     """The address of a server in threads of this process, which ends with it."""
     tokenizer = train_tokenizer(["hello\n"], 300, ["<|im_end|>"])
-    served = desk.Desk(model, tokenizer, hardware(device), rows)
+    served = scheduler.Scheduler(model, tokenizer, hardware(device), rows)
     app = Service(served, "random", model.shape.vocab_size, model.shape.context, ()).app()
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
     threading.Thread(target=server.run, daemon=True).start()
@@ -87,8 +88,8 @@ def main() -> None:
     prompt = [draw.randrange(model.shape.vocab_size) for _ in range(given.prompt)]
     said = sum(count for session in plan for _, count in session)
 
-    def through(seats: type[Seats]) -> Callable[[], Generator]:
-        with mock.patch.object(desk, "Seats", seats):
+    def through(specs: type[Seats]) -> Callable[[], Generator]:
+        with mock.patch.object(scheduler, "Seats", specs):
             url = start(model, given.device, given.sessions)
         return lambda: SglangGenerator(PolicyConfig(url=url, timeout=600))
 

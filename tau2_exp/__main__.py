@@ -7,12 +7,13 @@ import os
 import sys
 from pathlib import Path
 
-from tau2_exp import exchange, merge, replay, workspace
 from tau2_exp.config import ConfigError
-from tau2_exp.dispatch import logs, status
-from tau2_exp.engines.slime import cached, ray_cluster
+from tau2_exp.dispatch.following import logs, status
+from tau2_exp.engines.slime.cluster import cached, ray_cluster
+from tau2_exp.evaluation import exchange, merge, replay
 from tau2_exp.report import command as report
-from tau2_exp.rundir import Run, check_name
+from tau2_exp.report import workspace
+from tau2_exp.runs.run import Run, check_name
 from tau2_exp.serve import command as serve
 
 

@@ -7,10 +7,9 @@ A *step* is τ²-bench's: one delivery by anyone (a message, or the environment'
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 Schema = dict[str, Any]  # one OpenAI function schema: {"type": "function", "function": {...}}
 
@@ -284,7 +283,7 @@ class Trajectory:
 
     @property
     def scored(self) -> bool:
-        """False where a fault that is not the agent's spoiled the episode: count it, use it nowhere."""
+        """False where a fault that is not the agent's ended the episode: count it, use it nowhere."""
         return self.fault is None or self.fault.source is FaultSource.AGENT
 
     @property
@@ -326,68 +325,14 @@ class Row:
 # ---------------------------------------------------------------- who meets in an episode
 
 
-class World(Protocol):
-    """One episode's environment: two toolkits over databases of its own."""
-
-    task: Task
-    policy: str  # the domain's policy document, whole
-
-    def schemas(self, requestor: Role) -> list[Schema]: ...
-
-    def call(self, call: ToolCall) -> Message:
-        """Run one tool; whatever it raises becomes a tool message with error=True, as in τ²-bench."""
-        ...
-
-    def verdict(self, messages: Sequence[Message], stop: StopReason) -> Verdict: ...
-
-    def parts(self, messages: Sequence[Message]) -> Parts:
-        """The score as the world stands now; changes nothing."""
-        ...
-
-    def changes(self) -> dict[str, Any]:
-        """Leaf path (`agent.orders.#W1.status`) → value, for all that differs from the start of the episode."""
-        ...
-
-
-class User(Protocol):
-    """Who the agent talks to, for one episode."""
-
-    name: str
-    usage: Usage
-
-    async def reply(self, heard: Sequence[Message]) -> Message:
-        """Answer the agent's message, or the results of this user's own tool calls. Raises FaultError(USER)."""
-        ...
-
-
-class Agent(Protocol):
-    """A policy's speaker for one episode."""
-
-    async def act(self, heard: Sequence[Message]) -> Action:
-        """Act on what was heard since the last action (its own tool results, the user's words)."""
-        ...
-
-    def close(self) -> None:
-        """The episode is over; release what it held (a cache row, a session)."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Seat:
+class EpisodeSpec:
     """Which episode an agent speaks in; `seed` is the episode's own, and a turn's follows from it."""
 
     task: Task
     sample: int
     seed: int
     index: int  # the episode's place in its batch: batches form by index, never by arrival
-
-
-class Policy(Protocol):
-    """Who speaks as the agent. `sit` makes the speaker of one episode in its world."""
-
-    name: str
-
-    def sit(self, world: World, seat: Seat) -> Agent: ...
 
 
 # ---------------------------------------------------------------- token-level generation
@@ -409,30 +354,6 @@ class Generation:
     ids: tuple[int, ...]
     log_probs: tuple[float, ...]
     finish: str  # "stop" or "length"
-
-
-class Generator(Protocol):
-    """Token ids in, token ids and log-probabilities out: the torch engine or SGLang over HTTP."""
-
-    def open(self, session: int) -> None:
-        """An episode begins. A deterministic engine decodes only when every open session waits for it."""
-        ...
-
-    async def generate(self, session: int, ids: Sequence[int], sampling: Sampling, seed: int) -> Generation:
-        """Continue `ids` (the whole context so far; what was cached of it for this session is reused)."""
-        ...
-
-    def close(self, session: int) -> None: ...
-
-
-class Tokenizer(Protocol):
-    """The little of a tokenizer that is used: no special tokens added, special text parsed as such."""
-
-    def encode(self, text: str) -> list[int]: ...
-
-    def decode(self, ids: Sequence[int]) -> str: ...
-
-    def token_id(self, token: str) -> int | None: ...
 
 
 def stable_seed(*names: object) -> int:

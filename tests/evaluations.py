@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tau2_exp.address import content_address
-from tau2_exp.compose import compose_config
+from tau2_exp.compose.composition import compose_config
+from tau2_exp.interfaces import Agent, World
 from tau2_exp.policies.action import say
 from tau2_exp.policies.oracle import OraclePolicy
-from tau2_exp.rundir import Run
-from tau2_exp.stages import run_stage, speakers
-from tau2_exp.types import Action, Agent, Message, Seat, World
+from tau2_exp.runs.address import content_address
+from tau2_exp.runs.run import Run
+from tau2_exp.stages import policies as stage_policies
+from tau2_exp.stages import run_stage
+from tau2_exp.types import Action, EpisodeSpec, Message
 
 QUICK = ("stage=eval", "policy=oracle", "policy.oracle=gold", "domain.eval_splits=[test]", "stage.samples_per_prompt=2")
 
@@ -36,13 +38,13 @@ class Quitter:
 class FallibleOracle(OraclePolicy):
     """Quits where the seed is odd, so that samples of one task differ, and differ from the greedy one."""
 
-    def sit(self, world: World, seat: Seat) -> Agent:
-        return Quitter() if seat.seed % 2 else super().sit(world, seat)
+    def make_agent(self, world: World, spec: EpisodeSpec) -> Agent:
+        return Quitter() if spec.seed % 2 else super().make_agent(world, spec)
 
 
 def evaluated(folder: Path, *overrides: str) -> Run:
     run = frozen(folder, *overrides)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(speakers, "OraclePolicy", FallibleOracle)
+        patch.setattr(stage_policies, "OraclePolicy", FallibleOracle)
         run_stage(run)
     return run

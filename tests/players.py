@@ -9,12 +9,12 @@ from typing import Any
 from tau2_exp.types import (
     Action,
     Criteria,
+    EpisodeSpec,
     Message,
     Parts,
     Role,
     Scenario,
     Schema,
-    Seat,
     StopReason,
     Task,
     ToolCall,
@@ -27,8 +27,8 @@ def make_task(id: str = "count", history: tuple[Message, ...] = ()) -> Task:
     return Task(id, "counting", Scenario("Count."), Criteria(None, None, None, ("DB",)), history=history)
 
 
-def make_seat(index: int = 0, task: Task | None = None) -> Seat:
-    return Seat(task or make_task(), sample=0, seed=index, index=index)
+def make_spec(index: int = 0, task: Task | None = None) -> EpisodeSpec:
+    return EpisodeSpec(task or make_task(), sample=0, seed=index, index=index)
 
 
 class CounterWorld:

@@ -14,7 +14,7 @@ from tau2_exp.jsonl import write_json
 
 def test_two_processes_that_write_one_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one writes it all between our first byte and our last."""
-    path, dump = tmp_path / "standing.json", json.dump
+    path, dump = tmp_path / "progress.json", json.dump
 
     def interrupted(data: Any, file: Any, **settings: Any) -> None:
         monkeypatch.setattr(json, "dump", dump)

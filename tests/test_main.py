@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tau2_exp.__main__ import main
-from tau2_exp.compose import compose_config
-from tau2_exp.dispatch.sweep import write_sweep
-from tau2_exp.rundir import Run
+from tau2_exp.compose.composition import compose_config
+from tau2_exp.dispatch.local.sweep import write_sweep
+from tau2_exp.runs.run import Run
 
 Command = Callable[..., int]
 

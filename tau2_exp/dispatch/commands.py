@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tau2_exp.commands import Command
-from tau2_exp.dispatch.local import settings
+from tau2_exp.dispatch.local.processes import settings
 from tau2_exp.dispatch.plan import TRAINED, Step
-from tau2_exp.engines.slime.places import MODEL
-from tau2_exp.engines.slime.plan import TAU2_EXP, is_planned, make_plan
+from tau2_exp.engines.slime.plan.places import MODEL
+from tau2_exp.engines.slime.plan.plan import TAU2_EXP, is_planned, make_plan
+from tau2_exp.system.commands import Command
 
 FREEZE, WORK = "freeze", "work"
 

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tau2_exp.commands import Command
-from tau2_exp.compose import chain_settings, compose_config
+from tau2_exp.compose.composition import chain_settings, compose_config
 from tau2_exp.config import Config, LauncherKind
 from tau2_exp.dispatch.commands import FREEZE, folder_of, freeze_command, parts
 from tau2_exp.dispatch.plan import Planner, Step, freeze
 from tau2_exp.dispatch.script import script
 from tau2_exp.dispatch.show import plan_lines
+from tau2_exp.system.commands import Command
 
 
 def freeze_only(overrides: Sequence[str], argv: Sequence[str]) -> int:

@@ -8,15 +8,15 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from tau2_exp.compose import chain_settings, compose_config, expand_sweep
+from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
 from tau2_exp.config import Config, ConfigError
 from tau2_exp.dispatch.dry_run import preview, preview_frozen
-from tau2_exp.dispatch.local import run_attached
+from tau2_exp.dispatch.local.processes import run_attached
 from tau2_exp.dispatch.plan import Planner, Step, freeze
-from tau2_exp.dispatch.remote import ON_RESUME, change, is_remote, send
-from tau2_exp.dispatch.slurm import cluster
+from tau2_exp.dispatch.slurm.remote import ON_RESUME, change, is_remote, send
+from tau2_exp.dispatch.slurm.submit import cluster
 from tau2_exp.dispatch.tasks import make_tasks
-from tau2_exp.rundir import Run, check_name
+from tau2_exp.runs.run import Run, check_name
 
 BUDGETS = ("budget_dollars", "budget_tokens")  # of evaluations
 ALSO_ON_RESUME = {"resume", "dry_run", "hardware", "hardware.jobs", *(f"stage.{name}" for name in BUDGETS), *ON_RESUME}
@@ -56,7 +56,7 @@ def _do(target: Step, wait: bool) -> int:
 
 
 def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
-    from tau2_exp.dispatch.sweep import run_sweep, write_sweep
+    from tau2_exp.dispatch.local.sweep import run_sweep, write_sweep
 
     configs = [compose_config(job) for job in jobs]
     first = configs[0]
@@ -127,7 +127,7 @@ def _give(targets: Sequence[Step], budget: Sequence[str]) -> None:
 
 
 def _resume_sweep(folder: Path, now: Config, budget: Sequence[str], given: Sequence[str]) -> int:
-    from tau2_exp.dispatch.sweep import read_sweep, run_sweep, sweep_runs
+    from tau2_exp.dispatch.local.sweep import read_sweep, run_sweep, sweep_runs
 
     sweep = read_sweep(folder)
     planner = Planner(folder.parent)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from tau2_exp.address import content_address, pipeline_address
+from tau2_exp.compose.check import CHAIN, check
 from tau2_exp.config import Config, ConfigError, ModelConfig, PipelineConfig, PolicyKind, SftConfig, StageConfig
-from tau2_exp.config_check import CHAIN, check
-from tau2_exp.rundir import Run, RunStatus, check_name, folder_name, index_runs
+from tau2_exp.runs.address import content_address, pipeline_address
+from tau2_exp.runs.run import Run, RunStatus, check_name, folder_name, index_runs
 
 TRAINED = ("sft", "rft", "grpo")
 STANDS_ON = {"demos": (), "sft": ("demos", *TRAINED), "rft": TRAINED, "grpo": TRAINED, "eval": TRAINED}

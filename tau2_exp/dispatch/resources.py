@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 
-from tau2_exp.allocation import visible_gpus
 from tau2_exp.config import Config, DemosConfig, EvalConfig, PolicyKind, TrainingConfig
+from tau2_exp.system.allocation import visible_gpus
 
 
 def asks_for_gpus(config: Config) -> bool:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tau2_exp.commands import Command
+from tau2_exp.system.commands import Command
 
 WIDTH = 110
 HEAD = """\

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tau2_exp.config import EvalConfig, GrpoConfig, RewardKind
 from tau2_exp.dispatch.plan import Step
-from tau2_exp.rundir import RunStatus
+from tau2_exp.runs.run import RunStatus
 
 KEY_SETTINGS = ("epochs", "steps", "prompts_per_step", "samples_per_prompt", "batch_size", "lr", "temperature")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tau2_exp.dispatch.plan import Step
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 
 
 @dataclass

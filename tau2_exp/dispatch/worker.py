@@ -17,7 +17,7 @@ from typing import Any
 
 from tau2_exp.config import Config, ConfigError, EngineName
 from tau2_exp.dispatch.resources import asks_for_gpus, gpu_names, usable_gpus
-from tau2_exp.rundir import Run, RunStatus
+from tau2_exp.runs.run import Run, RunStatus
 
 FAILED, REFUSED, SAVED, INTERRUPTED = 1, 2, 75, 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # save and end

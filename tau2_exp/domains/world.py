@@ -14,18 +14,7 @@ from tau2_exp.domains.progress import db_progress
 from tau2_exp.domains.rendering import render
 from tau2_exp.domains.tables import Database
 from tau2_exp.domains.verdict import check_actions, check_communicated, fraction, judge
-from tau2_exp.types import (
-    EnvAssertion,
-    GoldAction,
-    Message,
-    Parts,
-    Role,
-    Schema,
-    StopReason,
-    Task,
-    ToolCall,
-    Verdict,
-)
+from tau2_exp.types import EnvAssertion, GoldAction, Message, Parts, Role, Schema, StopReason, Task, ToolCall, Verdict
 
 if TYPE_CHECKING:
     from tau2_exp.domains.domain import Domain

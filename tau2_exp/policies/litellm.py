@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tau2_exp.completion import Account, Completions, Conversation, Unusable
 from tau2_exp.config import PolicyConfig
+from tau2_exp.interfaces import Agent, World
+from tau2_exp.llm.completion import Account, Completions, Conversation, Unusable
 from tau2_exp.policies.action import written
-from tau2_exp.types import GREETING, Action, Agent, FaultSource, Message, Role, Sampling, Seat, World
+from tau2_exp.types import GREETING, Action, EpisodeSpec, FaultSource, Message, Role, Sampling
 
 STOP = "###STOP###"
 PROMPT = """<instructions>
@@ -25,8 +26,8 @@ class LitellmPolicy:
         self._model = Completions(config, sampling, FaultSource.ENGINE, account)
         self.name = self._model.name
 
-    def sit(self, world: World, seat: Seat) -> Agent:
-        return _LitellmAgent(self._model, world, seat.seed)
+    def make_agent(self, world: World, spec: EpisodeSpec) -> Agent:
+        return _LitellmAgent(self._model, world, spec.seed)
 
 
 class _LitellmAgent:

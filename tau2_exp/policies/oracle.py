@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tau2_exp.config import ConfigError, OracleKind
+from tau2_exp.domains.wording import Request, ask
+from tau2_exp.interfaces import Agent, World
 from tau2_exp.policies.action import say, use
 from tau2_exp.policies.workflow import WorkflowAgent
-from tau2_exp.types import Action, Agent, Message, Role, Seat, Task, ToolCall, World
-from tau2_exp.wording import Request, ask
+from tau2_exp.types import Action, EpisodeSpec, Message, Role, Task, ToolCall
 
 
 class GoldAgent:
@@ -46,12 +47,12 @@ class OraclePolicy:
         self.name = f"oracle-{kind.value}"
         self._kind = kind
 
-    def sit(self, world: World, seat: Seat) -> Agent:
+    def make_agent(self, world: World, spec: EpisodeSpec) -> Agent:
         """Raises ConfigError where the workflow is asked about another domain than telecom."""
         if self._kind is OracleKind.gold:
-            return GoldAgent(seat.task)
-        if seat.task.domain != "telecom":
+            return GoldAgent(spec.task)
+        if spec.task.domain != "telecom":
             raise ConfigError(
-                f"policy.oracle=workflow knows telecom only, not {seat.task.domain}: use policy.oracle=gold"
+                f"policy.oracle=workflow knows telecom only, not {spec.task.domain}: use policy.oracle=gold"
             )
         return WorkflowAgent()

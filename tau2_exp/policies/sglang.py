@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tau2_exp.config import ConfigError, PolicyConfig
-from tau2_exp.retry import retry
+from tau2_exp.llm.retry import retry
 from tau2_exp.types import ContextFull, FaultError, FaultSource, Generation, Sampling
 
 RECONNECT_SECONDS = 1.0  # between two tries to reach a server that has answered before

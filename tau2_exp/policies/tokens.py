@@ -5,22 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from tau2_exp.batch import Transcript
-from tau2_exp.protocol import Protocol
-from tau2_exp.types import (
-    Action,
-    ContextFull,
-    Generator,
-    Message,
-    Sampling,
-    Schema,
-    Seat,
-    Tokenizer,
-    TokenSpan,
-    Usage,
-    World,
-    stable_seed,
-)
+from tau2_exp.interfaces import Generator, Tokenizer, World
+from tau2_exp.learning.batch import Transcript
+from tau2_exp.protocols.base import Protocol
+from tau2_exp.types import Action, ContextFull, EpisodeSpec, Message, Sampling, Schema, TokenSpan, Usage, stable_seed
 
 _SMALLEST_TURN = 16  # tokens: with less room than this left, a turn cannot say anything
 
@@ -51,17 +39,17 @@ class TokenPolicy:
         stop_ids = [tokenizer.token_id(stop) for stop in protocol.stops]
         self.sampling = dataclasses.replace(sampling, stop_ids=tuple(i for i in stop_ids if i is not None))
 
-    def sit(self, world: World, seat: Seat) -> _TokenAgent:
-        return _TokenAgent(self, seat)
+    def make_agent(self, world: World, spec: EpisodeSpec) -> _TokenAgent:
+        return _TokenAgent(self, spec)
 
 
 class _TokenAgent:
-    def __init__(self, policy: TokenPolicy, seat: Seat):
-        self.policy, self.seat, self.turn = policy, seat, 0
+    def __init__(self, policy: TokenPolicy, spec: EpisodeSpec):
+        self.policy, self.spec, self.turn = policy, spec, 0
         self.transcript = Transcript(policy.protocol, policy.tokenizer)
-        self.pending = self.transcript.start(*policy.prompts[seat.task.domain])
+        self.pending = self.transcript.start(*policy.prompts[spec.task.domain])
         self.ids: list[int] = []
-        policy.generator.open(seat.index)
+        policy.generator.open(spec.index)
 
     async def act(self, heard: Sequence[Message]) -> Action:
         context = [*self.pending, *self.transcript.hear(heard)]
@@ -72,8 +60,8 @@ class _TokenAgent:
         if room < _SMALLEST_TURN:
             raise ContextFull
         sampling = dataclasses.replace(policy.sampling, max_tokens=min(policy.sampling.max_tokens, room))
-        seed = stable_seed(self.seat.seed, self.turn)
-        generation = await policy.generator.generate(self.seat.index, self.ids, sampling, seed)
+        seed = stable_seed(self.spec.seed, self.turn)
+        generation = await policy.generator.generate(self.spec.index, self.ids, sampling, seed)
         self.turn += 1
         self.ids.extend(generation.ids)
         self.transcript.say(generation.ids)
@@ -89,4 +77,4 @@ class _TokenAgent:
         )
 
     def close(self) -> None:
-        self.policy.generator.close(self.seat.index)
+        self.policy.generator.close(self.spec.index)

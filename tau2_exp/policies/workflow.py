@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from tau2_exp.domains.wording import Request, ask, want
 from tau2_exp.policies.action import say, use
 from tau2_exp.types import Action, Message
-from tau2_exp.wording import Request, ask, want
 
 APP = "messaging"
 MODE = "4g_5g_preferred"

@@ -50,8 +50,8 @@ def _answer(findings: Findings, family: Family) -> Answer:
 
 
 def _against(findings: Findings, family: Family) -> Answer:
-    order = sorted(family.comparisons.items(), key=lambda item: (-_standing(item[1]), -item[1].difference.value))
-    kinds = [_standing(comparison) for _, comparison in order]
+    order = sorted(family.comparisons.items(), key=lambda item: (-_progress(item[1]), -item[1].difference.value))
+    kinds = [_progress(comparison) for _, comparison in order]
     counts = [(kinds.count(kind), word) for kind, word in ((1, "better"), (-1, "worse"), (0, "not told apart"))]
     bases = _with_scores(findings, family, list(dict.fromkeys(base for (_, base), _ in order)))
     said = ", ".join(f"{count or 'none'} {word}" for count, word in counts)
@@ -70,7 +70,7 @@ def _first(arms: list[str]) -> list[str]:
     return arms if len(arms) <= SHOWN else [*arms[: SHOWN - 1], f"and {len(arms) - SHOWN + 1} more"]
 
 
-def _standing(comparison: Comparison) -> int:
+def _progress(comparison: Comparison) -> int:
     return 0 if not comparison.differs else 1 if comparison.difference.value > 0 else -1
 
 

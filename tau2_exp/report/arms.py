@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tau2_exp.address import NEUTRAL, READS
 from tau2_exp.config import PolicyKind, RewardKind, to_data
-from tau2_exp.rundir import Run
+from tau2_exp.runs.address import NEUTRAL, READS
+from tau2_exp.runs.run import Run
 
 Making = dict[tuple[str, str], Any]  # (stage, setting) → value, of a run and of all that it stands on
 Values = dict[str, Any]  # the settings of one arm that differ between arms, by their shortest clear names
@@ -33,7 +33,7 @@ def making(run: Run) -> Making:
     if run.stage == "pipeline":
         return {}
     if run.stage == "eval":
-        return {("eval", key): value for key, value in _speaker(run).items()}
+        return {("eval", key): value for key, value in _agent(run).items()}
     made = lineage(run)
     stages = {("", "stages"): " ".join(ancestor.stage for ancestor in made)}
     return stages | {(one.stage, key): value for one in made for key, value in _settings(one).items()}
@@ -47,7 +47,7 @@ def seed_name(run: Run) -> str:
     return seeds[0] if len(set(seeds)) == 1 else "/".join(seeds)
 
 
-def speaker_name(run: Run) -> tuple[str, ...]:
+def policy_label(run: Run) -> tuple[str, ...]:
     """Who speaks in an evaluation of no model of ours."""
     policy = run.config.policy
     if policy.kind is PolicyKind.oracle:
@@ -100,7 +100,7 @@ def _settings(run: Run) -> dict[str, Any]:
     return found | {key: value for key, value in flatten(data["stage"]) if key != "name"}
 
 
-def _speaker(run: Run) -> dict[str, Any]:
+def _agent(run: Run) -> dict[str, Any]:
     """Who speaks in an evaluation. What a trained model is, its own making says."""
     data = to_data(run.config)
     kind = run.config.policy.kind

@@ -8,11 +8,11 @@ from os.path import normpath
 from pathlib import Path
 
 from tau2_exp.config import ConfigError
-from tau2_exp.evaluation import PLAN, read_plan
-from tau2_exp.report.arms import Values, arm_label, lineage, making, seed_name, speaker_name, tell_apart
+from tau2_exp.evaluation.plan import PLAN, read_plan
+from tau2_exp.report.arms import Values, arm_label, lineage, making, policy_label, seed_name, tell_apart
 from tau2_exp.report.trials import Found, Trial, find_trials
-from tau2_exp.rundir import Run, RunStatus
-from tau2_exp.standing import read_standing
+from tau2_exp.runs.progress import read_progress
+from tau2_exp.runs.run import Run, RunStatus
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def collect(paths: Sequence[Path]) -> Collection:
 
 
 def _folders_of(path: Path) -> list[Path]:
-    from tau2_exp.dispatch.sweep import read_sweep, sweep_folders
+    from tau2_exp.dispatch.local.sweep import read_sweep, sweep_folders
 
     if (path / "sweep.json").is_file():
         return sweep_folders(path, read_sweep(path))
@@ -105,7 +105,7 @@ def _found(run: Run, values: dict[str, Values]) -> Found:
     if run.parent:
         own = values.get(run.parent.manifest.address, {}) | own
         return Found(run, run.parent.stage, arm_label(own), own, seed_name(run))
-    name = speaker_name(run)
+    name = policy_label(run)
     own = {key: value for key, value in own.items() if value not in name}
     return Found(run, " ".join(name), arm_label(own), own, seed_name(run))
 
@@ -113,8 +113,8 @@ def _found(run: Run, values: dict[str, Values]) -> Found:
 def _so_far(run: Run) -> str:
     """How much of it is done, where it has told."""
     if not (run.folder / PLAN).exists():
-        standing = read_standing(run.folder)
-        return f": {standing.label} {standing.done} of {standing.total}" if standing else ""
+        progress = read_progress(run.folder)
+        return f": {progress.label} {progress.done} of {progress.total}" if progress else ""
     wanted = sum(map(len, read_plan(run.folder).files.values()))
     played = sum(1 for file in run.folder.glob("trajectories/*.jsonl") for _ in file.open("rb"))
     return f": {played} of {wanted} episodes are played"

@@ -8,7 +8,7 @@ from typing import Any
 from tau2_exp.report.arms import lineage
 from tau2_exp.report.collect import Collection
 from tau2_exp.report.trials import Found
-from tau2_exp.rundir import RunStatus
+from tau2_exp.runs.run import RunStatus
 
 
 @dataclass(frozen=True)

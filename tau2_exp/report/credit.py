@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from tau2_exp.advantage import advantages, has_signal
 from tau2_exp.config import RewardConfig
-from tau2_exp.rundir import Run
+from tau2_exp.learning.advantage import advantages, has_signal
+from tau2_exp.runs.run import Run
 from tau2_exp.types import Reward, Trajectory
 
 
@@ -33,7 +33,7 @@ def begins_group(group: Sequence[Trajectory], trajectory: Trajectory) -> bool:
 
 
 def credit(group: Sequence[Reward | None], config: RewardConfig) -> list[Credit | None]:
-    """What the turns of each trajectory received; None for one without a reward, which a fault spoiled."""
+    """What the turns of each trajectory received; None for one without a reward, which a fault faulted."""
     rewards = [reward for reward in group if reward]
     if not rewards:
         return [None] * len(group)

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp.report.checks import Lookup, task_criteria
-from tau2_exp.report.told import Told, episode_record, read_told
 from tau2_exp.report.trials import Found
-from tau2_exp.rundir import Run
+from tau2_exp.report.viewer_episode import Told, episode_record, read_told
+from tau2_exp.runs.run import Run
 from tau2_exp.types import Trajectory
 
 CHUNK = 32  # episodes, at least; a group of GRPO lies in one

@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 
 from tau2_exp.report.checks import task_criteria
-from tau2_exp.report.told import read_recorded
 from tau2_exp.report.trials import Subject, Trial
+from tau2_exp.report.viewer_episode import read_recorded
 from tau2_exp.types import SOLVED, Criteria, FaultSource, GoldAction, Message, Role, StopReason, ToolCall, Trajectory
 
 

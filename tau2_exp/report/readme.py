@@ -12,7 +12,7 @@ from tau2_exp.report.drawings import draw
 from tau2_exp.report.findings import Findings
 from tau2_exp.report.terminal import measured_text
 from tau2_exp.report.trials import Found
-from tau2_exp.rundir import RunStatus
+from tau2_exp.runs.run import RunStatus
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp.config import to_data
-from tau2_exp.evaluation import limit_facts, user_facts
+from tau2_exp.evaluation.plan import limit_facts, user_facts
 from tau2_exp.report.arms import Values, flatten, lineage
-from tau2_exp.rundir import Run, RunStatus
+from tau2_exp.runs.run import Run, RunStatus
 from tau2_exp.statistics import Estimate, Measure, estimate
 
 Outcomes = dict[str, list[float]]  # task → the outcome of each scored sample

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tau2_exp.processes import end, start, status_of
+from tau2_exp.system.processes import end, start, status_of
 
 GRACE_SECONDS = 5.0  # a server has to end after it was asked to; less than whoever started this process waits
 TAIL_LINES = 15

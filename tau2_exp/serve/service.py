@@ -8,9 +8,9 @@ from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
 
-from tau2_exp.allocation import own_gpus
 from tau2_exp.config import ConfigError
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
+from tau2_exp.system.allocation import own_gpus
 
 LOOPBACK = "127.0.0.1"
 

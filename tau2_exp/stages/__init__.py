@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 
-from tau2_exp.engines.slime.plan import is_planned
-from tau2_exp.rundir import Run
+from tau2_exp.engines.slime.plan.plan import is_planned
+from tau2_exp.runs.run import Run
 
 STAGES = {
     "demos": "demos:demos",

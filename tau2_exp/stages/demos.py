@@ -6,20 +6,20 @@ from collections import Counter
 
 from tau2_exp.config import DemosConfig
 from tau2_exp.policies.oracle import OraclePolicy
-from tau2_exp.rollout import check_faults
-from tau2_exp.rundir import Run
-from tau2_exp.stages.studio import Studio
+from tau2_exp.rollouts.rollout import check_faults
+from tau2_exp.runs.run import Run
+from tau2_exp.stages.context import StageContext
 from tau2_exp.types import SOLVED
 
 DEMOS = "demos"  # the file of trajectories
 
 
 async def demos(run: Run) -> None:
-    studio, stage = Studio(run), run.config.stage
+    context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, DemosConfig)
-    tasks = studio.tasks(run.config.domain.train_split)
+    tasks = context.tasks(run.config.domain.train_split)
     policy = OraclePolicy(run.config.policy.oracle)
-    trajectories = await studio.collect(DEMOS, policy, studio.seats(tasks, stage.samples_per_prompt, DEMOS))
+    trajectories = await context.collect(DEMOS, policy, context.specs(tasks, stage.samples_per_prompt, DEMOS))
     check_faults(trajectories, "demonstrations")
     solved = sum(t.scored and t.outcome >= SOLVED for t in trajectories)
     turns = sum(len(t.turns) for t in trajectories) / len(trajectories)

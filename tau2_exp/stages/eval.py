@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tau2_exp.budget import Budget, spoken
-from tau2_exp.completion import has_price
 from tau2_exp.config import TASK_REVISION, Config, ConfigError, EvalConfig, PolicyKind, UserKind
-from tau2_exp.evaluation import (
+from tau2_exp.evaluation.plan import (
     GREEDY,
     Place,
     Plan,
@@ -19,32 +17,34 @@ from tau2_exp.evaluation import (
     score_of_nothing,
     user_facts,
 )
-from tau2_exp.report import evaluation_table
-from tau2_exp.rollout import check_faults
-from tau2_exp.rundir import Run
-from tau2_exp.stages.speakers import make_speaker
-from tau2_exp.stages.studio import Studio
-from tau2_exp.types import Sampling, Seat, Trajectory
+from tau2_exp.evaluation.table import evaluation_table
+from tau2_exp.llm.budget import Budget, spoken
+from tau2_exp.llm.completion import has_price
+from tau2_exp.rollouts.rollout import check_faults
+from tau2_exp.runs.run import Run
+from tau2_exp.stages.context import StageContext
+from tau2_exp.stages.policies import make_policy_factory
+from tau2_exp.types import EpisodeSpec, Sampling, Trajectory
 
 
 async def evaluate(run: Run) -> None:
     """Raises ConfigError, in one line, where the budget is reached before the plan is played."""
-    studio, stage = Studio(run), run.config.stage
+    context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, EvalConfig)
     _check_prices(run.config, stage)
-    seats = _seats(studio, stage)
-    plan = _plan(studio, seats)
+    specs = _seats(context, stage)
+    plan = _plan(context, specs)
     plan.freeze(run.folder)
-    speaker = make_speaker(studio)
+    policy_of = make_policy_factory(context)
     sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, run.config.model.max_new_tokens)
-    sampled, argmax = speaker(sampling), speaker(dataclasses.replace(sampling, temperature=0.0))
+    sampled, argmax = policy_of(sampling), policy_of(dataclasses.replace(sampling, temperature=0.0))
     played: dict[str, list[Trajectory]] = {}
-    for name, places in seats.items():
-        played[name] = await studio.collect(name, argmax if name.endswith(GREEDY) else sampled, places)
+    for name, places in specs.items():
+        played[name] = await context.collect(name, argmax if name.endswith(GREEDY) else sampled, places)
         check_faults(played[name], name)
-    results = evaluation_results(run.config, studio.provider, plan, played)
+    results = evaluation_results(run.config, context.provider, plan, played)
     table = evaluation_table([(_label(run), results)])
-    if budget := studio.account.budget:
+    if budget := context.account.budget:
         budget.close()
         results["spent"] = dataclasses.asdict(budget.spent)
         if missing(plan, played):
@@ -57,27 +57,27 @@ async def evaluate(run: Run) -> None:
     run.finish(results, table)
 
 
-def _seats(studio: Studio, stage: EvalConfig) -> dict[str, list[Seat]]:
+def _seats(context: StageContext, stage: EvalConfig) -> dict[str, list[EpisodeSpec]]:
     """By trajectories file; the seeds are of the run's seed, file, task and sample, and of no policy."""
-    seats: dict[str, list[Seat]] = {}
-    for split in studio.config.domain.eval_splits:
-        tasks = studio.tasks(split)
+    specs: dict[str, list[EpisodeSpec]] = {}
+    for split in context.config.domain.eval_splits:
+        tasks = context.tasks(split)
         for name, samples in ((split + GREEDY, int(stage.greedy)), (split, stage.samples_per_prompt)):
             if samples:
-                seats[name] = studio.seats(tasks, samples, f"eval {name}")
-    return seats
+                specs[name] = context.specs(tasks, samples, f"eval {name}")
+    return specs
 
 
-def _plan(studio: Studio, seats: dict[str, list[Seat]]) -> Plan:
-    tasks = {seat.task.key: seat.task for places in seats.values() for seat in places}
+def _plan(context: StageContext, specs: dict[str, list[EpisodeSpec]]) -> Plan:
+    tasks = {spec.task.key: spec.task for places in specs.values() for spec in places}
     return Plan(
         revision=TASK_REVISION,
-        user=user_facts(studio.config.user),
-        limits=limit_facts(studio.config),
-        nothing={key: score_of_nothing(studio.scene.world(task)) for key, task in tasks.items()},
+        user=user_facts(context.config.user),
+        limits=limit_facts(context.config),
+        nothing={key: score_of_nothing(context.episode_setting.world(task)) for key, task in tasks.items()},
         files={
-            name: tuple(Place(seat.task.key, seat.sample, seat.seed) for seat in places)
-            for name, places in seats.items()
+            name: tuple(Place(spec.task.key, spec.sample, spec.seed) for spec in places)
+            for name, places in specs.items()
         },
     )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tau2_exp.batch import epochs
 from tau2_exp.config import ConfigError, RftConfig, SftConfig
+from tau2_exp.learning.batch import epochs
 from tau2_exp.stages.learner import Learner
-from tau2_exp.stages.progress import Progress
+from tau2_exp.stages.progress import ProgressBar
 from tau2_exp.types import Row
 
 
@@ -19,7 +19,7 @@ def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> 
     steps = steps_of(len(rows), stage)
     per_epoch = steps // stage.epochs
     learner.begin(steps)
-    with Progress(f"{stage.name} training", steps, learner.run.folder, learner.step) as bar:
+    with ProgressBar(f"{stage.name} training", steps, learner.run.folder, learner.step) as bar:
         while learner.step < steps:
             epoch, place = divmod(learner.step, per_epoch)
             batch = epochs(len(rows), stage.batch_size, seed, epoch)[place]

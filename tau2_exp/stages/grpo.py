@@ -5,35 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tau2_exp.advantage import advantages, has_signal
-from tau2_exp.batch import rows_from_trajectory
 from tau2_exp.config import GrpoConfig
-from tau2_exp.curriculum import Curriculum
-from tau2_exp.metrics import ROLLOUTS, Group, rollout_metrics
-from tau2_exp.reward import score
-from tau2_exp.rollout import check_faults, rollout
-from tau2_exp.rundir import Run
+from tau2_exp.learning.advantage import advantages, has_signal
+from tau2_exp.learning.batch import rows_from_trajectory
+from tau2_exp.learning.curriculum import Curriculum
+from tau2_exp.learning.metrics import ROLLOUTS, Group, rollout_metrics
+from tau2_exp.learning.reward import score
+from tau2_exp.rollouts.rollout import check_faults, rollout
+from tau2_exp.runs.run import Run
+from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.learner import Learner
-from tau2_exp.stages.progress import Progress
-from tau2_exp.stages.studio import Studio
-from tau2_exp.types import Row, Sampling, Seat, Trajectory, stable_seed
+from tau2_exp.stages.progress import ProgressBar
+from tau2_exp.types import EpisodeSpec, Row, Sampling, Trajectory, stable_seed
 
 
 async def grpo(run: Run) -> None:
     stage = run.config.stage
     assert isinstance(stage, GrpoConfig)
-    trainer = _Grpo(Studio(run), stage)
+    trainer = _Grpo(StageContext(run), stage)
     await trainer.train()
     run.finish({"steps": stage.steps, "model": trainer.learner.path} | trainer.totals)
 
 
 class _Grpo:
-    def __init__(self, studio: Studio, stage: GrpoConfig):
-        self.studio, self.stage, self.run = studio, stage, studio.run
-        self.tasks = {task.key: task for task in studio.tasks(studio.config.domain.train_split)}
-        self.curriculum = Curriculum(list(self.tasks), studio.config.curriculum, studio.config.seed)
-        self.learner = Learner(studio)
-        sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, studio.config.model.max_new_tokens)
+    def __init__(self, context: StageContext, stage: GrpoConfig):
+        self.context, self.stage, self.run = context, stage, context.run
+        self.tasks = {task.key: task for task in context.tasks(context.config.domain.train_split)}
+        self.curriculum = Curriculum(list(self.tasks), context.config.curriculum, context.config.seed)
+        self.learner = Learner(context)
+        sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, context.config.model.max_new_tokens)
         self.policy = self.learner.policy(sampling)
         self.totals: dict[str, int] = {"episodes": 0, "faults": 0}
 
@@ -43,10 +43,10 @@ class _Grpo:
         if learner.saved:
             self.curriculum.restore(learner.saved["curriculum"])
             self.totals = learner.saved["totals"]
-        label = f"grpo alpha {self.studio.config.reward.alpha:g}"
+        label = f"grpo alpha {self.context.config.reward.alpha:g}"
         with (
             self.run.trajectories(ROLLOUTS, keep=self.totals["episodes"]) as file,
-            Progress(label, stage.steps, self.run.folder, learner.step) as bar,
+            ProgressBar(label, stage.steps, self.run.folder, learner.step) as bar,
         ):
             while learner.step < stage.steps:
                 metrics, trajectories = await self._step()
@@ -95,22 +95,22 @@ class _Grpo:
         return groups, scored, trajectories
 
     async def _play(self, keys: Sequence[str], draw: int) -> list[Trajectory]:
-        samples, seed, step = self.stage.samples_per_prompt, self.studio.config.seed, self.learner.step
-        seats = []
+        samples, seed, step = self.stage.samples_per_prompt, self.context.config.seed, self.learner.step
+        specs = []
         for place, key in enumerate(keys):
             before = keys[:place].count(key) * samples  # a task drawn twice is played anew, not once more the same
             for sample in range(samples):
                 seeded = stable_seed(seed, ROLLOUTS, step, draw, key, before + sample)
-                seats.append(Seat(self.tasks[key], sample, seeded, place * samples + sample))
-        return await rollout(self.studio.scene, self.policy, seats)
+                specs.append(EpisodeSpec(self.tasks[key], sample, seeded, place * samples + sample))
+        return await rollout(self.context.episode_setting, self.policy, specs)
 
     def _scored(self, group: Sequence[Trajectory]) -> Group:
-        return [(t, score(t, self.studio.config.reward)) for t in group if t.scored]
+        return [(t, score(t, self.context.config.reward)) for t in group if t.scored]
 
     def _rows(self, group: Group) -> list[Row]:
         """A group's rows; the curriculum says how much the task counts."""
         weight = self.curriculum.weight(group[0][0].key)
-        credit = advantages([reward for _, reward in group], self.studio.config.reward)
+        credit = advantages([reward for _, reward in group], self.context.config.reward)
         return [
             rows_from_trajectory(trajectory, [weight * a for a in turns])
             for (trajectory, _), turns in zip(group, credit, strict=True)

@@ -13,10 +13,11 @@ from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.model import ModelShape, Qwen3, new_model
 from tau2_exp.engines.torch.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from tau2_exp.engines.torch.trainer import Metrics, Trainer
+from tau2_exp.interfaces import Tokenizer
 from tau2_exp.policies.tokens import TokenPolicy
-from tau2_exp.stages.speakers import starting_point
-from tau2_exp.stages.studio import Studio
-from tau2_exp.types import Row, Sampling, Tokenizer
+from tau2_exp.stages.context import StageContext
+from tau2_exp.stages.policies import starting_point
+from tau2_exp.types import Row, Sampling
 
 CHECKPOINT = "checkpoints/last"  # within a run's folder: what the next stage starts from
 
@@ -27,17 +28,17 @@ class Learner:
     `scratch` makes the tokenizer where there is neither a parent nor a model.path: the model is then new.
     """
 
-    def __init__(self, studio: Studio, scratch: Callable[[], TextTokenizer] | None = None):
-        self.studio, self.run = studio, studio.run
+    def __init__(self, context: StageContext, scratch: Callable[[], TextTokenizer] | None = None):
+        self.context, self.run = context, context.run
         self.path, self.folder = CHECKPOINT, self.run.folder / CHECKPOINT
-        config = studio.config
-        if scratch is not None and config.model.path is None and not studio.has_parent_model:
+        config = context.config
+        if scratch is not None and config.model.path is None and not context.has_parent_model:
             self.tokenizer = scratch()
             shape = ModelShape.from_config(config.model, self.tokenizer.size)
             device = prepare(config.hardware)
             self.model: Qwen3 = new_model(shape, config.seed).to(device, dtype_of(config.hardware))
         else:
-            start = starting_point(studio)
+            start = starting_point(context)
             self.tokenizer = load_tokenizer(start)
             self.model = load_model(start, config.hardware)
         self.saved: dict[str, Any] = {}
@@ -49,10 +50,10 @@ class Learner:
 
     def policy(self, sampling: Sampling) -> TokenPolicy:
         """The model as it stands, and as it will stand after each step."""
-        return self.studio.token_policy(TorchGenerator(self.model, self.studio.engine), self.tokenizer, sampling)
+        return self.context.token_policy(TorchGenerator(self.model, self.context.engine), self.tokenizer, sampling)
 
     def begin(self, total_steps: int) -> None:
-        config = self.studio.config
+        config = self.context.config
         stage = config.stage
         assert isinstance(stage, TrainingConfig)
         self.save_every = stage.save_every
@@ -101,11 +102,11 @@ class Learner:
             self._saved_step = self.step
 
 
-def new_tokenizer(studio: Studio, rows: Callable[[Tokenizer], Iterable[Row]]) -> TextTokenizer:
+def new_tokenizer(context: StageContext, rows: Callable[[Tokenizer], Iterable[Row]]) -> TextTokenizer:
     """A tokenizer trained on conversations as the model will read them; `rows` gives them by any tokenizer."""
     letters = _Letters()
     texts = [letters.decode(row.ids) for row in rows(letters)]
-    return train_tokenizer(texts, studio.config.model.vocab_size, studio.protocol.specials)
+    return train_tokenizer(texts, context.config.model.vocab_size, context.protocol.specials)
 
 
 class _Letters:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tau2_exp.report import pipeline_table
-from tau2_exp.rundir import Run
+from tau2_exp.evaluation.table import pipeline_table
+from tau2_exp.runs.run import Run
 
 
 async def pipeline(run: Run) -> None:

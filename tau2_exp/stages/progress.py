@@ -6,14 +6,14 @@ import sys
 import time
 from pathlib import Path
 
-from tau2_exp.standing import Standing
+from tau2_exp.runs.progress import Progress
 
 _LINE_EVERY = 10.0  # seconds between plain lines
 _NOTE_EVERY = 1.0  # seconds between notes in the run's folder
 
 
-class Progress:
-    """`with Progress("rft rollouts", 148, folder) as bar: bar.advance(reward=0.5)`; the last values given stay shown.
+class ProgressBar:
+    """`with ProgressBar("rft", 148, folder) as bar: bar.advance(reward=0.5)`; the last values given stay shown.
 
     The same is noted in the run's folder, for whoever looks from elsewhere.
     """
@@ -25,7 +25,7 @@ class Progress:
         self._last_line = self._last_note = self.started
         self._bar = _rich_bar(label, total, done) if sys.stdout.isatty() else None
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         if self._bar:
             self._bar.start()
         self._note()
@@ -51,7 +51,7 @@ class Progress:
     def _note(self) -> None:
         self._last_note = time.monotonic()
         seconds = self._last_note - self.started
-        Standing(self.label, self.done, self.total, self.began, seconds, self.values).write(self.folder)
+        Progress(self.label, self.done, self.total, self.began, seconds, self.values).write(self.folder)
 
     def _line(self) -> None:
         self._last_line = time.monotonic()

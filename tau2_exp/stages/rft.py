@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from tau2_exp.config import RftConfig
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
+from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.fit import fit
 from tau2_exp.stages.learner import Learner
 from tau2_exp.stages.samples import draw_samples, kept_samples, rft_rows, rft_summary
-from tau2_exp.stages.studio import Studio
 
 
 async def rft(run: Run) -> None:
-    studio, stage = Studio(run), run.config.stage
+    context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, RftConfig)
-    learner = Learner(studio)
-    samples = await draw_samples(studio, learner.policy)
-    kept = kept_samples(samples, stage, studio.config.reward)
+    learner = Learner(context)
+    samples = await draw_samples(context, learner.policy)
+    kept = kept_samples(samples, stage, context.config.reward)
     fit(learner, rft_rows(kept), stage)
     run.finish({**rft_summary(samples, kept), "steps": learner.step, "model": learner.path})

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tau2_exp.batch import (
+from tau2_exp.config import ConfigError, SftConfig
+from tau2_exp.interfaces import Tokenizer
+from tau2_exp.learning.batch import (
     Conversation,
     read_sft_file,
     rows_from_demonstration,
     rows_from_messages,
     rows_from_trajectory,
 )
-from tau2_exp.config import ConfigError, SftConfig
-from tau2_exp.rundir import Run
-from tau2_exp.scenery import Scenery
+from tau2_exp.rollouts.setting import RolloutSetting
+from tau2_exp.runs.run import Run
 from tau2_exp.stages.demos import DEMOS
-from tau2_exp.types import SOLVED, Row, Tokenizer, Trajectory, Turn
+from tau2_exp.types import SOLVED, Row, Trajectory, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +63,10 @@ def _check_domain(example: Example, names: Sequence[str]) -> None:
         raise ConfigError(f"{example.where}: is of {content.domain}, not of domain.names=[{','.join(names)}]; {valid}")
 
 
-def sft_rows(scenery: Scenery, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Row]:
+def sft_rows(setting: RolloutSetting, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Row]:
     """The rows that the model's context has room for. Raises ConfigError where there are none."""
-    rows = [sft_row(scenery, tokenizer, example) for example in examples]
-    context = scenery.config.model.context
+    rows = [sft_row(setting, tokenizer, example) for example in examples]
+    context = setting.config.model.context
     short = [row for row in rows if len(row.ids) <= context]
     if not short:
         shortest = min(len(row.ids) for row in rows)
@@ -75,20 +76,20 @@ def sft_rows(scenery: Scenery, tokenizer: Tokenizer, examples: Sequence[Example]
     return short
 
 
-def sft_row(scenery: Scenery, tokenizer: Tokenizer, example: Example) -> Row:
+def sft_row(setting: RolloutSetting, tokenizer: Tokenizer, example: Example) -> Row:
     """Raises ConfigError where the protocol cannot say what was done."""
     try:
-        return _row(scenery, tokenizer, example.content)
+        return _row(setting, tokenizer, example.content)
     except ValueError as error:
         raise ConfigError(f"{example.where}: {error}") from None
 
 
-def _row(scenery: Scenery, tokenizer: Tokenizer, content: Trajectory | Conversation) -> Row:
+def _row(setting: RolloutSetting, tokenizer: Tokenizer, content: Trajectory | Conversation) -> Row:
     if not isinstance(content, Trajectory):
-        return rows_from_messages(content, scenery.protocol, tokenizer)
+        return rows_from_messages(content, setting.protocol, tokenizer)
     if content.turns and all(_sampled_with(tokenizer, turn) for turn in content.turns):
         return rows_from_trajectory(content, [1.0] * len(content.turns), unparsable=False)
-    return rows_from_demonstration(content, scenery.protocol, tokenizer, *scenery.prompts[content.domain])
+    return rows_from_demonstration(content, setting.protocol, tokenizer, *setting.prompts[content.domain])
 
 
 def sft_summary(rows: Sequence[Row]) -> dict[str, int]:

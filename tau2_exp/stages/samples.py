@@ -7,24 +7,26 @@ from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
-from tau2_exp.batch import rows_from_trajectory, select_rft
 from tau2_exp.config import ConfigError, RewardConfig, RewardKind, RftConfig
-from tau2_exp.reward import score
-from tau2_exp.rollout import check_faults
-from tau2_exp.stages.speakers import Speaker
-from tau2_exp.stages.studio import Studio
+from tau2_exp.learning.batch import rows_from_trajectory, select_rft
+from tau2_exp.learning.reward import score
+from tau2_exp.rollouts.rollout import check_faults
+from tau2_exp.stages.context import StageContext
+from tau2_exp.stages.policies import PolicyFactory
 from tau2_exp.types import Row, Sampling, Trajectory
 
 SAMPLES = "samples"  # the file of trajectories
 
 
-async def draw_samples(studio: Studio, speaker: Speaker) -> list[Trajectory]:
+async def draw_samples(context: StageContext, policy_of: PolicyFactory) -> list[Trajectory]:
     """Each training task so many times; what a killed run has is kept."""
-    stage = studio.config.stage
+    stage = context.config.stage
     assert isinstance(stage, RftConfig)
-    tasks = studio.tasks(studio.config.domain.train_split)
-    sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, studio.config.model.max_new_tokens)
-    samples = await studio.collect(SAMPLES, speaker(sampling), studio.seats(tasks, stage.samples_per_prompt, SAMPLES))
+    tasks = context.tasks(context.config.domain.train_split)
+    sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, context.config.model.max_new_tokens)
+    samples = await context.collect(
+        SAMPLES, policy_of(sampling), context.specs(tasks, stage.samples_per_prompt, SAMPLES)
+    )
     check_faults(samples, "rft samples")
     return samples
 

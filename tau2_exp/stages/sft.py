@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from tau2_exp.config import SftConfig
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
+from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.fit import fit
 from tau2_exp.stages.learner import Learner, new_tokenizer
 from tau2_exp.stages.rows import sft_examples, sft_row, sft_rows, sft_summary
-from tau2_exp.stages.studio import Studio
 
 
 async def sft(run: Run) -> None:
-    studio, stage = Studio(run), run.config.stage
+    context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, SftConfig)
     examples = sft_examples(run)
     learner = Learner(
-        studio, lambda: new_tokenizer(studio, lambda letters: (sft_row(studio, letters, e) for e in examples))
+        context, lambda: new_tokenizer(context, lambda letters: (sft_row(context, letters, e) for e in examples))
     )
-    rows = sft_rows(studio, learner.tokenizer, examples)
+    rows = sft_rows(context, learner.tokenizer, examples)
     fit(learner, rows, stage)
     summary = sft_summary(rows)
     vocabulary = learner.model.shape.vocab_size

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from tau2_exp.config import DemosConfig, EvalConfig
-from tau2_exp.engines.slime.execute import execute
-from tau2_exp.engines.slime.plan import make_plan
-from tau2_exp.engines.slime.results import training_results
-from tau2_exp.rundir import Run, RunStatus
-from tau2_exp.stages.speakers import starting_point
-from tau2_exp.stages.studio import Studio
+from tau2_exp.engines.slime.cluster.execute import execute
+from tau2_exp.engines.slime.cluster.results import training_results
+from tau2_exp.engines.slime.plan.plan import make_plan
+from tau2_exp.runs.run import Run, RunStatus
+from tau2_exp.stages.context import StageContext
+from tau2_exp.stages.policies import starting_point
 
 
 def by_plan(run: Run) -> None:
@@ -27,5 +27,5 @@ def _start(run: Run) -> str:
     config = run.config
     if isinstance(config.stage, DemosConfig) or (isinstance(config.stage, EvalConfig) and not config.serves_policy):
         return ""
-    start = starting_point(Studio(run))
+    start = starting_point(StageContext(run))
     return str(start.resolve()) if isinstance(start, Path) else start

@@ -18,16 +18,16 @@ from typing import Any
 
 from tau2_exp.codec import encode
 from tau2_exp.config import RftConfig
-from tau2_exp.engines.slime.places import ROWS, SETTINGS, SUMMARY, TASKS
+from tau2_exp.engines.slime.plan.places import ROWS, SETTINGS, SUMMARY, TASKS
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.jsonl import JsonlWriter, write_json
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
+from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.demos import demos
 from tau2_exp.stages.eval import evaluate
+from tau2_exp.stages.policies import make_policy_factory, starting_point
 from tau2_exp.stages.rows import sft_examples, sft_rows, sft_summary
 from tau2_exp.stages.samples import draw_samples, kept_samples, rft_rows, rft_summary
-from tau2_exp.stages.speakers import make_speaker, starting_point
-from tau2_exp.stages.studio import Studio
 from tau2_exp.types import Row
 
 
@@ -37,7 +37,7 @@ def do_part(part: str, run: Run) -> None:
 
 
 def write_tasks(run: Run) -> None:
-    tasks = Studio(run).tasks(run.config.domain.train_split)
+    tasks = StageContext(run).tasks(run.config.domain.train_split)
     lines = (
         {"text": task.key, "index": index, "metadata": {"domain": task.domain, "task": task.id}}
         for index, task in enumerate(tasks)
@@ -48,15 +48,15 @@ def write_tasks(run: Run) -> None:
 
 
 def write_rows(run: Run) -> None:
-    studio = Studio(run)
-    rows = sft_rows(studio, load_tokenizer(starting_point(studio)), sft_examples(run))
+    context = StageContext(run)
+    rows = sft_rows(context, load_tokenizer(starting_point(context)), sft_examples(run))
     _keep(run, rows, sft_summary(rows))
 
 
 def write_samples(run: Run) -> None:
-    studio, stage = Studio(run), run.config.stage
+    context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, RftConfig)
-    samples = asyncio.run(draw_samples(studio, make_speaker(studio)))
+    samples = asyncio.run(draw_samples(context, make_policy_factory(context)))
     kept = kept_samples(samples, stage, run.config.reward)
     _keep(run, rft_rows(kept), rft_summary(samples, kept))
 

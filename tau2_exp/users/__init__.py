@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from tau2_exp.completion import Account
 from tau2_exp.config import UserConfig, UserKind
-from tau2_exp.types import Task, User, World
+from tau2_exp.interfaces import User, World
+from tau2_exp.llm.completion import Account
+from tau2_exp.types import Task
 from tau2_exp.users.scripted import ScriptedUser
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tau2_exp.completion import Account, Completions, Conversation
 from tau2_exp.config import UserConfig
-from tau2_exp.types import FaultSource, Message, Role, Sampling, Task, Usage, World
+from tau2_exp.interfaces import World
+from tau2_exp.llm.completion import Account, Completions, Conversation
+from tau2_exp.types import FaultSource, Message, Role, Sampling, Task, Usage
 
 PROMPT = "{guidelines}\n\n<scenario>\n{scenario}\n</scenario>"
 

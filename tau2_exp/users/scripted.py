@@ -11,10 +11,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tau2_exp.types import Message, Role, Scenario, Task, Usage, World
-from tau2_exp.users.hearing import understand
+from tau2_exp.domains.wording import Request, want
+from tau2_exp.interfaces import World
+from tau2_exp.types import Message, Role, Scenario, Task, Usage
 from tau2_exp.users.speech import first_person
-from tau2_exp.wording import Request, want
+from tau2_exp.users.understanding import understand
 
 STOP, TRANSFER = "###STOP###", "###TRANSFER###"
 LOST = "I am not sure what you mean."

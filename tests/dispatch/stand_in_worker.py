@@ -8,7 +8,7 @@ import types
 from pathlib import Path
 
 from tau2_exp.dispatch.worker import work
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 
 STEP_SECONDS = {97: 60.0, 98: 1.0}  # from being told to save and end
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tau2_exp.compose import chain_settings, compose_config
+from tau2_exp.compose.composition import chain_settings, compose_config
 from tau2_exp.config import Config
-from tau2_exp.dispatch.arrays import Array, make_arrays, waves
 from tau2_exp.dispatch.plan import Planner, Step, freeze
+from tau2_exp.dispatch.slurm.arrays import Array, make_arrays, waves
 
 Change = Callable[[Config], Config]
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tau2_exp.compose import compose_config
+from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import Config, ConfigError
-from tau2_exp.dispatch import follow, queue
-from tau2_exp.dispatch.follow import RunState, reports, runs_of
-from tau2_exp.dispatch.jobs import SlurmJob, Submission, read_jobs, write_jobs
-from tau2_exp.dispatch.queue import Entry, look_up
-from tau2_exp.rundir import Run
+from tau2_exp.dispatch.following import states as follow
+from tau2_exp.dispatch.following.states import RunState, reports, runs_of
+from tau2_exp.dispatch.slurm import queue
+from tau2_exp.dispatch.slurm.jobs import SlurmJob, Submission, read_jobs, write_jobs
+from tau2_exp.dispatch.slurm.queue import Entry, look_up
+from tau2_exp.runs.run import Run
 
 
 @cache

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tau2_exp.compose import compose_config
+from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import ConfigError, LauncherKind
 from tau2_exp.dispatch.hydra_launcher import translate
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tau2_exp.compose import compose_config
+from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import ConfigError
-from tau2_exp.dispatch import local, sweep
 from tau2_exp.dispatch.launch import launch
-from tau2_exp.dispatch.sweep import read_sweep, sweep_runs
-from tau2_exp.rundir import Run, RunStatus
+from tau2_exp.dispatch.local import processes as local
+from tau2_exp.dispatch.local import sweep
+from tau2_exp.dispatch.local.sweep import read_sweep, sweep_runs
+from tau2_exp.runs.run import Run, RunStatus
 
 STAND_IN = (sys.executable, "-u", "-m", "tests.dispatch.stand_in_worker")
 ROOT = Path(__file__).resolve().parents[2]

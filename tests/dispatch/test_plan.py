@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tau2_exp.compose import chain_settings, compose_config
+from tau2_exp.compose.composition import chain_settings, compose_config
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.plan import Planner, Step, freeze
 from tau2_exp.dispatch.tasks import make_tasks
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 
 
 def plan(outputs: Path, *overrides: str) -> Step:

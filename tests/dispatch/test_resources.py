@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tau2_exp.config import HardwareConfig
-from tau2_exp.dispatch.local import slots
+from tau2_exp.dispatch.local.processes import slots
 from tau2_exp.dispatch.resources import gpu_names, usable_gpus
 
 

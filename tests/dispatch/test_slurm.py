@@ -17,7 +17,7 @@ import pytest
 from flows import PATIENCE, ROOT, lines, read, run_py, unlike
 from slurm_cluster import Cluster, until
 
-from tau2_exp.dispatch.jobs import SlurmJob, Submission, job_of, read_jobs, within
+from tau2_exp.dispatch.slurm.jobs import SlurmJob, Submission, job_of, read_jobs, within
 
 GRPO = ("steps=8", "prompts_per_step=1", "samples_per_prompt=3", "refill=0")
 SMALL = (

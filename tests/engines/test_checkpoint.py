@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tau2_exp.config import ConfigError, EngineConfig, GrpoConfig, HardwareConfig
-from tau2_exp.engines.torch.checkpoint import load_model, load_training, save_checkpoint, standing
+from tau2_exp.engines.torch.checkpoint import load_model, load_training, progress, save_checkpoint
 from tau2_exp.engines.torch.model import new_model
 from tau2_exp.engines.torch.tokenizer import train_tokenizer
 from tau2_exp.engines.torch.trainer import Trainer
@@ -100,7 +100,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
             found = tmp_path / f"seen{kill}" / "last"
             for entry in tmp_path.glob("*last*"):
                 _copy(entry, found.parent / entry.name)
-            assert standing(found) == found
+            assert progress(found) == found
             number = json.loads((found / "training.json").read_text())["extra"]["number"]
             assert number >= said
             assert {float(p.detach().unique()) for p in load_model(found, CPU).parameters()} == {float(number)}
@@ -122,9 +122,9 @@ def _copy(source: Path, target: Path) -> None:
 def test_a_checkpoint_that_was_moved_aside_is_found_again(tmp_path):
     save_checkpoint(tmp_path / "last", new_model(SHAPE, seed=0), TOKENIZER)
     (tmp_path / "last").rename(tmp_path / ".last.old")
-    assert standing(tmp_path / "last") == tmp_path / "last"
+    assert progress(tmp_path / "last") == tmp_path / "last"
     assert load_model(tmp_path / "last", CPU).shape == SHAPE
-    assert standing(tmp_path / "never") is None
+    assert progress(tmp_path / "never") is None
 
 
 def test_what_cannot_be_loaded_is_named_in_one_line(tmp_path):

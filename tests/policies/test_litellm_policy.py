@@ -9,21 +9,21 @@ from collections.abc import Sequence
 import pytest
 from servers import Answer, Served, completion, refusal, serve
 
-from tau2_exp import retry
 from tau2_exp.config import ConfigError, PolicyConfig
 from tau2_exp.domains import load_domain
-from tau2_exp.episode import Limits, run_episode
+from tau2_exp.interfaces import Agent
+from tau2_exp.llm import retry
 from tau2_exp.policies.litellm import LitellmPolicy
+from tau2_exp.rollouts.episode import Limits, run_episode
 from tau2_exp.types import (
     Action,
-    Agent,
     ContextFull,
+    EpisodeSpec,
     FaultError,
     FaultSource,
     Message,
     Role,
     Sampling,
-    Seat,
     StopReason,
 )
 from tau2_exp.users.scripted import ScriptedUser
@@ -38,10 +38,10 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
 
 
-def sit(server: Served, timeout: float = 20.0, key: str | None = None) -> Agent:
+def make_agent(server: Served, timeout: float = 20.0, key: str | None = None) -> Agent:
     config = PolicyConfig(model="openai/local", api_base=server.url, timeout=timeout, retries=2, api_key_env=key)
     world = DOMAIN.world(TASK)
-    return LitellmPolicy(config, Sampling(temperature=0.3, max_tokens=99)).sit(world, Seat(TASK, 0, 0, 0))
+    return LitellmPolicy(config, Sampling(temperature=0.3, max_tokens=99)).make_agent(world, EpisodeSpec(TASK, 0, 0, 0))
 
 
 def act(agent: Agent, *heard: Message) -> Action:
@@ -51,14 +51,14 @@ def act(agent: Agent, *heard: Message) -> Action:
 
 def fault(server: Served, **settings: float | str) -> str:
     with pytest.raises(FaultError) as caught:
-        act(sit(server, **settings))  # type: ignore[arg-type]
+        act(make_agent(server, **settings))  # type: ignore[arg-type]
     assert caught.value.fault.source is FaultSource.ENGINE
     return caught.value.fault.message
 
 
 def test_it_is_prompted_with_policy_greeting_and_tools() -> None:
     with serve(completion("What is your number?")) as server:
-        action = act(sit(server))
+        action = act(make_agent(server))
     assert action.message == Message(Role.ASSISTANT, "What is your number?")
     assert (action.usage.prompt_tokens, action.usage.completion_tokens, action.done) == (11, 7, False)
     (asked,) = server.asked
@@ -73,7 +73,7 @@ def test_it_is_prompted_with_policy_greeting_and_tools() -> None:
 def test_its_tool_calls_and_their_results_stay_in_the_conversation() -> None:
     calls = [("get_details_by_id", '{"id": "L1001"}'), ("get_details_by_id", '{"id": "L1002"}')]
     with serve(completion(None, *calls), completion("Thank you.")) as server:
-        agent = sit(server)
+        agent = make_agent(server)
         action = act(agent)
         assert action.message is not None
         assert [call.arguments for call in action.message.tool_calls] == [{"id": "L1001"}, {"id": "L1002"}]
@@ -86,7 +86,7 @@ def test_its_tool_calls_and_their_results_stay_in_the_conversation() -> None:
 
 def test_it_ends_with_the_stop_word() -> None:
     with serve(completion("Goodbye. ###STOP###")) as server:
-        assert act(sit(server)).done
+        assert act(make_agent(server)).done
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_it_ends_with_the_stop_word() -> None:
 )
 def test_an_unusable_reply_is_an_unparsable_turn(reply: Answer) -> None:
     with serve(reply) as server:
-        action = act(sit(server))
+        action = act(make_agent(server))
     assert action.message is None
     assert action.error
     assert len(server.asked) == 1
@@ -103,7 +103,7 @@ def test_an_unusable_reply_is_an_unparsable_turn(reply: Answer) -> None:
 @pytest.mark.parametrize("trouble", [refusal(429), refusal(503), Answer(status=0)])
 def test_passing_trouble_is_tried_again(trouble: Answer) -> None:
     with serve(trouble, trouble, completion("Hello.")) as server:
-        assert act(sit(server)).text == "Hello."
+        assert act(make_agent(server)).text == "Hello."
     assert len(server.asked) == 3
 
 
@@ -138,7 +138,7 @@ def test_a_stall_is_a_fault_that_names_the_timeout() -> None:
 def test_a_context_that_is_too_long_ends_the_episode_and_not_the_run() -> None:
     words = "This model's maximum context length is 8 tokens. However, your messages resulted in 9 tokens."
     with serve(refusal(400, words)) as server, pytest.raises(ContextFull):
-        act(sit(server))
+        act(make_agent(server))
 
 
 def test_a_model_and_a_key_are_asked_for_before_anything_starts() -> None:
@@ -149,13 +149,13 @@ def test_a_model_and_a_key_are_asked_for_before_anything_starts() -> None:
 
 
 def test_it_plays_an_episode_with_the_scripted_user() -> None:
-    world, seat = DOMAIN.world(TASK), Seat(TASK, 0, 0, 0)
+    world, spec = DOMAIN.world(TASK), EpisodeSpec(TASK, 0, 0, 0)
     with serve(
         completion(None, ("get_customer_by_phone", '{"phone_number": "555-123-2002"}')),
         completion("Could you turn off airplane mode?"),
     ) as server:
         policy = LitellmPolicy(PolicyConfig(model="openai/local", api_base=server.url), Sampling())
         user = ScriptedUser(TASK, world)
-        trajectory = asyncio.run(run_episode(policy.sit(world, seat), user, world, seat, Limits()))
+        trajectory = asyncio.run(run_episode(policy.make_agent(world, spec), user, world, spec, Limits()))
     assert (trajectory.outcome, trajectory.stop) == (1.0, StopReason.USER_STOP)
     assert trajectory.policy_usage.prompt_tokens == 22

@@ -10,18 +10,18 @@ import pytest
 
 from tau2_exp.config import ConfigError, OracleKind
 from tau2_exp.domains import Domain, load_domain
-from tau2_exp.episode import Limits, run_episode
 from tau2_exp.policies.oracle import OraclePolicy
 from tau2_exp.policies.workflow import WorkflowAgent
-from tau2_exp.types import Message, Role, Seat, StopReason, Task, Trajectory
+from tau2_exp.rollouts.episode import Limits, run_episode
+from tau2_exp.types import EpisodeSpec, Message, Role, StopReason, Task, Trajectory
 from tau2_exp.users.scripted import ScriptedUser
 
 
 def play(domain: Domain, tasks: Iterable[Task], kind: OracleKind) -> list[Trajectory]:
     async def one(task: Task) -> Trajectory:
-        world, seat = domain.world(task), Seat(task, sample=0, seed=0, index=0)
-        agent = OraclePolicy(kind).sit(world, seat)
-        return await run_episode(agent, ScriptedUser(task, world), world, seat, Limits())
+        world, spec = domain.world(task), EpisodeSpec(task, sample=0, seed=0, index=0)
+        agent = OraclePolicy(kind).make_agent(world, spec)
+        return await run_episode(agent, ScriptedUser(task, world), world, spec, Limits())
 
     async def every() -> list[Trajectory]:
         return [await one(task) for task in tasks]
@@ -86,4 +86,4 @@ def test_the_workflow_knows_telecom_only() -> None:
     domain = load_domain("retail")
     task = domain.tasks("base")[0]
     with pytest.raises(ConfigError, match=r"policy\.oracle=gold"):
-        OraclePolicy(OracleKind.workflow).sit(domain.world(task), Seat(task, 0, 0, 0))
+        OraclePolicy(OracleKind.workflow).make_agent(domain.world(task), EpisodeSpec(task, 0, 0, 0))

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from servers import Answer, Served, serve
 
-from tau2_exp import retry
 from tau2_exp.config import ConfigError, PolicyConfig
+from tau2_exp.llm import retry
 from tau2_exp.policies.sglang import SglangGenerator
 from tau2_exp.types import ContextFull, FaultError, FaultSource, Generation, Sampling
 

@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 
 from tau2_exp.codec import encode
-from tau2_exp.compose import compose_config
+from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import Config
 from tau2_exp.jsonl import JsonlWriter
 from tau2_exp.report.trials import Found
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 from tau2_exp.types import (
     GREETING,
     Fault,

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from recorded import episode
 
-from tau2_exp.address import content_address
-from tau2_exp.compose import compose_config
+from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import Config, GrpoConfig
-from tau2_exp.evaluation import Place, Plan, limit_facts, split_results, user_facts
-from tau2_exp.rundir import Run
+from tau2_exp.evaluation.plan import Place, Plan, limit_facts, split_results, user_facts
+from tau2_exp.runs.address import content_address
+from tau2_exp.runs.run import Run
 from tau2_exp.types import Trajectory
 
 PROVIDER = "inspect-evals 0.26.0 (tau2-bench@337326e)"

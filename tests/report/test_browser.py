@@ -13,7 +13,7 @@ from tau2_exp.report.collect import collect
 from tau2_exp.report.episodes import write_episodes
 from tau2_exp.report.findings import find
 from tau2_exp.report.page import write_page
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 from tau2_exp.types import Criteria, EnvAssertion, GoldAction, Role, ToolCall, Trajectory
 
 pytest.importorskip("plotly", reason="plotly is not installed (the extra 'report')")

@@ -10,13 +10,13 @@ import pytest
 from studies import Study, config, make_study
 
 from tau2_exp.config import ConfigError, RewardKind
+from tau2_exp.evaluation.merge import merge
 from tau2_exp.jsonl import write_json
-from tau2_exp.merge import merge
 from tau2_exp.report.arms import arm_label, tell_apart
 from tau2_exp.report.collect import Collection, collect
 from tau2_exp.report.trials import Missing, Subject, Trial
-from tau2_exp.rundir import Run
-from tau2_exp.standing import Standing
+from tau2_exp.runs.progress import Progress
+from tau2_exp.runs.run import Run
 from tau2_exp.statistics import Estimate, estimate
 
 
@@ -144,7 +144,7 @@ class TestTrials:
         made = Study(tmp_path, tasks=3)
         made.evaluate(made.train("sft", 0, None, 0.5), finish=False)
         begun = made._create(config("rft", 0), None)
-        Standing("rft training", 3, 9, 0, 1.0).write(begun.folder)
+        Progress("rft training", 3, 9, 0, 1.0).write(begun.folder)
         failed = made._create(config("grpo", 1), None)
         failed.fail("out of memory")
         for seed in (2, 3):

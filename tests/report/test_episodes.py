@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import episode, found, record
 
-from tau2_exp.advantage import advantages, has_signal
 from tau2_exp.config import ConfigError, RewardConfig, RewardKind
+from tau2_exp.learning.advantage import advantages, has_signal
+from tau2_exp.learning.reward import score
 from tau2_exp.report.checks import list_checks
 from tau2_exp.report.credit import credit
 from tau2_exp.report.episodes import CHUNK, deflate, script, write_episodes
-from tau2_exp.report.told import read_told
-from tau2_exp.reward import score
+from tau2_exp.report.viewer_episode import read_told
 from tau2_exp.types import (
     Criteria,
     EnvAssertion,

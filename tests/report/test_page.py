@@ -22,7 +22,7 @@ from tau2_exp.report.findings import Findings, find, find_failures
 from tau2_exp.report.html import chart, script_json, table
 from tau2_exp.report.page import write_page
 from tau2_exp.report.sections import failures_section
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 
 pytest.importorskip("plotly", reason="plotly is not installed (the extra 'report')")
 TITLES = (

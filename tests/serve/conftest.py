@@ -13,8 +13,8 @@ import uvicorn
 
 from tau2_exp.config import HardwareConfig
 from tau2_exp.engines.torch.checkpoint import save_checkpoint
-from tau2_exp.engines.torch.desk import Desk
 from tau2_exp.engines.torch.model import ModelShape, Qwen3, new_model
+from tau2_exp.engines.torch.scheduler import Scheduler
 from tau2_exp.engines.torch.server import Service
 from tau2_exp.engines.torch.tokenizer import TextTokenizer, train_tokenizer
 from tests.engines.conftest import lively
@@ -51,8 +51,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, tokenizer: TextTokeniz
 @contextmanager
 def served(model: Qwen3, tokenizer: TextTokenizer, rows: int = 8, eos: tuple[int, ...] = ()) -> Iterator[str]:
     """The address of our own server, in a thread of this process."""
-    desk = Desk(model, tokenizer, HARDWARE, rows)
-    app = Service(desk, "here", model.shape.vocab_size, CONTEXT, eos).app()
+    scheduler = Scheduler(model, tokenizer, HARDWARE, rows)
+    app = Service(scheduler, "here", model.shape.vocab_size, CONTEXT, eos).app()
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

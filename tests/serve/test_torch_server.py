@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from tau2_exp.config import PolicyConfig
 from tau2_exp.engines.torch.model import Qwen3
-from tau2_exp.engines.torch.seats import common_length
+from tau2_exp.engines.torch.slots import common_length
 from tau2_exp.engines.torch.tokenizer import TextTokenizer
 from tau2_exp.engines.torch.wire import Refused, read_request
 from tau2_exp.policies.sglang import SglangGenerator

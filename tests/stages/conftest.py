@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tau2_exp.address import content_address
-from tau2_exp.compose import compose_config
-from tau2_exp.rundir import Run
+from tau2_exp.compose.composition import compose_config
+from tau2_exp.runs.address import content_address
+from tau2_exp.runs.run import Run
 from tau2_exp.stages import run_stage
 
 SMALL = ("domain.limit=2", "model.layers=1", "rollout.concurrency=8")

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from servers import Answer, Served, completion, serve
 
-from tau2_exp import scenery
-from tau2_exp.completion import has_price
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch import launch
-from tau2_exp.evaluation import read_plan
-from tau2_exp.rundir import Run
-from tau2_exp.stages import run_stage, studio
-from tau2_exp.stages.studio import Studio
-from tau2_exp.types import FaultError, FaultSource, Task, Usage, World
+from tau2_exp.evaluation.plan import read_plan
+from tau2_exp.interfaces import World
+from tau2_exp.llm.completion import has_price
+from tau2_exp.rollouts import setting as setting
+from tau2_exp.runs.run import Run
+from tau2_exp.stages import run_stage
+from tau2_exp.stages.context import StageContext
+from tau2_exp.types import FaultError, FaultSource, Task, Usage
 from tau2_exp.users import make_user
 
 ORACLE = ("stage=eval", "policy=oracle", "stage.samples_per_prompt=2", "rollout.fault_retries=1")
@@ -35,12 +36,12 @@ def lose(monkeypatch: pytest.MonkeyPatch, lost) -> None:
     def user(task: Task, world: World, *rest):
         return Unreachable() if lost(task) else make_user(task, world, *rest)
 
-    monkeypatch.setattr(scenery, "make_user", user)
+    monkeypatch.setattr(setting, "make_user", user)
 
 
 def test_a_fault_is_a_missing_sample_and_not_a_failed_one(make_run, monkeypatch) -> None:
     run = make_run(*ORACLE, "domain.eval_splits=[train,small]")
-    train = {task.id for task in studio.Studio(run).tasks("train")}
+    train = {task.id for task in StageContext(run).tasks("train")}
     unlucky = sorted(train)[0]
     lose(monkeypatch, lambda task: task.id == unlucky)
     run_stage(run)
@@ -61,7 +62,7 @@ def test_a_fault_is_a_missing_sample_and_not_a_failed_one(make_run, monkeypatch)
 
 def test_who_resumes_a_finished_evaluation_plays_again_what_it_lost(make_run, monkeypatch) -> None:
     run = make_run(*ORACLE, "domain.eval_splits=[train]")
-    unlucky = sorted(task.id for task in studio.Studio(run).tasks("train"))[0]
+    unlucky = sorted(task.id for task in StageContext(run).tasks("train"))[0]
     with monkeypatch.context() as broken:
         lose(broken, lambda task: task.id == unlucky)
         run_stage(run)
@@ -114,7 +115,7 @@ def spent(run: Run) -> int:
 
 def test_a_plan_is_frozen_before_it_is_played_and_knows_nothing_of_the_agent(make_run, monkeypatch) -> None:
     run, other = make_run(*ORACLE), make_run(*ORACLE, "policy.oracle=gold", "rollout.concurrency=3")
-    monkeypatch.setattr(Studio, "collect", stop_here)
+    monkeypatch.setattr(StageContext, "collect", stop_here)
     for each in (run, other):
         with pytest.raises(KeyboardInterrupt):
             run_stage(each)

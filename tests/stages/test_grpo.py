@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tau2_exp.report.told import read_told
-from tau2_exp.rundir import Run
+from tau2_exp.report.viewer_episode import read_told
+from tau2_exp.runs.run import Run
 from tau2_exp.stages import run_stage
 
 

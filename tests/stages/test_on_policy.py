@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from tau2_exp.batch import rows_from_trajectory
 from tau2_exp.engines.torch.checkpoint import load_model
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.model import Qwen3, new_model
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
-from tau2_exp.rundir import Run
-from tau2_exp.stages.studio import Studio
+from tau2_exp.learning.batch import rows_from_trajectory
+from tau2_exp.runs.run import Run
+from tau2_exp.stages.context import StageContext
 from tau2_exp.types import Generation, Row, Sampling, Trajectory
 
 SAMPLES = 3
@@ -44,16 +44,16 @@ class Recorder:
 
 def play(run: Run, pupil: Run, temperature: float, learned: bool) -> tuple[Qwen3, Recorder, list[Trajectory]]:
     """Episodes as a stage samples them, written to the run's folder and read back."""
-    studio = Studio(run)
+    context = StageContext(run)
     start = pupil.folder / pupil.results["model"]
     model = load_model(start, run.config.hardware)
     if not learned:
         model = new_model(model.shape, seed=7)
-    recorder = Recorder(TorchGenerator(model, studio.engine))
+    recorder = Recorder(TorchGenerator(model, context.engine))
     sampling = Sampling(temperature, max_tokens=run.config.model.max_new_tokens)
-    policy = studio.token_policy(recorder, load_tokenizer(start), sampling)
-    seats = studio.seats(studio.tasks("train"), SAMPLES, f"on policy {temperature}")
-    asyncio.run(studio.collect("samples", policy, seats))
+    policy = context.token_policy(recorder, load_tokenizer(start), sampling)
+    specs = context.specs(context.tasks("train"), SAMPLES, f"on policy {temperature}")
+    asyncio.run(context.collect("samples", policy, specs))
     return model, recorder, list(run.read_trajectories("samples"))
 
 

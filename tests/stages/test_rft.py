@@ -6,12 +6,12 @@ import pytest
 from dialogues import make_trajectory
 
 from tau2_exp.config import ConfigError, RewardConfig, RewardKind, RftConfig
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 from tau2_exp.stages import run_stage
+from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.fit import fit
 from tau2_exp.stages.learner import Learner
 from tau2_exp.stages.samples import kept_samples
-from tau2_exp.stages.studio import Studio
 from tau2_exp.types import Parts, Row, StopReason, Turn
 
 NATURAL = StopReason.AGENT_STOP
@@ -49,4 +49,4 @@ def test_conversations_without_a_turn_to_learn_from_are_refused(make_run, pupil:
     heard = Row(ids=(1, 2, 3), trained=(False,) * 3, log_probs=(0.0,) * 3, advantages=(0.0,) * 3)
     run = make_run("stage=rft", parent=pupil)
     with pytest.raises(ConfigError, match="rft: none of 2 conversations holds a turn to learn from"):
-        fit(Learner(Studio(run)), [heard, heard], run.config.stage)
+        fit(Learner(StageContext(run)), [heard, heard], run.config.stage)

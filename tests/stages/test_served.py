@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from servers import completion, serve
 
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 from tau2_exp.stages import run_stage
+from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.eval import evaluate
-from tau2_exp.stages.studio import Studio
 from tests.flows import lines
 from tests.serving import Serving, start_serving, wait_until
 
@@ -75,7 +75,7 @@ def test_with_slime_the_model_and_the_user_speak_from_the_runs_own_servers(
         for role, url in (("policy", serving.url), ("user", user.url)):
             (run.folder / "servers").mkdir(exist_ok=True)
             (run.folder / "servers" / f"{role}.json").write_text(json.dumps({"url": url, "pid": 1}))
-        assert not Studio(run).lockstep
+        assert not StageContext(run).lockstep
         asyncio.run(evaluate(run))
     assert run.results["splits"]["train"]["faults"] == {}
     assert user.asked and user.asked[0]["model"] == "Qwen/Qwen3-4B-Instruct-2507"

@@ -10,7 +10,7 @@ import pytest
 
 from tau2_exp.config import ConfigError
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 from tau2_exp.stages import run_stage
 
 CALL = '<tool_call>\n{"name": "get_customer_by_phone", "arguments": {"phone_number": "555-123-2002"}}\n</tool_call>'
@@ -71,13 +71,13 @@ def test_tokens_that_another_model_sampled_are_not_taken_for_ones_own(make_run, 
 
 
 def test_bad_lines_are_named_before_anything_is_trained(make_run, tmp_path: Path) -> None:
-    nameless = {"prompt": [{"role": "narrator", "content": "Once"}]}
+    nameless = {"prompt": [{"role": "progress", "content": "Once"}]}
     file = write(tmp_path / "bad.jsonl", PUBLISHED, "{not json", nameless, {"task": "t"})
     run = make_run(*SETTINGS, f"stage.data={file}")
     with pytest.raises(ConfigError) as caught:
         run_stage(run)
     message = str(caught.value)
-    assert f"{file}:2: " in message and f"{file}:3: prompt[0].role: 'narrator' is not one of" in message
+    assert f"{file}:2: " in message and f"{file}:3: prompt[0].role: 'progress' is not one of" in message
     assert f"{file}:4: " in message and f"{file}:1: " not in message
     assert not (run.folder / "metrics.jsonl").exists() and not (run.folder / "checkpoints").exists()
 

@@ -11,7 +11,7 @@ import pytest
 from flows import read, unlike
 
 from tau2_exp.dispatch.worker import SAVED, work
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 from tau2_exp.stages.learner import CHECKPOINT, Learner
 
 GRPO = ("stage=grpo", "stage.steps=3", "stage.prompts_per_step=1", "stage.samples_per_prompt=2", "stage.refill=0")

@@ -8,11 +8,12 @@ import pytest
 from players import ScriptAgent
 from servers import Answer, Served, completion, refusal, serve
 
-from tau2_exp import retry
 from tau2_exp.config import UserConfig, UserKind
 from tau2_exp.domains import load_domain
-from tau2_exp.episode import Limits, run_episode
-from tau2_exp.types import GREETING, FaultError, FaultSource, Message, Role, Seat, StopReason, ToolCall, User
+from tau2_exp.interfaces import User
+from tau2_exp.llm import retry
+from tau2_exp.rollouts.episode import Limits, run_episode
+from tau2_exp.types import GREETING, EpisodeSpec, FaultError, FaultSource, Message, Role, StopReason, ToolCall
 from tau2_exp.users import make_user
 
 pytest.importorskip("litellm", reason="the extra `litellm` is not installed")
@@ -80,9 +81,9 @@ def test_trouble_that_stays_is_a_fault_of_the_user(trouble: Answer, requests: in
 
 
 def test_an_episode_ends_when_it_says_stop() -> None:
-    agent, seat = ScriptAgent("Please turn off airplane mode."), Seat(TASK, 0, 0, 0)
+    agent, spec = ScriptAgent("Please turn off airplane mode."), EpisodeSpec(TASK, 0, 0, 0)
     replies = completion("No service."), completion(None, ("toggle_airplane_mode", "{}")), completion("###STOP###")
     world = DOMAIN.world(TASK)
     with serve(*replies) as server:
-        trajectory = asyncio.run(run_episode(agent, user_of(server), world, seat, Limits()))
+        trajectory = asyncio.run(run_episode(agent, user_of(server), world, spec, Limits()))
     assert (trajectory.outcome, trajectory.stop, trajectory.user) == (1.0, StopReason.USER_STOP, "openai/local")

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tau2_exp.domains import load_domain
-from tau2_exp.types import GREETING, Message, Role, Task, World
+from tau2_exp.interfaces import World
+from tau2_exp.types import GREETING, Message, Role, Task
 from tau2_exp.users.scripted import ScriptedUser
 
 

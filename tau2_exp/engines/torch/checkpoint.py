@@ -45,7 +45,7 @@ def save_checkpoint(
     """Write the checkpoint `folder` whole or not at all.
 
     It is made under another name, brought to disk, then renamed; a checkpoint that stood there is removed after.
-    `standing` finds it after a kill between the two.
+    `progress` finds it after a kill between the two.
     """
     fresh, previous = _beside(folder, "new"), _beside(folder, "old")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -57,7 +57,7 @@ def save_checkpoint(
         torch.save(trainer.state_dict(), fresh / TENSORS)
         (fresh / STATE).write_text(json.dumps({"step": trainer.step, "extra": extra or {}}))
     _sync(fresh)
-    if standing(folder) is not None:
+    if progress(folder) is not None:
         shutil.rmtree(previous, ignore_errors=True)
         folder.rename(previous)
     fresh.rename(folder)
@@ -65,7 +65,7 @@ def save_checkpoint(
     shutil.rmtree(previous, ignore_errors=True)
 
 
-def standing(folder: Path) -> Path | None:
+def progress(folder: Path) -> Path | None:
     """The checkpoint at `folder`, brought back where a kill left it moved aside; None where there is none."""
     previous = _beside(folder, "old")
     if not folder.exists() and previous.exists():
@@ -75,7 +75,7 @@ def standing(folder: Path) -> Path | None:
 
 def load_training(folder: Path, device: torch.device | str = "cpu") -> TrainingState | None:
     """What `save_checkpoint` kept of a trainer; None where there is no such checkpoint, or it kept none."""
-    if standing(folder) is None or not (folder / STATE).is_file():
+    if progress(folder) is None or not (folder / STATE).is_file():
         return None
     trainer = torch.load(folder / TENSORS, map_location=device, weights_only=True)
     return TrainingState(trainer, json.loads((folder / STATE).read_text())["extra"])
@@ -119,7 +119,7 @@ def end_ids(path: Path | str) -> tuple[int, ...]:
 def _folder(path: Path | str) -> Path:
     """Where a local folder or a hub name lies."""
     folder = Path(path)
-    return folder if standing(folder) is not None else download(str(path), ["*.json", "*.safetensors"])
+    return folder if progress(folder) is not None else download(str(path), ["*.json", "*.safetensors"])
 
 
 def _write_model(folder: Path, model: Qwen3) -> None:

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from tau2_exp.config import ConfigError, Dtype, HardwareConfig
 from tau2_exp.engines.torch.checkpoint import end_ids, load_model
-from tau2_exp.engines.torch.desk import Desk
+from tau2_exp.engines.torch.scheduler import Scheduler
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.engines.torch.wire import Refused, read_request
 from tau2_exp.types import FaultError
@@ -36,8 +36,8 @@ GONE = 499  # nobody reads the answer
 class Service:
     """The model's address book entry: what is served, and the routes to it."""
 
-    def __init__(self, desk: Desk, path: str, vocab_size: int, context: int, eos: Sequence[int]):
-        self._desk, self._path = desk, path
+    def __init__(self, scheduler: Scheduler, path: str, vocab_size: int, context: int, eos: Sequence[int]):
+        self._scheduler, self._path = scheduler, path
         self._vocab_size, self._context, self._eos = vocab_size, context, eos
 
     def app(self) -> Starlette:
@@ -55,14 +55,14 @@ class Service:
 
     async def generate(self, http: HttpRequest, body: dict[str, Any]) -> Response:
         request = read_request(body, self._vocab_size, self._context, self._eos)
-        made = await _unless_gone(http, self._desk.generate(request))
+        made = await _unless_gone(http, self._scheduler.generate(request))
         return JSONResponse(made) if made is not None else Response(status_code=GONE)
 
     async def abort(self, http: HttpRequest, body: dict[str, Any]) -> Response:
         everything, name = body.get("abort_all"), body.get("rid")
         if not everything and not name:
             raise Refused("abort_request wants rid, or abort_all")
-        await self._desk.abort(None if everything else str(name))
+        await self._scheduler.abort(None if everything else str(name))
         return Response()
 
     async def update(self, http: HttpRequest, body: dict[str, Any]) -> Response:
@@ -71,7 +71,7 @@ class Service:
             raise Refused("update_weights_from_disk wants model_path")
         version = body.get("weight_version")
         try:
-            await self._desk.swap(Path(path), version and str(version), bool(body.get("abort_all_requests")))
+            await self._scheduler.swap(Path(path), version and str(version), bool(body.get("abort_all_requests")))
         except ConfigError as error:
             return JSONResponse({"success": False, "message": str(error)}, 400)
         self._path = str(path)
@@ -82,7 +82,7 @@ class Service:
 
     async def health_generate(self, http: HttpRequest) -> Response:
         try:
-            await asyncio.wait_for(self._desk.beat(), HEALTH_SECONDS)
+            await asyncio.wait_for(self._scheduler.beat(), HEALTH_SECONDS)
         except (TimeoutError, FaultError):
             return Response(status_code=503)
         return Response()
@@ -92,7 +92,7 @@ class Service:
             {
                 "model_path": self._path,
                 "is_generation": True,
-                "weight_version": self._desk.version,
+                "weight_version": self._scheduler.version,
                 "context_length": self._context,
             }
         )
@@ -153,8 +153,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     shape = model.shape
     context = min(given.context or shape.context, shape.context)
-    desk = Desk(model.requires_grad_(False), tokenizer, hardware, given.at_once)
-    service = Service(desk, given.model, shape.vocab_size, context, end_ids(given.model))
+    scheduler = Scheduler(model.requires_grad_(False), tokenizer, hardware, given.at_once)
+    service = Service(scheduler, given.model, shape.vocab_size, context, end_ids(given.model))
     config = uvicorn.Config(
         service.app(), log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=LAST_SECONDS
     )

@@ -59,7 +59,7 @@ function head(side) {
 }
 
 function rewardText({ reward }) {
-  if (!reward) return "No reward: a fault that is not the agent's spoiled the episode.";
+  if (!reward) return "No reward: a fault that is not the agent's ended the episode.";
   const { outcome, alpha, partial, shaped } = reward;
   const sum = `outcome ${fraction(outcome)} + alpha ${fraction(alpha)} × partial score ${fraction(partial)}`;
   const penalty = outcome + alpha * partial - shaped;

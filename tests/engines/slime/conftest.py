@@ -11,10 +11,10 @@ import pytest
 import slime_contract
 from slime_contract import MakeRun
 
-from tau2_exp.address import content_address
-from tau2_exp.compose import compose_config
-from tau2_exp.engines.slime import context, generator
-from tau2_exp.rundir import Run
+from tau2_exp.compose.composition import compose_config
+from tau2_exp.engines.slime.hooks import context, generator
+from tau2_exp.runs.address import content_address
+from tau2_exp.runs.run import Run
 from tests.stages.conftest import SMALL, demos, pupil
 
 __all__ = ["demos", "pupil"]

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tau2_exp.commands import Command
-from tau2_exp.compose import CONF, chain_settings, compose_config
+from tau2_exp.compose.composition import CONF, chain_settings, compose_config
 from tau2_exp.dispatch.commands import parts
 from tau2_exp.dispatch.plan import Planner
-from tau2_exp.engines.slime.plan import OURS
+from tau2_exp.engines.slime.plan.plan import OURS
+from tau2_exp.system.commands import Command
 
 FOLDER = Path(__file__).with_name("golden")
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("reference_*.yaml"))

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 
 MakeRun = Callable[..., Run]
 BESIDE = Path(__file__).resolve().parents[3].with_name("slime")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tau2_exp.config import ConfigError
-from tau2_exp.engines.slime.cached import ConversionFailed, convert, read_conversion
-from tau2_exp.processes import WITH_CODE
+from tau2_exp.engines.slime.cluster.cached import ConversionFailed, convert, read_conversion
+from tau2_exp.system.processes import WITH_CODE
 
 COPY = ("sh", "-c", 'echo made >> "$0"; cp -r "$1" "$2"')
 

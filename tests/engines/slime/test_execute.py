@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tau2_exp.codec import encode
-from tau2_exp.commands import Command
-from tau2_exp.engines.slime.execute import CommandFailed, execute, left_to_do
-from tau2_exp.processes import WITH_CODE, with_this_python
+from tau2_exp.engines.slime.cluster.execute import CommandFailed, execute, left_to_do
+from tau2_exp.system.commands import Command
+from tau2_exp.system.processes import WITH_CODE, with_this_python
 
 PATIENCE = 60.0
 
@@ -191,7 +191,7 @@ def _main() -> None:
         print(alive(Path(sys.argv[2])))
         return
     from tau2_exp.codec import decode
-    from tau2_exp.processes import terminable
+    from tau2_exp.system.processes import terminable
 
     folder = Path(sys.argv[2])
     plan = [decode(Command, record) for record in json.loads((folder / "plan.json").read_text())]

@@ -11,13 +11,14 @@ import torch
 from dialogues import make_trajectory
 from slime_contract import MakeRun, arguments, train_data
 
-from tau2_exp.advantage import advantages
-from tau2_exp.batch import rows_from_trajectory
-from tau2_exp.engines.slime import hooks, samples
-from tau2_exp.engines.slime.context import open_context
-from tau2_exp.engines.slime.samples import Episode, episode_of
-from tau2_exp.reward import score
-from tau2_exp.rundir import Run
+from tau2_exp.engines.slime.hooks import entry as hooks
+from tau2_exp.engines.slime.hooks import samples
+from tau2_exp.engines.slime.hooks.context import open_context
+from tau2_exp.engines.slime.hooks.samples import Episode, episode_of
+from tau2_exp.learning.advantage import advantages
+from tau2_exp.learning.batch import rows_from_trajectory
+from tau2_exp.learning.reward import score
+from tau2_exp.runs.run import Run
 from tau2_exp.types import Fault, FaultSource, Parts, TokenSpan, Trajectory, Turn
 
 SIZES = (4, 1, 3, 2)  # scored episodes of each group; what is missing to 4 ended in a fault
@@ -55,7 +56,7 @@ def rollout(slime: SimpleNamespace, args: Any) -> list[Any]:
                 reward = score(played, context.config.reward)
                 samples.write(args, sample, Episode(played, reward), Letters(), evaluation=False)  # type: ignore[arg-type]
             else:
-                samples.spoil(sample, samples.unplayed(sample, Fault(FaultSource.USER, "hung up")))
+                samples.mark_faulted(sample, samples.unplayed(sample, Fault(FaultSource.USER, "hung up")))
             made.append(sample)
     return made
 

@@ -17,14 +17,14 @@ from servers import Answer, serve
 from slime_contract import MakeRun, arguments
 
 from tau2_exp.config import HardwareConfig
-from tau2_exp.engines.slime import hooks
-from tau2_exp.engines.slime.samples import episode_of
+from tau2_exp.engines.slime.hooks import entry as hooks
+from tau2_exp.engines.slime.hooks.samples import episode_of
 from tau2_exp.engines.torch.checkpoint import load_model
-from tau2_exp.engines.torch.desk import Desk
+from tau2_exp.engines.torch.scheduler import Scheduler
 from tau2_exp.engines.torch.server import Service
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.engines.torch.wire import Request
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 from tau2_exp.types import FaultSource
 
 PARAMS = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "max_new_tokens": 4096}
@@ -32,7 +32,7 @@ HARDWARE = HardwareConfig(name="cpu", threads=1)
 Said = dict[tuple[int, ...], list[list[Any]]]  # what was asked → (log-probability, id) of each token that was sampled
 
 
-class Recorder(Desk):
+class Recorder(Scheduler):
     """The torch engine behind /generate, which notes what it was asked and what it sampled."""
 
     said: list[tuple[tuple[int, ...], list[list[Any]]]]
@@ -48,16 +48,16 @@ def torch_server(pupil: Run) -> Iterator[tuple[str, Recorder]]:
     """The half-trained model over HTTP, in a thread of this process."""
     path = pupil.folder / pupil.results["model"]
     model = load_model(path, HARDWARE).requires_grad_(False)
-    desk = Recorder(model, load_tokenizer(path), HARDWARE, 8)
-    desk.said = []
-    app = Service(desk, str(path), model.shape.vocab_size, model.shape.context, ()).app()
+    scheduler = Recorder(model, load_tokenizer(path), HARDWARE, 8)
+    scheduler.said = []
+    app = Service(scheduler, str(path), model.shape.vocab_size, model.shape.context, ()).app()
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", desk
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", scheduler
     finally:
         server.should_exit = True
         thread.join()
@@ -78,10 +78,10 @@ def script(make_run: MakeRun, pupil: Run) -> Callable[[dict[str, Any]], Answer]:
         import slime_contract
 
         run = make_run()
-        with slime_contract.stand_in(), torch_server(pupil) as (url, desk):
+        with slime_contract.stand_in(), torch_server(pupil) as (url, scheduler):
             args = arguments(run, pupil, url)
             play(args, hooks.DataSource(args).get_samples(1)[0][:1])
-            _episode.update(desk.said)
+            _episode.update(scheduler.said)
     return lambda asked: said(_episode[tuple(asked["input_ids"])])
 
 
@@ -101,7 +101,7 @@ def well(sample: Any) -> None:
 
 def test_a_group_is_what_the_server_sampled(slime: SimpleNamespace, make_run: MakeRun, pupil: Run) -> None:
     run = make_run("reward=turn_level")
-    with torch_server(pupil) as (url, desk):
+    with torch_server(pupil) as (url, scheduler):
         args = arguments(run, pupil, url)
         (group,) = hooks.DataSource(args).get_samples(1)
         assert [sample.prompt for sample in group] == [group[0].prompt] * 3
@@ -116,14 +116,16 @@ def test_a_group_is_what_the_server_sampled(slime: SimpleNamespace, make_run: Ma
         assert len(spoken) == len(episode.trajectory.turns)
         for place, made in spoken:
             asked = tuple(sample.tokens[:place])
-            assert (asked, made) in desk_said(desk), "these ids with these log-probabilities, after exactly these"
+            assert (asked, made) in scheduler_said(scheduler), (
+                "these ids with these log-probabilities, after exactly these"
+            )
         assert 0 <= sample.non_generation_time <= episode.trajectory.seconds
         turns += len(episode.trajectory.turns)
-    assert turns == len(desk.said) and turns > 3 * 3, "each turn of each episode was asked for once"
+    assert turns == len(scheduler.said) and turns > 3 * 3, "each turn of each episode was asked for once"
 
 
-def desk_said(desk: Recorder) -> list[tuple[tuple[int, ...], list[tuple[float, int]]]]:
-    return [(asked, [(log_prob, token) for log_prob, token, *_ in made]) for asked, made in desk.said]
+def scheduler_said(scheduler: Recorder) -> list[tuple[tuple[int, ...], list[tuple[float, int]]]]:
+    return [(asked, [(log_prob, token) for log_prob, token, *_ in made]) for asked, made in scheduler.said]
 
 
 def _spoken(sample: Any) -> list[tuple[int, list[tuple[float, int]]]]:

@@ -14,16 +14,17 @@ from dialogues import make_trajectory
 from slime_contract import MakeRun, arguments
 
 from tau2_exp import codec
-from tau2_exp.batch import epochs
 from tau2_exp.config import ConfigError
-from tau2_exp.engines.slime import context, hooks, samples
-from tau2_exp.engines.slime.context import open_context
-from tau2_exp.engines.slime.data_source import DataSource
-from tau2_exp.engines.slime.samples import Episode
+from tau2_exp.engines.slime.hooks import context, samples
+from tau2_exp.engines.slime.hooks import entry as hooks
+from tau2_exp.engines.slime.hooks.context import open_context
+from tau2_exp.engines.slime.hooks.data_source import DataSource
+from tau2_exp.engines.slime.hooks.samples import Episode
 from tau2_exp.jsonl import JsonlWriter
-from tau2_exp.metrics import rollout_metrics
-from tau2_exp.reward import score
-from tau2_exp.rundir import Run
+from tau2_exp.learning.batch import epochs
+from tau2_exp.learning.metrics import rollout_metrics
+from tau2_exp.learning.reward import score
+from tau2_exp.runs.run import Run
 from tau2_exp.types import Fault, FaultSource, Row
 from tests.stages.conftest import make
 
@@ -199,7 +200,9 @@ def test_a_run_is_needed_and_worlds_are_not_taken_up_in_the_middle(slime, make_r
 
 
 def test_the_hooks_are_imported_where_slime_is_not() -> None:
-    code = "import sys, tau2_exp.engines.slime.hooks; print({'slime', 'ray', 'sglang', 'torch'} & set(sys.modules))"
+    code = (
+        "import sys, tau2_exp.engines.slime.hooks.entry; print({'slime', 'ray', 'sglang', 'torch'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

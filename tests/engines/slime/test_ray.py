@@ -14,12 +14,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tau2_exp.engines.slime import ray_cluster
-from tau2_exp.engines.slime.network import own_address
-from tau2_exp.engines.slime.ray_cluster import HEAD_FILE, RayFailed
+from tau2_exp.engines.slime.cluster import ray_cluster
+from tau2_exp.engines.slime.cluster.network import own_address
+from tau2_exp.engines.slime.cluster.ray_cluster import HEAD_FILE, RayFailed
 from tau2_exp.jsonl import write_json
-from tau2_exp.processes import WITH_CODE
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
+from tau2_exp.system.processes import WITH_CODE
 from tests.stages.conftest import make
 
 PATIENCE = 180.0

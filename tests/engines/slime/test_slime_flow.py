@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from tau2_exp.codec import decode
-from tau2_exp.commands import Command
 from tau2_exp.config import Config
-from tau2_exp.engines.slime.plan import make_plan
+from tau2_exp.engines.slime.plan.plan import make_plan
 from tau2_exp.jsonl import read_jsonl
-from tau2_exp.rundir import Run, RunStatus
+from tau2_exp.runs.run import Run, RunStatus
 from tau2_exp.stages import run_stage, slime
 from tau2_exp.stages.rows import sft_summary
 from tau2_exp.stages.slime_parts import do_part
+from tau2_exp.system.commands import Command
 from tau2_exp.types import Row
 from tests.stages.conftest import make
 

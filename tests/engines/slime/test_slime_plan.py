@@ -19,14 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tau2_exp.__main__ import make_parser
-from tau2_exp.commands import Command
-from tau2_exp.compose import compose_config
+from tau2_exp.compose.check import check
+from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import STAGES, Config, ConfigError, GrpoConfig, RewardKind, TrainingConfig
-from tau2_exp.config_check import check
-from tau2_exp.engines.slime.execute import left_to_do
-from tau2_exp.engines.slime.flags import FACTS, known_flags
-from tau2_exp.engines.slime.layout import make_layout
-from tau2_exp.engines.slime.plan import TAU2_EXP, make_plan
+from tau2_exp.engines.slime.cluster.execute import left_to_do
+from tau2_exp.engines.slime.plan.flags import FACTS, known_flags
+from tau2_exp.engines.slime.plan.layout import make_layout
+from tau2_exp.engines.slime.plan.plan import TAU2_EXP, make_plan
+from tau2_exp.system.commands import Command
 from tests.engines.slime import golden
 
 SHARED = Path(__file__).resolve().parents[4] / "shared/slime/flags.json"

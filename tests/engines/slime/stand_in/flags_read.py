@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tau2_exp.engines.slime.flags import Flag, known_flags
+from tau2_exp.engines.slime.plan.flags import Flag, known_flags
 
 DEFAULTS = {"partial_rollout": False, "rollout_global_dataset": True, "over_sampling_batch_size": None}
 DEFAULTS |= {"use_opd": False, "reward_key": None, "num_rollout": None, "num_epoch": None, "colocate": False}

@@ -12,7 +12,7 @@ from tau2_exp.config import GrpoConfig, HardwareConfig, TrainingConfig
 from tau2_exp.engines.torch.checkpoint import load_model, save_checkpoint
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.engines.torch.trainer import Trainer
-from tau2_exp.rundir import Run
+from tau2_exp.runs.run import Run
 from tau2_exp.types import Row
 
 TOTAL_STEPS = 100  # of a schedule that is not compared with anything

@@ -1,0 +1,1 @@
+"""Groups and overrides → one typed, checked configuration; whatever is wrong becomes one line."""

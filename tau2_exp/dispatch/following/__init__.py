@@ -1,0 +1,1 @@
+"""How runs stand, wherever they run: status, cancel, logs."""

@@ -1,0 +1,1 @@
+"""Carrying out a plan: Ray, conversions, servers, results."""

@@ -1,0 +1,1 @@
+"""What slime calls within its own processes."""

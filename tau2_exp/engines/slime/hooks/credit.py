@@ -1,0 +1,92 @@
+"""Groups of samples → what slime's trainer multiplies each token's gradient by.
+
+Per-turn credit needs one number a token in the trainer, which is another process on another GPU, and slime passes on
+the fields of its own list only: `rewards` is one number a sample, and `metadata` stays behind. It travels as
+`teacher_log_probs`, the one field of that list that holds a float for every token of the response, is cut for context
+parallelism as the log-probabilities are, goes with its sample through data-parallel partitions and micro-batches, and
+is read by nothing but on-policy distillation, which is refused here. The other ways are worse: a sample for each turn
+computes the shared past again and again (and changes what a batch is), and a file beside the run would have to be
+found and joined by sample index on every rank.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from tau2_exp.config import RewardConfig, RewardKind
+from tau2_exp.engines.slime.hooks.context import Context
+from tau2_exp.engines.slime.hooks.samples import by_group, episode_of, reward_of
+from tau2_exp.learning.advantage import advantages, has_signal
+from tau2_exp.learning.batch import rows_from_trajectory
+
+_FIELD = "teacher_log_probs"
+
+
+def post_process(context: Context | None, samples: Sequence[Any]) -> tuple[list[float], list[float]]:
+    """(raw rewards, advantages), one each a sample. Advantages are relative to the sample's own group, of any size.
+
+    Faulted samples have 0 and 0, and are in no mean. Under `turn_level` the advantage is the mean over the sample's
+    turns, and the sample takes its tokens' own advantages along.
+    """
+    config = context.config.reward if context else RewardConfig()
+    credit: dict[int, tuple[float, ...]] = {}  # by identity: indices may be missing
+    for group in by_group(samples):
+        compared = [sample for sample in group if reward_of(sample) is not None]
+        rewards = [reward for sample in compared if (reward := reward_of(sample)) is not None]
+        turns = advantages(rewards, config) if rewards else []
+        for sample, own in zip(compared, turns, strict=True):
+            weight = _weight(context, sample)
+            credit[id(sample)] = tuple(weight * a for a in own)
+    if config.kind is RewardKind.turn_level:
+        for sample in samples:
+            setattr(sample, _FIELD, token_credit(sample, credit.get(id(sample), ())))
+    raw = [reward.shaped if (reward := reward_of(sample)) is not None else 0.0 for sample in samples]
+    return raw, [_mean(credit.get(id(sample), ())) for sample in samples]
+
+
+def token_credit(sample: Any, turns: Sequence[float]) -> list[float]:
+    """One advantage a token of the response: its turn's where the agent spoke, 0 elsewhere."""
+    episode = episode_of(sample)
+    if episode is None or not turns:
+        return [sum(turns)] * sample.response_length
+    row = rows_from_trajectory(episode.trajectory, turns)
+    return list(row.advantages[len(row.ids) - sample.response_length :])
+
+
+def set_advantages(args: Any, rollout_data: dict[str, Any]) -> None:
+    """Make the credit that came with the samples the trainer's advantages, a tensor each sample.
+
+    Under context parallelism they are this rank's part, as all else in `rollout_data` is. Raises ValueError where
+    there is none, or where a teacher's log-probabilities have its place.
+    """
+    if getattr(args, "use_opd", False):
+        raise ValueError("--use-opd: on-policy distillation and credit for each turn need the same field; drop one")
+    if _FIELD not in rollout_data:
+        raise ValueError(
+            "no credit came with the samples: --custom-reward-post-process-path has to be post_process_rewards"
+        )
+    credit = rollout_data.pop(_FIELD)  # nothing after this is to take it for a teacher's
+    rollout_data["returns"] = credit
+    rollout_data["advantages"] = list(credit)
+
+
+def teaches(samples: Sequence[Any]) -> str | None:
+    """None where a group has signal, else the reason why it teaches nothing."""
+    rewards = [reward for sample in samples if (reward := reward_of(sample)) is not None]
+    if len(rewards) < 2:
+        return "faults"
+    return None if has_signal(rewards) else "no_signal"
+
+
+def _weight(context: Context | None, sample: Any) -> float:
+    """How much the curriculum lets the sample's task count."""
+    episode = episode_of(sample)
+    return context.groups.curriculum.weight(episode.trajectory.key) if context and episode else 1.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    if not values or min(values) == max(values):
+        return values[0] if values else 0.0
+    return math.fsum(values) / len(values)

@@ -1,0 +1,1 @@
+"""Settings → commands for slime, checked before anything starts; light imports only."""

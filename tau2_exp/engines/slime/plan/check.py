@@ -1,0 +1,243 @@
+"""What slime, Megatron or SGLang would refuse after minutes, refused before anything starts, with the mend."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+from tau2_exp.config import (
+    Config,
+    ConfigError,
+    Dtype,
+    EvalConfig,
+    GrpoConfig,
+    ModelConfig,
+    RftConfig,
+    SftConfig,
+    StageConfig,
+    TrainingConfig,
+    UserKind,
+)
+from tau2_exp.engines.slime.plan.arguments import train_flags
+from tau2_exp.engines.slime.plan.layout import Layout, data_parallel, make_layout, train_gpus, user_gpus
+from tau2_exp.engines.slime.plan.rules import refused
+
+# Of a checkpoint's config.json, what has to be the model's sizes.
+SIZES = {
+    "num_hidden_layers": "layers",
+    "hidden_size": "width",
+    "num_attention_heads": "heads",
+    "num_key_value_heads": "kv_heads",
+    "head_dim": "head_dim",
+    "intermediate_size": "ffn",
+    "vocab_size": "vocab_size",
+    "rope_theta": "rope_base",
+    "tie_word_embeddings": "tied",
+    "num_experts": "experts",
+    "num_experts_per_tok": "experts_per_token",
+    "moe_intermediate_size": "expert_ffn",
+}
+LENGTH = 4096  # Megatron's sequence length where none is given; it wants 2 × context parallel to divide it
+
+
+def problems(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
+    """One line for each thing that engine=slime cannot do in this stage; `prefix` is that of the stage's settings."""
+    if not _uses_gpus(config, stage):
+        return
+    machine = list(_machine(config))
+    yield from machine
+    if machine:
+        return
+    yield from _user(config)
+    layout = make_layout(config, stage)
+    if not layout.policy:
+        yield f"hardware.user_gpus={user_gpus(config)}: leaves none of {_count(config.hardware.gpus)} to the policy"
+        return
+    if isinstance(stage, TrainingConfig):
+        yield from _model(config.model)
+        yield from _parallel(config, layout)
+        yield from _training(config, stage, prefix, layout)
+    if isinstance(stage, GrpoConfig):
+        yield from _grpo(config, stage, prefix, layout)
+    elif isinstance(stage, RftConfig) or (isinstance(stage, EvalConfig) and config.serves_policy):
+        yield from _serving(config, layout)
+    if isinstance(stage, TrainingConfig):
+        yield from _flags(config, stage)
+
+
+def _uses_gpus(config: Config, stage: StageConfig) -> bool:
+    served = isinstance(stage, EvalConfig) and config.serves_policy
+    return served or isinstance(stage, TrainingConfig) or bool(config.user.serve)
+
+
+def _machine(config: Config) -> Iterator[str]:
+    hardware = config.hardware
+    if not hardware.device.startswith("cuda") or hardware.gpus < 1:
+        name = hardware.name
+        yield f"engine.name=slime: wants GPUs, and hardware={name} has none; take hardware=gpu_8, or engine=torch"
+    elif hardware.dtype is not Dtype.bfloat16:
+        yield f"hardware.dtype={hardware.dtype.value}: slime trains in bfloat16; take that"
+
+
+def _user(config: Config) -> Iterator[str]:
+    user, given = config.user, config.hardware.user_gpus
+    if user.serve is None:
+        if given:
+            yield f"hardware.user_gpus={given}: no user is served on them; take user=local, or hardware.user_gpus=null"
+        return
+    if user.kind is not UserKind.litellm:
+        yield f"user.serve={user.serve}: a {user.kind.value} user speaks without a model; take user=local"
+    if user.api_base:
+        yield f"user.api_base={user.api_base}: user.serve starts a server of its own; drop one of the two"
+    if not user_gpus(config):
+        of = config.hardware.gpus
+        yield f"user.serve={user.serve}: has no GPU of the node's {of}; give hardware.user_gpus=N, or user=litellm"
+
+
+def _model(model: ModelConfig) -> Iterator[str]:
+    if model.path is None:
+        yield "model.path=null: engine=slime begins with a pretrained model; give model.path=FOLDER or a hub name"
+    elif re.match(r"[/.~]", model.path):
+        config = Path(model.path).expanduser() / "config.json"
+        if config.is_file():
+            yield from _sizes(model, json.loads(config.read_text()))
+
+
+def _sizes(model: ModelConfig, said: dict[str, Any]) -> Iterator[str]:
+    said = said | (said.get("rope_parameters") or {})
+    dense = not said.get("num_experts")
+    for name, setting in SIZES.items():
+        value, ours = said.get(name), getattr(model, setting)
+        if value is not None and value != ours and (dense or setting != "ffn"):
+            value = str(value).lower() if isinstance(value, bool) else value
+            yield f"model.{setting}={ours}: the checkpoint in model.path has {value}; take model.{setting}={value}"
+
+
+def _parallel(config: Config, layout: Layout) -> Iterator[str]:
+    slime, model = config.engine.slime, config.model
+    tensor, pipeline, context = slime.tensor_parallel, slime.pipeline_parallel, slime.context_parallel
+    given = f"engine.slime.tensor_parallel={tensor}"
+    for name in ("heads", "kv_heads"):
+        if getattr(model, name) % tensor:
+            yield f"{given}: wants a divisor of model.{name}={getattr(model, name)}"
+    if model.layers % pipeline:
+        yield f"engine.slime.pipeline_parallel={pipeline}: wants a divisor of model.layers={model.layers}"
+    if LENGTH % (2 * context):
+        yield f"engine.slime.context_parallel={context}: wants a power of 2"
+    left, rest = divmod(layout.train, pipeline * context)
+    if rest or left % tensor:
+        mend = "take less of them" if rest else f"take engine.slime.tensor_parallel={gcd(tensor, left)}"
+        yield (
+            f"{given} × pipeline_parallel={pipeline} × context_parallel={context}: wants a divisor of the "
+            f"{_count(layout.train)} that train{_apart(config)}; {mend}, or more GPUs"
+        )
+    yield from _experts(config, layout)
+
+
+def _experts(config: Config, layout: Layout) -> Iterator[str]:
+    slime, model = config.engine.slime, config.model
+    experts, pipeline = slime.expert_parallel, slime.pipeline_parallel
+    given = f"engine.slime.expert_parallel={experts}"
+    if experts > 1 and not model.experts:
+        yield f"{given}: model={model.name} is dense; take 1"
+    elif model.experts and model.experts % experts:
+        yield f"{given}: wants a divisor of model.experts={model.experts}"
+    elif layout.train % (experts * pipeline):
+        yield (
+            f"{given} × pipeline_parallel={pipeline}: "
+            f"wants a divisor of the {_count(layout.train)} that train{_apart(config)}"
+        )
+
+
+def _count(gpus: int) -> str:
+    return "1 GPU" if gpus == 1 else f"{gpus} GPUs"
+
+
+def _apart(config: Config) -> str:
+    """What the other GPUs do, and how to have them."""
+    user = user_gpus(config)
+    return f" ({_count(user)} for the user: hardware.user_gpus, or user=litellm)" if user else ""
+
+
+def _training(config: Config, stage: TrainingConfig, prefix: str, layout: Layout) -> Iterator[str]:
+    if stage.warmup >= 1:
+        yield f"{prefix}warmup={stage.warmup}: leaves nothing to train after it; wants less than 1"
+    copies = data_parallel(config, layout)
+    if isinstance(stage, GrpoConfig):
+        episodes, updates = stage.prompts_per_step * stage.samples_per_prompt, stage.updates_per_step
+        given = f"{prefix}prompts_per_step={stage.prompts_per_step} × samples_per_prompt={stage.samples_per_prompt}"
+        if episodes % updates:
+            yield f"{prefix}updates_per_step={updates}: wants a divisor of {given[len(prefix) :]} = {episodes}"
+            return
+        batch, given = episodes // updates, f"{given} / updates_per_step={updates}"
+    else:
+        assert isinstance(stage, (SftConfig, RftConfig))
+        batch = stage.batch_size
+        given = f"{prefix}batch_size={batch}"
+    if copies and batch % copies:
+        yield f"{given}: wants a multiple of {copies}, the model's copies on {_count(layout.train)}{_apart(config)}"
+
+
+def _grpo(config: Config, stage: GrpoConfig, prefix: str, layout: Layout) -> Iterator[str]:
+    hardware, slime = config.hardware, config.engine.slime
+    if slime.asynchronous and hardware.colocate:
+        yield "engine.slime.asynchronous=true: rollouts want GPUs of their own; take hardware.colocate=false"
+    if slime.asynchronous and stage.refill:
+        yield f"{prefix}refill={stage.refill}: the asynchronous rollout of slime has no filter; take {prefix}refill=0"
+    if stage.top_p != 1.0:
+        yield f"{prefix}top_p={stage.top_p}: slime's trainer cannot follow a cut nucleus here; take 1.0"
+    if hardware.colocate and hardware.train_gpus is not None:
+        yield f"hardware.train_gpus={hardware.train_gpus}: on shared GPUs it has all; take hardware.colocate=false"
+    if not hardware.colocate and layout.per_node < 2:
+        yield f"hardware.colocate=false: one GPU cannot be shared out{_apart(config)}; take hardware.colocate=true"
+        return
+    if not hardware.colocate and not 0 < train_gpus(config) < layout.per_node:
+        yield (
+            f"hardware.train_gpus={train_gpus(config)}: wants 1 to {layout.per_node - 1} "
+            f"of the {layout.per_node} GPUs of a node, and leaves the others to the rollouts"
+        )
+        return
+    yield from _engines(config, layout)
+
+
+def _engines(config: Config, layout: Layout) -> Iterator[str]:
+    """A server's GPUs lie on one node, or are whole nodes."""
+    server, node = layout.server, layout.per_node
+    first = 0 if layout.colocate else layout.train
+    whole = min(server, node)
+    if layout.rollout % server or first % whole or max(server, node) % whole:
+        yield (
+            f"engine.slime.server_gpus={server}: wants a divisor of the rollouts' GPUs "
+            f"({layout.rollout}, on nodes of {node}){_apart(config)}"
+        )
+    yield from _heads(config, server)
+
+
+def _serving(config: Config, layout: Layout) -> Iterator[str]:
+    server, gpus = layout.server, len(layout.policy)
+    if gpus % server:
+        yield f"engine.slime.server_gpus={server}: wants a divisor of the policy's {_count(gpus)}{_apart(config)}"
+    yield from _heads(config, server)
+
+
+def _heads(config: Config, server: int) -> Iterator[str]:
+    model = config.model
+    if model.heads % server or (model.kv_heads % server and server % model.kv_heads):
+        yield (
+            f"engine.slime.server_gpus={server}: wants a divisor of model.heads={model.heads} "
+            f"that goes with model.kv_heads={model.kv_heads}"
+        )
+
+
+def _flags(config: Config, stage: TrainingConfig) -> Iterator[str]:
+    try:
+        flags = train_flags(config, stage, Path("/"), "MODEL")
+    except ConfigError as error:
+        yield str(error)
+        return
+    for line in refused(flags):
+        yield f"engine.slime.flags.{line}"

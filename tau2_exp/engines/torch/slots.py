@@ -1,0 +1,98 @@
+"""Places in the generator's cache for requests that name no session: a request sits where its context is cached."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tau2_exp.engines.torch.generation import TorchGenerator
+
+WORTH_SHARING = 32  # tokens: fewer are computed again as fast as they are copied
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    session: int
+    cached: int  # tokens of the request's context that need not be computed
+
+
+class CacheSlots:
+    """At most `limit` rows of the cache, taken or kept warm; who comes when all are taken waits.
+
+    A turn sends its episode's whole context again, so the row of the turn before holds a beginning of it. An episode's
+    first turn shares its prompt with others, and copies that. The row that was left the longest ago goes first.
+    """
+
+    def __init__(self, generator: TorchGenerator, limit: int):
+        self._generator = generator
+        self._limit = limit
+        self._places = asyncio.Semaphore(limit)
+        self._idle: dict[int, None] = {}  # in the order in which they were left
+        self._taken: set[int] = set()
+        self._next = 0
+
+    @asynccontextmanager
+    async def take(self, ids: Sequence[int]) -> AsyncIterator[Slot]:
+        """A session for a request with this context."""
+        async with self._places:
+            slot = self._find(list(ids))
+            self._taken.add(slot.session)
+            try:
+                yield slot
+            finally:
+                self._taken.remove(slot.session)
+                self._idle[slot.session] = None
+
+    def forget(self) -> None:
+        """Close all rows; nobody may take."""
+        for session in self._idle:
+            self._generator.close(session)
+        self._idle.clear()
+
+    def _find(self, ids: list[int]) -> Slot:
+        cached, session = max(((self._continues(session, ids), session) for session in self._idle), default=(0, -1))
+        if not cached:
+            return self._fresh(ids)
+        del self._idle[session]
+        return Slot(session, cached)
+
+    def _continues(self, session: int, ids: list[int]) -> int:
+        """How many tokens a row holds, all of which `ids` begins with; 0 where it does not."""
+        cached = self._generator.cached(session)
+        count = len(cached)
+        whole = 0 < count < len(ids) and cached[-1] == ids[count - 1] and cached == ids[:count]
+        return count if whole else 0
+
+    def _fresh(self, ids: list[int]) -> Slot:
+        source, shared = self._nearest(ids)
+        session, self._next = self._next, self._next + 1
+        self._generator.open(session)
+        if shared >= WORTH_SHARING:
+            self._generator.share(source, session, shared)
+        else:
+            shared = 0
+        if len(self._idle) + len(self._taken) >= self._limit:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            self._generator.close(oldest)
+        return Slot(session, shared)
+
+    def _nearest(self, ids: list[int]) -> tuple[int, int]:
+        """A session that shares the longest beginning with `ids`, and its length: in sorted order it is a neighbour."""
+        rows = [(self._generator.cached(session), session) for session in (*self._idle, *self._taken)]
+        below = [row for row in rows if row[0] <= ids]
+        above = [row for row in rows if row[0] > ids]
+        neighbours = ([max(below)] if below else []) + ([min(above)] if above else [])
+        shared = [(common_length(cached, ids), session) for cached, session in neighbours]
+        count, session = max(shared, default=(0, -1))
+        return session, min(count, len(ids) - 1)
+
+
+def common_length(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many tokens two sequences begin with alike."""
+    longest = min(len(a), len(b))
+    # The lengths at which they differ are a range that ends at `longest`: searched by halves, compared in C.
+    return bisect_left(range(1, longest + 1), True, key=lambda count: a[:count] != b[:count])

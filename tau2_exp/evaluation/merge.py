@@ -1,0 +1,126 @@
+"""Evaluations that are parts of one plan as one result; what does not belong together is refused by name."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from tau2_exp.config import Config, ConfigError, EvalConfig, to_data
+from tau2_exp.evaluation.plan import Plan, contradicts, evaluation_results, missing, read_plan
+from tau2_exp.evaluation.table import evaluation_table
+from tau2_exp.runs.address import NEUTRAL, merged_address
+from tau2_exp.runs.run import Run
+from tau2_exp.types import Trajectory
+
+AGENT = ("policy", "model", "engine.name", "domain.document", "stage.temperature", "stage.top_p", "stage.top_k")
+
+
+def register(commands: argparse._SubParsersAction) -> None:
+    """Add `merge` to a parser's subcommands."""
+    command = commands.add_parser("merge", help="evaluations of one agent that are parts of one plan, as one result")
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="their folders; unfinished ones too")
+    command.add_argument("--name", required=True, help="of the folder, which is made beside the first")
+    command.set_defaults(run=_command)
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    run = merge([Run.open(folder) for folder in arguments.runs], arguments.name)
+    print(run.table)
+    print(f"finished: {run.folder}")
+    return 0
+
+
+def merge(runs: Sequence[Run], name: str) -> Run:
+    """One finished evaluation of all episodes of these; of one that several played, the first that has a score counts.
+
+    Raises ConfigError where task revision, user, limits, seeds or the agent differ, naming what does.
+    """
+    if len({run.folder.resolve() for run in runs}) < max(2, len(runs)):
+        raise ConfigError(f"merge: wants two runs or more, each once, not {' '.join(str(run.folder) for run in runs)}")
+    plans = [_plan(run) for run in runs]
+    for place, run in enumerate(runs):
+        for other, theirs in zip(runs[:place], plans, strict=False):
+            if reason := contradicts(theirs, plans[place]) or _other_agent(other, run):
+                raise ConfigError(f"{other.folder} and {run.folder} are not one result: {reason}")
+    plan = reduce(_union, plans)
+    first, config = runs[0], _config([run.config for run in runs])
+    address = merged_address([run.manifest.address for run in runs])
+    merged = Run.create(config, address, first.folder.with_name(name), first.parent, runs)
+    merged.record(provider=", ".join(dict.fromkeys(run.manifest.provider or "" for run in runs)))
+    plan.freeze(merged.folder)
+    played = {file: _episodes(plan, file, runs) for file in plan.files}
+    for file, trajectories in played.items():
+        with merged.trajectories(file) as lines:
+            for trajectory in trajectories:
+                lines.write(trajectory)
+    results = evaluation_results(config, merged.manifest.provider or "", plan, played)
+    table = evaluation_table([("merged", results)])
+    if lost := missing(plan, played):
+        table += f"\n{lost} episodes of the plan were not played"
+    merged.finish(results, table)
+    return merged
+
+
+def _plan(run: Run) -> Plan:
+    if run.stage != "eval":
+        raise ConfigError(f"{run.folder}: is a run of stage {run.stage}, and only evaluations merge")
+    return read_plan(run.folder)
+
+
+def _other_agent(one: Run, other: Run) -> str:
+    """The first setting in which two runs have another agent; empty where it is one."""
+    mine, theirs = _agent(one), _agent(other)
+    for key in mine:
+        if mine[key] != theirs[key]:
+            return f"{key} is {mine[key]} and {theirs[key]}"
+    return ""
+
+
+def _agent(run: Run) -> dict[str, Any]:
+    facts: dict[str, Any] = {"parent": run.parent.manifest.address if run.parent else None}
+    for key in AGENT:
+        value: Any = to_data(run.config)
+        for part in key.split("."):
+            value = value[part]
+        settings = value.items() if isinstance(value, dict) else [("", value)]
+        facts |= {f"{key}.{name}".rstrip("."): setting for name, setting in settings if name not in NEUTRAL}
+    return facts
+
+
+def _union(one: Plan, other: Plan) -> Plan:
+    files = {
+        name: tuple(dict.fromkeys([*one.files.get(name, ()), *other.files.get(name, ())]))
+        for name in {**one.files, **other.files}
+    }
+    return dataclasses.replace(one, nothing={**one.nothing, **other.nothing}, files=files)
+
+
+def _config(configs: Sequence[Config]) -> Config:
+    first = configs[0]
+    stages = [config.stage for config in configs if isinstance(config.stage, EvalConfig)]
+    domain = dataclasses.replace(
+        first.domain,
+        names=list(dict.fromkeys(name for config in configs for name in config.domain.names)),
+        eval_splits=list(dict.fromkeys(split for config in configs for split in config.domain.eval_splits)),
+    )
+    stage = dataclasses.replace(
+        stages[0],
+        samples_per_prompt=max(stage.samples_per_prompt for stage in stages),
+        greedy=any(stage.greedy for stage in stages),
+    )
+    return dataclasses.replace(first, domain=domain, stage=stage)
+
+
+def _episodes(plan: Plan, file: str, runs: Sequence[Run]) -> list[Trajectory]:
+    """In the plan's order; one that only faults ended is kept as it is."""
+    found: dict[tuple[str, int], Trajectory] = {}
+    for run in runs:
+        for trajectory in run.read_trajectories(file):
+            known = found.get(key := (trajectory.key, trajectory.sample))
+            if known is None or (trajectory.scored and not known.scored):
+                found[key] = trajectory
+    return [found[key] for place in plan.files[file] if (key := (place.task, place.sample)) in found]

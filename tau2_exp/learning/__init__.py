@@ -1,0 +1,1 @@
+"""The science on plain data: rewards, advantages, curricula, training rows, metrics."""

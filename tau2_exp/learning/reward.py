@@ -1,0 +1,46 @@
+"""Trajectory → Reward: τ²-bench's outcome, the weighted parts of its verdict, and what each turn added to them."""
+
+from __future__ import annotations
+
+import dataclasses
+from itertools import pairwise
+
+from tau2_exp.config import PartWeights, RewardConfig, RewardKind
+from tau2_exp.types import Parts, Reward, Trajectory
+
+
+def partial_score(parts: Parts, weights: PartWeights) -> float:
+    """Φ: the weighted mean, in 0..1, of the parts that the task has; 0 where none of them has a weight."""
+    pairs = [(getattr(parts, field.name), getattr(weights, field.name)) for field in dataclasses.fields(Parts)]
+    present = [(value, weight) for value, weight in pairs if value is not None]
+    total = sum(weight for _, weight in present)
+    return sum(value * weight for value, weight in present) / total if total > 0 else 0.0
+
+
+def potentials(trajectory: Trajectory, config: RewardConfig) -> tuple[float, ...]:
+    """Φ of the world as the episode found it, and as each of its turns left it."""
+    weights = config.domain_weights.get(trajectory.domain, config.weights)
+    return tuple(partial_score(parts, weights) for parts in (trajectory.initial, *(t.parts for t in trajectory.turns)))
+
+
+def score(trajectory: Trajectory, config: RewardConfig) -> Reward:
+    """The reward of an ended episode. Raises ValueError where a fault that is not the agent's ended it.
+
+    `shaped` is the reference pipeline's formula: outcome + alpha · multiplier · partial, and a premature ending has
+    no partial score. `turn_level` scores the world as it stands however the episode ended. `outcome` has alpha 0.
+    """
+    if not trajectory.scored:
+        raise ValueError(f"{trajectory.key}: a faulted episode has no reward")
+    phi = potentials(trajectory, config)
+    stands = config.kind is RewardKind.turn_level or trajectory.stop.natural
+    partial = phi[-1] if stands else 0.0
+    alpha = 0.0 if config.kind is RewardKind.outcome else config.alpha * config.multipliers.get(trajectory.domain, 1.0)
+    penalty = config.unparsable_penalty * sum(turn.error is not None for turn in trajectory.turns)
+    return Reward(
+        outcome=trajectory.outcome,
+        partial=partial,
+        shaped=trajectory.outcome + alpha * partial - penalty,
+        progress=tuple(after - before for before, after in pairwise(phi)),
+        alpha=alpha,
+        phi=phi[-1],
+    )

@@ -1,0 +1,1 @@
+"""A turn as text, in both directions."""

@@ -1,0 +1,115 @@
+"""One recorded episode as the viewer tells it: what was said and done, what each turn earned and what it received."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tau2_exp.codec import decode
+from tau2_exp.config import ConfigError, CurriculumKind, RewardConfig
+from tau2_exp.jsonl import read_jsonl
+from tau2_exp.learning.reward import potentials, score
+from tau2_exp.report.checks import list_checks
+from tau2_exp.report.credit import Credit, begins_group, credit, steps_of
+from tau2_exp.runs.run import Run
+from tau2_exp.types import Criteria, Reward, Trajectory
+
+_REWARD = ("outcome", "partial", "shaped", "alpha")
+_IN_NO_GROUP = {
+    "eval": "From an evaluation: it was in no group and trained nothing.",
+    "demos": "A demonstration: it was in no group. SFT weighs all turns of a conversation alike.",
+    "rft": "A sample of RFT, which has no groups: all turns of what it keeps count alike.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    record: dict[str, Any]  # the trajectory as it was recorded, less its tokens
+    trajectory: Trajectory
+    reward: Reward | None  # None after a fault that is not the agent's
+    step: int | None = None  # of GRPO, from 1; None before the step was finished
+    credit: Credit | None = None
+
+
+def read_recorded(path: Path) -> Iterator[tuple[dict[str, Any], Trajectory]]:
+    """The records of a file without their tokens, which nobody looks at here, and the trajectories that they are.
+
+    Raises ConfigError, naming the file, where a line is no trajectory.
+    """
+    try:
+        for record in read_jsonl(path):
+            for turn in record["turns"]:
+                turn.pop("tokens", None)
+            yield record, decode(Trajectory, record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def read_told(run: Run, path: Path) -> Iterator[list[Told]]:
+    """The episodes of a run's file: by groups where they were sampled for GRPO, else one by one.
+
+    Raises ConfigError, naming the file, where a line is no trajectory.
+    """
+    if run.stage != "grpo":
+        yield from ([told] for told in _read(run, path))
+        return
+    ends = steps_of(run)
+    group: list[Told] = []
+    for place, told in enumerate(_read(run, path)):
+        if place in ends or begins_group([t.trajectory for t in group], told.trajectory):
+            yield _credited(group, run.config.reward)
+            group = []
+        step = bisect_right(ends, place) + 1
+        group.append(replace(told, step=step if step <= len(ends) else None))
+    yield _credited(group, run.config.reward)
+
+
+def episode_record(told: Told, run: Run, criteria: Criteria | None) -> dict[str, Any]:
+    """The recorded trajectory with its rewards, checks and credit, turn by turn, as JSON data."""
+    trajectory, given, config = told.trajectory, told.credit, run.config.reward
+    phi = potentials(trajectory, config)
+    turns = []
+    for i, turn in enumerate(told.record["turns"]):
+        earned = {"phi": phi[i + 1], "progress": phi[i + 1] - phi[i]}
+        turns.append(turn | earned | ({"advantage": given.advantages[i]} if given else {}))
+    return told.record | {
+        "turns": turns,
+        "phi": phi[0],
+        "reward": told.reward and {name: getattr(told.reward, name) for name in _REWARD},
+        "checks": [_flat(check) for check in list_checks(trajectory, criteria)],
+        "group": given and {"share": given.share, "samples": given.samples, "signal": given.signal},
+        "weights": _flat(config.domain_weights.get(trajectory.domain, config.weights)),
+        "note": _note(told, run),
+    }
+
+
+def _credited(group: Sequence[Told], config: RewardConfig) -> list[Told]:
+    given = credit([told.reward for told in group], config)
+    return [replace(told, credit=own) for told, own in zip(group, given, strict=True)]
+
+
+def _read(run: Run, path: Path) -> Iterator[Told]:
+    for record, trajectory in read_recorded(path):
+        yield Told(record, trajectory, score(trajectory, run.config.reward) if trajectory.scored else None)
+
+
+def _flat(made: Any) -> dict[str, Any]:
+    """The JSON data of a dataclass that holds no other; asdict would copy each field deeply."""
+    return {field.name: getattr(made, field.name) for field in fields(made)}
+
+
+def _note(told: Told, run: Run) -> str:
+    """What is to be said of the episode's advantages."""
+    if run.stage != "grpo":
+        return _IN_NO_GROUP.get(run.stage, "")
+    if told.credit is None:
+        return "A fault that is not the agent's ended this episode: it was in no group."
+    if told.credit.samples == 1:
+        return "Alone in its group: with nothing to compare it with, it received nothing."
+    if not told.credit.signal:
+        return "All of its group earned the same: there was nothing to learn, and it was not trained on."
+    weighed = ", before the curriculum's weight" if run.config.curriculum.kind is CurriculumKind.reference else ""
+    return f"Advantages within its group of {told.credit.samples}{weighed}."

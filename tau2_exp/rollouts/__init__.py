@@ -1,0 +1,1 @@
+"""The episode loop, many episodes at once, and what they need of a run."""

@@ -1,0 +1,243 @@
+"""THE loop: an agent, a user and a world meet, and leave a Trajectory. Training, RFT and evaluation all run it.
+
+Steps are counted, and limits applied, as τ²-bench's orchestrator does: every delivery is a step, and
+limits are looked at only when the environment is not the one to speak next.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tau2_exp.interfaces import Agent, User, World
+from tau2_exp.protocols.base import correction
+from tau2_exp.types import (
+    GREETING,
+    USER_STOPS,
+    Action,
+    BudgetReached,
+    ContextFull,
+    EpisodeSpec,
+    Fault,
+    FaultError,
+    FaultSource,
+    Message,
+    Parts,
+    Role,
+    StopReason,
+    Trajectory,
+    Turn,
+    Usage,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_steps: int = 100
+    max_errors: int = 10
+    unparsable: int = 3
+
+
+class _Stop(Exception):
+    def __init__(self, reason: StopReason):
+        self.reason = reason
+
+
+async def run_episode(agent: Agent, user: User, world: World, spec: EpisodeSpec, limits: Limits) -> Trajectory:
+    """Play one episode to its end. What happens inside it ends it with a StopReason or a Fault.
+
+    Raises nothing but BudgetReached, which leaves the episode unplayed.
+    """
+    return await _Episode(agent, user, world, spec, limits).play()
+
+
+@dataclass(slots=True)
+class _Episode:
+    agent: Agent
+    user: User
+    world: World
+    spec: EpisodeSpec
+    limits: Limits
+    steps: int = 0
+    tool_errors: int = 0
+    unparsable: int = 0
+    policy_usage: Usage = field(default_factory=Usage)
+    messages: list[Message] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    changes: dict[str, Any] = field(default_factory=dict)
+    user_seconds: float = 0.0
+
+    async def play(self) -> Trajectory:
+        started = time.perf_counter()
+        initial, opening, stop, fault = Parts(), 0, StopReason.FAULT, None
+        try:
+            self.messages.extend(self.spec.task.history or [GREETING])
+            initial = self._parts()
+            heard = await self._open()
+            opening = len(self.messages)
+            while True:
+                heard = await self._turn(heard)
+        except _Stop as ending:
+            stop = ending.reason
+            opening = opening or len(self.messages)
+        except FaultError as error:
+            fault = error.fault
+            opening = opening or len(self.messages)
+        finally:
+            self.agent.close()
+        verdict = None
+        if fault is None:
+            try:
+                verdict = self.world.verdict(self.messages, stop)
+            except Exception as error:
+                stop, fault = StopReason.FAULT, Fault(FaultSource.ENVIRONMENT, _describe(error))
+        return Trajectory(
+            task=self.spec.task.id,
+            domain=self.spec.task.domain,
+            sample=self.spec.sample,
+            seed=self.spec.seed,
+            opening=tuple(self.messages[:opening]),
+            turns=tuple(self.turns),
+            stop=stop,
+            verdict=verdict,
+            initial=initial,
+            fault=fault,
+            steps=self.steps,
+            tool_errors=self.tool_errors,
+            seconds=time.perf_counter() - started,
+            user=self.user.name,
+            user_usage=self.user.usage,
+            policy_usage=self.policy_usage,
+        )
+
+    async def _open(self) -> Sequence[Message]:
+        """Everything until the agent's first turn; with a history, the agent hears all of it."""
+        history, last = self.spec.task.history, self.messages[-1]
+        results = self._run_tools(last) if last.tool_calls else [last]
+        speaker = last.requestor or last.role
+        user_is_next = (speaker is Role.USER) == bool(last.tool_calls or last.role is Role.TOOL)
+        heard = await self._until_agent_hears(results) if user_is_next else []
+        return [*history, *self.messages[len(history) :]] if history else heard
+
+    async def _turn(self, heard: Sequence[Message]) -> Sequence[Message]:
+        """One action and everything until the next; returns what the agent hears then."""
+        start, clock, self.user_seconds = len(self.messages), time.perf_counter(), 0.0
+        action = await self._act(heard)
+        policy_seconds = time.perf_counter() - clock
+        try:
+            return await self._carry_out(action)
+        finally:
+            self._record(action, start, policy_seconds)
+
+    async def _act(self, heard: Sequence[Message]) -> Action:
+        try:
+            with _blamed_on(FaultSource.ENGINE):
+                action = await self.agent.act(heard)
+        except ContextFull:
+            raise _Stop(StopReason.CONTEXT_FULL) from None
+        self.policy_usage += action.usage
+        return action
+
+    async def _carry_out(self, action: Action) -> Sequence[Message]:
+        if action.message is not None:
+            self.messages.append(action.message)
+        if action.done:
+            self._step(StopReason.AGENT_STOP)
+        if action.message is None:
+            return self._correct(action)
+        if action.message.tool_calls:
+            self._step(to_environment=True)
+            return self._run_tools(action.message)
+        self._step()
+        return await self._until_agent_hears([action.message])
+
+    def _correct(self, action: Action) -> Sequence[Message]:
+        self.unparsable += 1
+        self._step(StopReason.UNPARSABLE if self.unparsable >= self.limits.unparsable else None)
+        return [correction(action.error or "the turn could not be read")]
+
+    async def _until_agent_hears(self, heard: Sequence[Message]) -> Sequence[Message]:
+        """Let the user speak, running its own tools, until it says something to the agent."""
+        while True:
+            message = await self._reply(heard)
+            self.messages.append(message)
+            if message.tool_calls:
+                self._step(to_environment=True)
+                heard = self._run_tools(message)
+                continue
+            stopping = any(word in (message.content or "") for word in USER_STOPS)
+            self._step(StopReason.USER_STOP if stopping else None)
+            return [message]
+
+    async def _reply(self, heard: Sequence[Message]) -> Message:
+        clock = time.perf_counter()
+        try:
+            with _blamed_on(FaultSource.USER):
+                return await self.user.reply(heard)
+        finally:
+            self.user_seconds += time.perf_counter() - clock
+
+    def _run_tools(self, message: Message) -> Sequence[Message]:
+        with _blamed_on(FaultSource.ENVIRONMENT):
+            results = [self.world.call(call) for call in message.tool_calls]
+        self.messages.extend(results)
+        self.tool_errors += sum(result.error for result in results)
+        self._step()
+        return results
+
+    def _step(self, ending: StopReason | None = None, to_environment: bool = False) -> None:
+        self.steps += 1
+        if to_environment:
+            return
+        if self.tool_errors >= self.limits.max_errors:
+            ending = StopReason.TOO_MANY_ERRORS
+        elif self.steps >= self.limits.max_steps:
+            ending = StopReason.MAX_STEPS
+        if ending is not None:
+            raise _Stop(ending)
+
+    def _parts(self) -> Parts:
+        with _blamed_on(FaultSource.ENVIRONMENT):
+            return self.world.parts(self.messages)
+
+    def _record(self, action: Action, start: int, policy_seconds: float) -> None:
+        messages = tuple(self.messages[start:])
+        self.turns.append(
+            Turn(
+                text=action.text,
+                messages=messages,
+                parts=self._parts(),
+                done=action.done,
+                error=action.error,
+                tokens=action.tokens,
+                changes=self._new_changes() if any(m.role is Role.TOOL for m in messages) else {},
+                policy_seconds=policy_seconds,
+                user_seconds=self.user_seconds,
+            )
+        )
+
+    def _new_changes(self) -> dict[str, Any]:
+        """What differs since the last turn; a path that is back at its first value maps to None."""
+        with _blamed_on(FaultSource.ENVIRONMENT):
+            now, before = self.world.changes(), self.changes
+        self.changes = now
+        changed = {path: value for path, value in now.items() if path not in before or before[path] != value}
+        return changed | {path: None for path in before if path not in now}
+
+
+@contextmanager
+def _blamed_on(source: FaultSource) -> Iterator[None]:
+    """What breaks inside is a fault of `source`; what has a name of its own passes."""
+    try:
+        yield
+    except (FaultError, BudgetReached, ContextFull):
+        raise
+    except Exception as error:
+        raise FaultError(source, _describe(error)) from error
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,1 @@
+"""A run's folder: settings, manifest, content address, progress, and the W&B copy of it."""

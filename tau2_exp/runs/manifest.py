@@ -1,0 +1,55 @@
+"""Where a run comes from: what it stands on, and with what it was made."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tau2_exp import __version__
+from tau2_exp.config import TASK_REVISION
+
+PACKAGES = ("torch", "transformers", "tokenizers", "inspect-evals", "tau2", "litellm", "hydra-core")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Folders are relative to the run's own, so that `outputs` can be moved."""
+
+    stage: str
+    address: str  # of its content: see tau2_exp/runs/address.py
+    created: str
+    seed: int
+    argv: tuple[str, ...] = ()
+    commit: str | None = None  # "+changes" where the checkout had some
+    versions: dict[str, str] | None = None
+    revision: str = TASK_REVISION
+    provider: str | None = None  # of the tasks; known once the run has loaded them
+    hardware: dict[str, Any] | None = None  # the worker's
+    seconds: float = 0.0  # that workers spent on it; those of a killed attempt are lost
+    parent: str | None = None
+    members: tuple[str, ...] = ()  # of a pipeline, in the order they are made
+    code: str | None = None  # the copy of the code that its jobs on a cluster are done with
+
+
+def current_commit() -> str | None:
+    """The checkout's commit, "+changes" behind it where tracked files differ; None outside a checkout."""
+    git = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+changes" if changed.stdout.strip() else "")
+
+
+def installed_versions() -> dict[str, str]:
+    found = {"tau2_exp": __version__}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

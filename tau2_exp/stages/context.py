@@ -1,0 +1,78 @@
+"""What every stage needs of its run: its setting, and episodes collected to disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from tau2_exp.config import EngineConfig, EngineName, PolicyKind, UserKind
+from tau2_exp.interfaces import Policy
+from tau2_exp.rollouts.rollout import rollout
+from tau2_exp.rollouts.setting import RolloutSetting
+from tau2_exp.runs.run import Run
+from tau2_exp.stages.progress import ProgressBar, RunningMean
+from tau2_exp.types import EpisodeSpec, Trajectory
+
+
+class StageContext(RolloutSetting):
+    """The setting of one run, and its episodes collected to disk."""
+
+    def __init__(self, run: Run):
+        super().__init__(run)
+        run.record(provider=self.provider)
+
+    @property
+    def has_parent_model(self) -> bool:
+        return self.run.parent is not None and "model" in self.run.parent.results
+
+    @property
+    def lockstep(self) -> bool:
+        """Whether episodes can be repeated bit for bit: nothing in them waits for another machine."""
+        config = self.config
+        own = config.policy.kind is PolicyKind.model and config.engine.name is EngineName.torch
+        local = own or config.policy.kind is PolicyKind.oracle
+        return config.engine.lockstep and local and config.user.kind is UserKind.scripted
+
+    @property
+    def engine(self) -> EngineConfig:
+        """The engine's settings for these episodes: no lockstep where it would wait for another machine."""
+        return dataclasses.replace(self.config.engine, lockstep=self.lockstep)
+
+    async def collect(self, name: str, policy: Policy, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:
+        """Play the specs into trajectories/NAME.jsonl and return them in order; what a killed run has is kept.
+
+        What a fault faulted in an earlier attempt is played again. Missing are those that a budget left unplayed.
+
+        Where episodes repeat bit for bit they are played in blocks, and a block cut short is played
+        again whole, since what is decoded together decides the last bits.
+        """
+        specs = list(specs)
+        block = 2 * self.config.rollout.concurrency if self.lockstep else len(specs)
+        kept = list(self.run.read_trajectories(name))
+        if self.lockstep:
+            kept = kept[: len(kept) // block * block] if len(kept) < len(specs) else kept
+        done = {_key(t): t for t in kept if t.scored}
+        waiting = [spec for spec in specs if (spec.task.key, spec.sample) not in done]
+        mean = RunningMean()
+        for trajectory in done.values():
+            mean.add(trajectory.outcome)
+        with (
+            self.run.trajectories(name, keep=len(kept)) as file,
+            ProgressBar(name, len(specs), self.run.folder, len(done)) as bar,
+        ):
+
+            def finished(trajectory: Trajectory) -> None:
+                file.write(trajectory)
+                done[_key(trajectory)] = trajectory
+                if trajectory.scored:
+                    bar.advance(reward=mean.add(trajectory.outcome))
+                else:
+                    bar.advance()
+
+            for start in range(0, len(waiting), block or 1):
+                await rollout(self.episode_setting, policy, waiting[start : start + block], finished)
+        return [done[key] for spec in specs if (key := (spec.task.key, spec.sample)) in done]
+
+
+def _key(trajectory: Trajectory) -> tuple[str, int]:
+    return trajectory.key, trajectory.sample

@@ -1,0 +1,53 @@
+"""Who speaks as the agent: a model of ours, a server, an API, or an oracle."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tau2_exp.config import ConfigError, PolicyKind
+from tau2_exp.interfaces import Policy
+from tau2_exp.policies.oracle import OraclePolicy
+from tau2_exp.stages.context import StageContext
+from tau2_exp.types import Sampling
+
+PolicyFactory = Callable[[Sampling], Policy]  # one model, sampled in several ways
+
+
+def make_policy_factory(context: StageContext) -> PolicyFactory:
+    """The policy that the configuration names. A model of ours is served, where the engine is slime."""
+    config = context.config.policy
+    if config.kind is PolicyKind.oracle:
+        return lambda sampling: OraclePolicy(config.oracle)
+    if config.kind is PolicyKind.litellm:
+        from tau2_exp.policies.litellm import LitellmPolicy
+
+        return partial(LitellmPolicy, config, account=context.account)
+    from tau2_exp.engines.torch.tokenizer import load_tokenizer
+
+    start = starting_point(context)
+    tokenizer = load_tokenizer(start)
+    served = context.config.serves_policy
+    if served or config.kind is PolicyKind.sglang:
+        from tau2_exp.policies.sglang import SglangGenerator
+
+        if served:
+            config = dataclasses.replace(config, url=context.run.server("policy"))
+        return partial(context.token_policy, SglangGenerator(config), tokenizer)
+    from tau2_exp.engines.torch.checkpoint import load_model
+    from tau2_exp.engines.torch.generation import TorchGenerator
+
+    model = load_model(start, context.config.hardware)
+    return partial(context.token_policy, TorchGenerator(model, context.engine), tokenizer)
+
+
+def starting_point(context: StageContext) -> Path | str:
+    """The folder (or hub name) of a stage's first model: its parent's last checkpoint, else model.path."""
+    parent, path = context.run.parent, context.config.model.path
+    if parent is not None and context.has_parent_model:
+        return parent.folder / parent.results["model"]
+    if path:
+        return path
+    raise ConfigError(f"stage={context.config.stage.name}: has no model to begin with; give parent=RUN or model.path=…")

@@ -1,0 +1,127 @@
+"""Processes that do not outlive who started them, and end with all that they started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+GRACE_SECONDS = 20.0  # to end after being asked to
+INNER_GRACE_SECONDS = 15.0  # the same, where who asks has itself been asked
+POLL_SECONDS = 0.05
+PYTHONS = ("python", "python3")
+CODE = Path(__file__).resolve().parents[2]
+# Before all else on the path: who works for us reads the same code, in whichever folder it starts.
+WITH_CODE = ("sh", "-c", 'PYTHONPATH="$0${PYTHONPATH:+:$PYTHONPATH}" exec "$@"', str(CODE))
+
+
+def start(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    log: Path | None = None,
+    cwd: str | None = None,
+    shared: Sequence[int] = (),
+    at_death: str = "TERM",
+) -> subprocess.Popen[bytes]:
+    """A process in a group of its own, with `env` beside the environment there is, its output behind that in `log`.
+
+    It inherits the descriptors `shared`, and gets the signal `at_death` when this process dies, even by SIGKILL.
+    Raises OSError where `cwd` is not there.
+    """
+    settings = [f"{name}={value}" for name, value in env.items()]
+    command = ["setpriv", "--pdeathsig", at_death, "--", "env", *settings, *WITH_CODE, *with_this_python(argv)]
+    if log is None:
+        return subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=shared)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=shared,
+        )
+
+
+def with_this_python(argv: Sequence[str]) -> list[str]:
+    """`python`, and the programs that were installed with it, are those of the environment that runs this."""
+    if argv[0] in PYTHONS:
+        return [sys.executable, *argv[1:]]
+    beside = Path(sys.executable).parent / argv[0]
+    return [str(beside) if beside.is_file() else argv[0], *argv[1:]]
+
+
+def status_of(process: subprocess.Popen[bytes]) -> int | None:
+    """Its exit status, or minus the signal that ended it; None while it runs. It is not reaped: its number stays."""
+    if process.returncode is not None:
+        return process.returncode
+    told = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if told is None:
+        return None
+    return told.si_status if told.si_code == os.CLD_EXITED else -told.si_status
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]], seconds: float = GRACE_SECONDS) -> None:
+    """End these, gently for so many seconds, and what is left of their groups."""
+    for process in processes:
+        if status_of(process) is None:
+            os.kill(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(status_of(process) is None for process in processes):
+        time.sleep(POLL_SECONDS)
+    for process in processes:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM, and what SLURM sends before a job's time is over, interrupt what is inside as Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """What is inside takes seconds and is not to be cut short: a request to end is heard after it."""
+    heard: list[int] = []
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
+    before = {number: signal.signal(number, lambda number, _frame: heard.append(number)) for number in signals}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+        for number in heard[:1]:
+            signal.raise_signal(number)
+
+
+def how_it_ended(status: int) -> str:
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last lines that say something; few where there are few."""
+    if not log.exists():
+        return []
+    with log.open(errors="replace") as lines:
+        return list(deque((line.rstrip() for line in lines if line.strip()), maxlen=count))

@@ -1,0 +1,257 @@
+"""What is trained on is, id for id, what was sampled; and a dialogue has the same ids by every way into a row."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from dialogues import CharTokenizer, calls, hostile_text, make_trajectories, make_trajectory, plain_words, spans
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tau2_exp import codec
+from tau2_exp.config import ProtocolName
+from tau2_exp.learning import batch
+from tau2_exp.protocols.base import Protocol, correction, make_protocol
+from tau2_exp.types import (
+    Fault,
+    FaultSource,
+    Message,
+    Reward,
+    Role,
+    Row,
+    StopReason,
+    TokenSpan,
+    ToolCall,
+    Trajectory,
+    Turn,
+)
+
+SINGLE, NATIVE = make_protocol(ProtocolName.single_action), make_protocol(ProtocolName.native)
+both = pytest.mark.parametrize("protocol", [SINGLE, NATIVE], ids=["single_action", "native"])
+LOOK = Message(Role.ASSISTANT, tool_calls=(ToolCall("look", {"at": "bill"}),))
+FOUND = Message(Role.TOOL, "found", requestor=Role.ASSISTANT)
+BYE = Message(Role.ASSISTANT, "It is paid.")
+THANKS = Message(Role.USER, "Thanks")
+DIALOGUE = make_trajectory(Turn("", (LOOK, FOUND)), Turn("", (BYE, THANKS)), Turn("", (), done=True))
+
+
+def live(trajectory: Trajectory, protocol: Protocol, texts: list[str]) -> Trajectory:
+    """The trajectory as a live policy that says `texts` would have recorded it."""
+    tokenizer = CharTokenizer(protocol)
+    transcript = batch.Transcript(protocol, tokenizer)
+    pending = transcript.start("Be kind.", None)
+    heard, turns = trajectory.opening[-1:], []
+    for turn, text in zip(trajectory.turns, texts, strict=True):
+        context, sampled = [*pending, *transcript.hear(heard)], tokenizer.encode(text)
+        transcript.say(sampled)
+        span = TokenSpan(tuple(context), tuple(sampled), tuple(-0.5 - i for i in range(len(sampled))))
+        turns.append(dataclasses.replace(turn, text=text, tokens=span))
+        pending = []
+        heard = (correction(turn.error),) if turn.error else turn.messages[1:]
+    return dataclasses.replace(trajectory, turns=tuple(turns))
+
+
+def trained_text(row: Row, protocol: Protocol) -> str:
+    return CharTokenizer(protocol).decode([i for i, on in zip(row.ids, row.trained, strict=True) if on])
+
+
+class TestSampledRows:
+    @given(data=st.data(), trajectory=make_trajectories(spans()))
+    def test_what_is_trained_on_is_what_was_sampled(self, data: st.DataObject, trajectory: Trajectory):
+        advantages = data.draw(
+            st.lists(st.floats(-2, 2), min_size=len(trajectory.turns), max_size=len(trajectory.turns))
+        )
+        row = batch.rows_from_trajectory(trajectory, advantages)
+        taken = [t.tokens for t in trajectory.turns if t.tokens]
+        assert row.ids == sum((t.context + t.sampled for t in taken), ())
+        assert len(row.ids) == len(row.trained) == len(row.log_probs) == len(row.advantages)
+        trained = [i for i, on in enumerate(row.trained) if on]
+        assert tuple(row.ids[i] for i in trained) == sum((t.sampled for t in taken), ())
+        assert tuple(row.log_probs[i] for i in trained) == sum((t.log_probs for t in taken), ())
+        credit = [a for a, t in zip(advantages, taken, strict=True) for _ in t.sampled]
+        assert [row.advantages[i] for i in trained] == credit
+        untrained = [i for i, on in enumerate(row.trained) if not on]
+        assert all(row.log_probs[i] == row.advantages[i] == 0 for i in untrained)
+
+    def test_unparsable_turns_are_the_agents_but_not_examples(self):
+        good = Turn("", (LOOK,), tokens=TokenSpan((1,), (2, 3), (-0.1, -0.2)))
+        bad = Turn("", (), error="why", tokens=TokenSpan((4,), (5,), (-0.3,)))
+        trajectory = make_trajectory(good, bad)
+        assert batch.rows_from_trajectory(trajectory, [1, 1]).trained == (False, True, True, False, True)
+        example = batch.rows_from_trajectory(trajectory, [1, 1], unparsable=False)
+        assert example.trained == (False, True, True, False, False) and example.ids == (1, 2, 3, 4, 5)
+        assert example.log_probs[-1] == example.advantages[-1] == 0
+
+    def test_a_turn_without_tokens_is_named(self):
+        with pytest.raises(ValueError, match="retail/t: turn 0 has no token record"):
+            batch.rows_from_trajectory(make_trajectory(Turn("", (LOOK,))), [1.0])
+
+
+class TestOnePath:
+    def test_a_dialogue_is_chatml_from_end_to_end(self):
+        row = batch.rows_from_demonstration(DIALOGUE, NATIVE, CharTokenizer(NATIVE), "Be kind.", None)
+        assert CharTokenizer(NATIVE).decode(row.ids) == (
+            "<|im_start|>system\nBe kind.<|im_end|>\n"
+            "<|im_start|>user\nMy bill is wrong.<|im_end|>\n"
+            '<|im_start|>assistant\n<tool_call>\n{"name": "look", "arguments": {"at": "bill"}}\n</tool_call>'
+            "<|im_end|>\n"
+            "<|im_start|>user\n<tool_response>\nfound\n</tool_response><|im_end|>\n"
+            "<|im_start|>assistant\nIt is paid.<|im_end|>\n"
+            "<|im_start|>user\nThanks<|im_end|>\n"
+            "<|im_start|>assistant\n###STOP###<|im_end|>"
+        )
+        single = batch.rows_from_demonstration(DIALOGUE, SINGLE, CharTokenizer(SINGLE), "Be kind.", None)
+        assert "</tool_call><|im_end|>\n<|im_start|>user\n" in CharTokenizer(SINGLE).decode(single.ids)
+
+    @both
+    def test_a_demonstration_has_the_ids_of_a_live_episode(self, protocol: Protocol):
+        texts = [protocol.write(LOOK), protocol.write(BYE), protocol.write(None, done=True)]
+        sampled = batch.rows_from_trajectory(live(DIALOGUE, protocol, texts), [1.0] * 3)
+        shown = batch.rows_from_demonstration(DIALOGUE, protocol, CharTokenizer(protocol), "Be kind.", None)
+        assert (shown.ids, shown.trained, shown.advantages) == (sampled.ids, sampled.trained, sampled.advantages)
+        assert set(shown.log_probs) == {0.0}
+
+    @both
+    @given(words=st.lists(plain_words, min_size=2, max_size=2), call=calls, result=hostile_text, answer=hostile_text)
+    def test_so_has_any(self, protocol: Protocol, words: list[str], call: ToolCall, result: str, answer: str):
+        use = Message(Role.ASSISTANT, tool_calls=(call,))
+        said = [Message(Role.ASSISTANT, text) for text in words]
+        own_call = Message(Role.USER, tool_calls=(ToolCall("restart", {}, Role.USER),))
+        own_result = Message(Role.TOOL, result, requestor=Role.USER)
+        trajectory = make_trajectory(
+            Turn("", (said[0], own_call, own_result, Message(Role.USER, answer))),
+            Turn("", (use, Message(Role.TOOL, result, requestor=Role.ASSISTANT, error=True))),
+            Turn("", (said[1], THANKS)),
+        )
+        texts = [protocol.write(message) for message in (said[0], use, said[1])]
+        sampled = batch.rows_from_trajectory(live(trajectory, protocol, texts), [1.0] * 3)
+        shown = batch.rows_from_demonstration(trajectory, protocol, CharTokenizer(protocol), "Be kind.", None)
+        assert (shown.ids, shown.trained) == (sampled.ids, sampled.trained)
+
+    @both
+    def test_an_unparsable_turn_of_a_demonstration_is_context(self, protocol: Protocol):
+        text, why = "<tool_call>{", "a tool call is not closed"
+        trajectory = make_trajectory(Turn(text, (), error=why), Turn("", (BYE, THANKS)))
+        sampled = batch.rows_from_trajectory(
+            live(trajectory, protocol, [text, protocol.write(BYE)]), [1.0] * 2, unparsable=False
+        )
+        shown = batch.rows_from_demonstration(trajectory, protocol, CharTokenizer(protocol), "Be kind.", None)
+        assert (shown.ids, shown.trained) == (sampled.ids, sampled.trained)
+        assert trained_text(shown, protocol) == protocol.write(BYE)
+
+    @both
+    def test_openai_messages_have_them_too(self, protocol: Protocol):
+        call = {"function": {"name": "look", "arguments": '{"at": "bill"}'}}
+        prompt = [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": "My bill is wrong."},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "content": "found"},
+            {"role": "assistant", "content": "It is paid."},
+        ]
+        row = batch.rows_from_messages(batch.messages_from_prompt(prompt), protocol, CharTokenizer(protocol))
+        cut = dataclasses.replace(DIALOGUE, turns=DIALOGUE.turns[:2])
+        shown = batch.rows_from_demonstration(cut, protocol, CharTokenizer(protocol), "Be kind.", None)
+        assert row == shown
+
+    def test_the_references_format_is_kept_as_it_is_or_translated(self):
+        said = 'I look.\n<tool_call>\n{"name":"respond","arguments":{"content":"Hi"}}\n</tool_call>'
+        prompt = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": said + "\n"}]
+        messages = batch.messages_from_prompt(prompt)
+        kept = batch.rows_from_messages(messages, SINGLE, CharTokenizer(SINGLE))
+        translated = batch.rows_from_messages(messages, NATIVE, CharTokenizer(NATIVE))
+        assert trained_text(kept, SINGLE) == said
+        assert trained_text(translated, NATIVE) == "Hi<|im_end|>"
+
+
+GOOD = {"prompt": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]}
+
+
+class TestSftFiles:
+    def write(self, path: Path, *lines: str) -> Path:
+        file = path / "data.jsonl"
+        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return file
+
+    def test_both_kinds_of_line_are_read(self, tmp_path: Path):
+        file = self.write(tmp_path, json.dumps(GOOD), "", json.dumps(codec.encode(DIALOGUE)))
+        (first, prompt), (third, trajectory) = batch.read_sft_file(file)
+        assert (first, third) == (1, 3)
+        assert prompt == (Message(Role.USER, "Hello"), Message(Role.ASSISTANT, "Hi")) and trajectory == DIALOGUE
+
+    @pytest.mark.parametrize(
+        ("line", "reason"),
+        [
+            ("{", "Expecting property name"),
+            ("3", "expected an object, got int"),
+            ('{"prompt": "hello"}', "prompt: expected a list of messages, got str"),
+            ('{"prompt": []}', "no assistant message to learn from"),
+            ('{"prompt": [{"role": "user", "content": "Hi"}]}', "no assistant message to learn from"),
+            ('{"prompt": [{"role": "robot", "content": "Hi"}]}', "prompt[0].role: 'robot' is not one of system"),
+            ('{"prompt": [{"role": ["user"], "content": "Hi"}]}', "prompt[0].role: ['user'] is not one of"),
+            ('{"prompt": [{"role": "user", "content": 3}]}', "prompt[0].content: expected a string, got int"),
+            ('{"prompt": [{"role": "assistant", "content": " "}]}', "prompt[0].content: missing or empty"),
+            ('{"prompt": [{"role": "assistant", "tool_calls": 3}]}', "prompt[0].tool_calls: expected a list, got int"),
+            ('{"prompt": [{"role": "assistant", "tool_calls": [{}]}]}', "tool_calls[0]: expected a function"),
+            ('{"prompt": [{"role": "user", "content": "Hi"}, {"role": "system", "content": "x"}]}', "only come first"),
+            ('{"task": "t"}', "Trajectory"),
+            ('{"prompt": ' + "[" * 100_000, "recursion"),
+        ],
+    )
+    def test_a_bad_line_is_named_with_its_reason(self, tmp_path: Path, line: str, reason: str):
+        file = self.write(tmp_path, json.dumps(GOOD), line)
+        with pytest.raises(ValueError) as caught:
+            batch.read_sft_file(file)
+        assert str(caught.value).startswith(f"{file}:2: ") and reason in str(caught.value)
+
+    def test_all_bad_lines_are_named_at_once(self, tmp_path: Path):
+        file = self.write(tmp_path, *["{}"] * 30)
+        with pytest.raises(ValueError) as caught:
+            batch.read_sft_file(file)
+        lines = str(caught.value).splitlines()
+        assert len(lines) == 21 and lines[-1] == "and 10 more bad lines"
+
+    @pytest.mark.parametrize("content", ["", None])
+    def test_a_tool_may_have_nothing_to_say(self, tmp_path: Path, content: str | None):
+        call = {"function": {"name": "look", "arguments": "{}"}}
+        prompt = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": content}, *GOOD["prompt"]]
+        ((_, messages),) = batch.read_sft_file(self.write(tmp_path, json.dumps({"prompt": prompt})))
+        assert messages[1] == Message(Role.TOOL, content, requestor=Role.ASSISTANT)
+        assert batch.rows_from_messages(messages, NATIVE, CharTokenizer(NATIVE)).trained[-1]
+
+    def test_an_empty_file_is_no_data(self, tmp_path: Path):
+        with pytest.raises(ValueError, match="holds no conversation"):
+            batch.read_sft_file(self.write(tmp_path, ""))
+
+
+class TestRejectionSampling:
+    def attempt(self, outcome: float, partial: float, fault: Fault | None = None) -> Trajectory:
+        stop = StopReason.FAULT if fault else StopReason.AGENT_STOP
+        trajectory = make_trajectory(Turn("", (LOOK,)), reward=outcome, fault=fault, stop=stop)
+        return dataclasses.replace(trajectory, seconds=partial)
+
+    def select(self, **groups: list[Trajectory]) -> list[Trajectory]:
+        return batch.select_rft(groups, 1.0, 0.6, lambda t: Reward(t.outcome, t.seconds, 0.0, (), 0.0))
+
+    def test_every_success_is_kept_and_nothing_beside_it(self):
+        first, second, third = self.attempt(1, 0.9), self.attempt(0, 0.95), self.attempt(1, 0.2)
+        assert self.select(a=[first, second, third]) == [first, third]
+
+    def test_without_success_the_best_is_kept_if_it_is_good_enough(self):
+        good, better, poor = self.attempt(0, 0.6), self.attempt(0, 0.7), self.attempt(0, 0.5)
+        assert self.select(a=[good, better], b=[poor], c=[]) == [better]
+
+    def test_a_faulted_episode_is_never_kept(self):
+        assert self.select(a=[self.attempt(1, 1, Fault(FaultSource.USER, "timeout"))]) == []
+
+
+@given(n=st.integers(0, 50), size=st.integers(1, 20), seed=st.integers(0, 9), epoch=st.integers(0, 3))
+def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(n: int, size: int, seed: int, epoch: int):
+    batches = batch.epochs(n, size, seed, epoch)
+    assert sorted(i for rows in batches for i in rows) == list(range(n))
+    assert all(len(rows) == size for rows in batches[:-1])
+    assert batches == batch.epochs(n, size, seed, epoch)
+    assert n < 20 or batches != batch.epochs(n, size, seed, epoch + 1)

@@ -1,0 +1,70 @@
+"""Many episodes at once: none waits for another, faults are retried, order is the specs'."""
+
+from __future__ import annotations
+
+import asyncio
+
+from players import CounterWorld, ScriptAgent, ScriptUser, make_spec
+
+from tau2_exp.config import RolloutConfig
+from tau2_exp.interfaces import World
+from tau2_exp.rollouts.episode import Limits
+from tau2_exp.rollouts.rollout import EpisodeSetting, rollout
+from tau2_exp.types import EpisodeSpec, StopReason, ToolCall
+
+ADD = ToolCall("add", {})
+
+
+class Scripted:
+    """A policy whose agents all do the same; `broken` lists specs whose first attempts fail, and how often."""
+
+    name = "scripted"
+
+    def __init__(self, *deeds, delay: float = 0.0, broken: dict[int, int] | None = None):
+        self.deeds, self.delay, self.broken = deeds, delay, broken or {}
+
+    def make_agent(self, world: World, spec: EpisodeSpec) -> ScriptAgent:
+        if self.broken.get(spec.index, 0) > 0:
+            self.broken[spec.index] -= 1
+            return ScriptAgent(OSError("lost the server"))
+        return ScriptAgent(*self.deeds, delay=self.delay)
+
+
+def episode_setting(**config) -> EpisodeSetting:
+    return EpisodeSetting(CounterWorld, lambda spec, world: ScriptUser("Hi."), Limits(), RolloutConfig(**config))
+
+
+def test_episodes_that_wait_do_not_wait_for_one_another():
+    async def all_at_once() -> int:
+        everyone = asyncio.Barrier(64)  # lets nobody through before all 64 users are waiting at once
+
+        class MeetingUser(ScriptUser):
+            async def reply(self, heard):
+                await everyone.wait()
+                return await super().reply(heard)
+
+        place = EpisodeSetting(
+            CounterWorld, lambda spec, world: MeetingUser("Hi."), Limits(), RolloutConfig(concurrency=64)
+        )
+        specs = [make_spec(i) for i in range(64)]
+        return len(await asyncio.wait_for(rollout(place, Scripted("one?"), specs), timeout=30))
+
+    assert asyncio.run(all_at_once()) == 64
+
+
+def test_a_faulty_episode_starts_afresh_and_says_how_often():
+    policy = Scripted(ADD, ADD, broken={1: 1, 2: 9})
+    trajectories = asyncio.run(rollout(episode_setting(fault_retries=2), policy, [make_spec(i) for i in range(3)]))
+    assert [t.attempts for t in trajectories] == [1, 2, 3]
+    assert [t.outcome for t in trajectories] == [1.0, 1.0, 0.0]
+    assert [t.scored for t in trajectories] == [True, True, False]
+    assert trajectories[2].stop is StopReason.FAULT
+
+
+def test_results_are_in_the_order_of_the_specs_and_each_is_reported_as_it_ends():
+    seen = []
+    specs = [make_spec(i) for i in range(10)]
+    trajectories = asyncio.run(
+        rollout(episode_setting(concurrency=3), Scripted(ADD), specs, lambda t: seen.append(t.seed))
+    )
+    assert [t.seed for t in trajectories] == list(range(10)) and sorted(seen) == list(range(10))
