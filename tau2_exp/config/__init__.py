@@ -1,0 +1,69 @@
+"""The schema: every setting, its type and its one default. YAML under conf/ only chooses among them."""
+
+from tau2_exp.config.config import Config, from_data, to_data
+from tau2_exp.config.curriculum import CurriculumConfig, CurriculumKind
+from tau2_exp.config.domain import TASK_REVISION, Document, DomainConfig, Provider
+from tau2_exp.config.engine import EngineConfig, EngineName, SlimeConfig
+from tau2_exp.config.errors import ConfigError
+from tau2_exp.config.hardware import Dtype, HardwareConfig, LauncherKind, SlurmConfig
+from tau2_exp.config.logger import ArtifactKind, LoggerConfig, LoggerKind
+from tau2_exp.config.model import ModelConfig, ProtocolName
+from tau2_exp.config.reward import PartWeights, RewardConfig, RewardKind
+from tau2_exp.config.rollout import RolloutConfig
+from tau2_exp.config.speakers import OracleKind, PolicyConfig, PolicyKind, UserConfig, UserKind
+from tau2_exp.config.stage import (
+    STAGES,
+    DemosConfig,
+    EvalConfig,
+    GrpoConfig,
+    PipelineConfig,
+    RftConfig,
+    Schedule,
+    SftConfig,
+    StageConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "STAGES",
+    "TASK_REVISION",
+    "ArtifactKind",
+    "Config",
+    "ConfigError",
+    "CurriculumConfig",
+    "CurriculumKind",
+    "DemosConfig",
+    "Document",
+    "DomainConfig",
+    "Dtype",
+    "EngineConfig",
+    "EngineName",
+    "EvalConfig",
+    "GrpoConfig",
+    "HardwareConfig",
+    "LauncherKind",
+    "LoggerConfig",
+    "LoggerKind",
+    "ModelConfig",
+    "OracleKind",
+    "PartWeights",
+    "PipelineConfig",
+    "PolicyConfig",
+    "PolicyKind",
+    "ProtocolName",
+    "Provider",
+    "RewardConfig",
+    "RewardKind",
+    "RftConfig",
+    "RolloutConfig",
+    "Schedule",
+    "SftConfig",
+    "SlimeConfig",
+    "SlurmConfig",
+    "StageConfig",
+    "TrainingConfig",
+    "UserConfig",
+    "UserKind",
+    "from_data",
+    "to_data",
+]
