@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from tau2_exp.config import ProtocolName
-from tau2_exp.protocols.base import Protocol, make_protocol
+from tau2_exp.protocols import Protocol, make_protocol
 from tau2_exp.types import (
     GREETING,
     Fault,

@@ -11,7 +11,8 @@ from typing import Any
 from tau2_exp import codec
 from tau2_exp.config import ProtocolName
 from tau2_exp.interfaces import Tokenizer
-from tau2_exp.protocols.base import CALL_END, Protocol, correction, make_protocol
+from tau2_exp.protocols import Protocol, correction, make_protocol
+from tau2_exp.protocols.text import CALL_END
 from tau2_exp.types import Message, Reward, Role, Row, Schema, ToolCall, Trajectory, Turn, stable_seed
 
 Conversation = tuple[Message, ...]  # a published dialogue, its system message first

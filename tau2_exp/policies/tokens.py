@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tau2_exp.interfaces import Generator, Tokenizer, World
 from tau2_exp.learning.batch import Transcript
-from tau2_exp.protocols.base import Protocol
+from tau2_exp.protocols import Protocol
 from tau2_exp.types import Action, ContextFull, EpisodeSpec, Message, Sampling, Schema, TokenSpan, Usage, stable_seed
 
 _SMALLEST_TURN = 16  # tokens: with less room than this left, a turn cannot say anything

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tau2_exp.interfaces import Agent, User, World
-from tau2_exp.protocols.base import correction
+from tau2_exp.protocols import correction
 from tau2_exp.types import (
     GREETING,
     USER_STOPS,

@@ -13,7 +13,7 @@ from tau2_exp.llm.budget import Budget
 from tau2_exp.llm.completion import Account, keeps_replies
 from tau2_exp.llm.replies import Replies
 from tau2_exp.policies.tokens import TokenPolicy
-from tau2_exp.protocols.base import make_protocol
+from tau2_exp.protocols import make_protocol
 from tau2_exp.rollouts.episode import Limits
 from tau2_exp.rollouts.rollout import EpisodeSetting
 from tau2_exp.runs.run import Run

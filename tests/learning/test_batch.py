@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tau2_exp import codec
 from tau2_exp.config import ProtocolName
 from tau2_exp.learning import batch
-from tau2_exp.protocols.base import Protocol, correction, make_protocol
+from tau2_exp.protocols import Protocol, correction, make_protocol
 from tau2_exp.types import (
     Fault,
     FaultSource,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tau2_exp.config import ProtocolName
-from tau2_exp.protocols.base import Protocol, correction, make_protocol, neutralise
+from tau2_exp.protocols import Protocol, correction, make_protocol
+from tau2_exp.protocols.text import neutralise
 from tau2_exp.types import GREETING, Message, Role, ToolCall
 
 SINGLE, NATIVE = make_protocol(ProtocolName.single_action), make_protocol(ProtocolName.native)

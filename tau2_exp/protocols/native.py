@@ -1,0 +1,66 @@
+"""Qwen3's own chat template: words, or one or more tool calls; `###STOP###` in the words ends the episode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tau2_exp.protocols.base import BARE_SYSTEM, Parsed, Protocol
+from tau2_exp.protocols.parsing import Unparsable, parse_call, split_calls, valid_unicode
+from tau2_exp.protocols.text import (
+    CALL,
+    CALL_END,
+    END_OF_TEXT,
+    IM_END,
+    IM_START,
+    RESPONSE,
+    RESPONSE_END,
+    block,
+    call_text,
+    dump,
+    neutralise,
+)
+from tau2_exp.types import Message, Role, Schema, ToolCall
+
+STOP_WORD = "###STOP###"
+
+
+class Native(Protocol):
+    stops = (IM_END, END_OF_TEXT)
+    specials = (END_OF_TEXT, IM_START, IM_END, CALL, CALL_END, RESPONSE, RESPONSE_END)
+
+    def _instructions(self, document: str, schemas: list[Schema]) -> str:
+        """Qwen3's template to the letter around the schemas: the models were trained on this wording."""
+        tools = "\n".join(dump(schema) for schema in schemas)
+        return (
+            f"{document or BARE_SYSTEM}\n\n"
+            f"A turn is either words to the user or tool calls, never both. {STOP_WORD} ends the conversation.\n\n"
+            "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
+            "You are provided with function signatures within <tools></tools> XML tags:\n"
+            f"<tools>\n{tools}\n</tools>\n\n"
+            f"For each function call, return a json object with function name and arguments within {CALL}{CALL_END} "
+            f'XML tags:\n{CALL}\n{{"name": <function-name>, "arguments": <args-json-object>}}\n{CALL_END}'
+        )
+
+    def _results(self, results: Sequence[Message], calls: Sequence[ToolCall]) -> str:
+        texts = [f"{RESPONSE}\n{neutralise(result.content or '')}\n{RESPONSE_END}" for result in results]
+        return block("user", "\n".join(texts))
+
+    def write(self, message: Message | None, done: bool = False) -> str:
+        calls = message.tool_calls if message else ()
+        words = neutralise((message.content if message else None) or "")
+        if (done and calls) or not (done or calls or words.strip()):
+            raise ValueError("a turn of the native format is words, tool calls, or done with or without words")
+        if calls:
+            return "\n".join(call_text(c.name, c.arguments, "\n") for c in calls) + IM_END
+        return " ".join([words] * bool(words) + [STOP_WORD] * done) + IM_END
+
+    def _parse(self, text: str) -> Parsed:
+        """Words beside tool calls are kept out of the message, as τ²-bench forbids mixing them."""
+        calls, words = split_calls(text)
+        if calls:
+            return Parsed(Message(Role.ASSISTANT, tool_calls=tuple(parse_call(body) for body in calls)))
+        done = STOP_WORD in words
+        words = words.replace(STOP_WORD, "").strip()
+        if not words and not done:
+            raise Unparsable("an empty turn: write words to the user or a tool call")
+        return Parsed(Message(Role.ASSISTANT, valid_unicode(words)) if words else None, done)
