@@ -15,17 +15,9 @@ from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import TASK_REVISION, Config, ConfigError, EvalConfig, PolicyKind, UserConfig, UserKind
 from tau2_exp.domains import Domain, ProviderError, load_domain
 from tau2_exp.domains.tasks import read_tasks
-from tau2_exp.evaluation.plan import (
-    GREEDY,
-    Place,
-    Plan,
-    evaluation_results,
-    policy_name,
-    read_plan,
-    score_of_nothing,
-    user_facts,
-)
+from tau2_exp.evaluation.plan import GREEDY, Place, Plan, read_plan, score_of_nothing, user_facts
 from tau2_exp.evaluation.results_format import from_simulation, to_simulation
+from tau2_exp.evaluation.scores import evaluation_results, policy_name
 from tau2_exp.evaluation.table import evaluation_table
 from tau2_exp.jsonl import write_json
 from tau2_exp.runs.address import merged_address

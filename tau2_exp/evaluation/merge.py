@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp.config import Config, ConfigError, EvalConfig, to_data
-from tau2_exp.evaluation.plan import Plan, contradicts, evaluation_results, missing, read_plan
+from tau2_exp.evaluation.plan import Plan, contradicts, read_plan
+from tau2_exp.evaluation.scores import evaluation_results, missing
 from tau2_exp.evaluation.table import evaluation_table
 from tau2_exp.runs.address import NEUTRAL, merged_address
 from tau2_exp.runs.run import Run

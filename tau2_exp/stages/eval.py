@@ -6,17 +6,8 @@ import dataclasses
 from typing import Any
 
 from tau2_exp.config import TASK_REVISION, Config, ConfigError, EvalConfig, PolicyKind, UserKind
-from tau2_exp.evaluation.plan import (
-    GREEDY,
-    Place,
-    Plan,
-    Played,
-    evaluation_results,
-    limit_facts,
-    missing,
-    score_of_nothing,
-    user_facts,
-)
+from tau2_exp.evaluation.plan import GREEDY, Place, Plan, limit_facts, score_of_nothing, user_facts
+from tau2_exp.evaluation.scores import Played, evaluation_results, missing
 from tau2_exp.evaluation.table import evaluation_table
 from tau2_exp.llm.budget import Budget, spoken
 from tau2_exp.llm.completion import has_price

@@ -8,7 +8,8 @@ from typing import Any
 
 from dialogues import make_trajectory
 
-from tau2_exp.evaluation.plan import Place, Plan, split_results
+from tau2_exp.evaluation.plan import Place, Plan
+from tau2_exp.evaluation.scores import split_results
 from tau2_exp.evaluation.table import evaluation_table
 
 SAMPLES = {"telecom": 4, "retail": 2}  # of each task; telecom was played greedily too

@@ -14,7 +14,8 @@ from recorded import episode
 
 from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import Config, GrpoConfig
-from tau2_exp.evaluation.plan import Place, Plan, limit_facts, split_results, user_facts
+from tau2_exp.evaluation.plan import Place, Plan, limit_facts, user_facts
+from tau2_exp.evaluation.scores import split_results
 from tau2_exp.runs.address import content_address
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Trajectory
