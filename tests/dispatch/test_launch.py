@@ -36,7 +36,8 @@ def folders(outputs: Path, stage: str) -> list[Run]:
 def start(outputs: Path, *overrides: str) -> subprocess.Popen[str]:
     """`launch` in a process and a group of its own, to be ended from outside."""
     code = (
-        "import sys; from tau2_exp.dispatch.local import processes as local; from tau2_exp.dispatch.launch import launch\n"
+        "import sys\nfrom tau2_exp.dispatch.local import processes as local\n"
+        "from tau2_exp.dispatch.launch import launch\n"
         f"local.WORKER = {STAND_IN!r}\n"
         f"sys.exit(launch({[f'outputs={outputs}', *overrides]!r}, False, []))"
     )
