@@ -13,7 +13,8 @@ import torch
 from tau2_exp.config import Dtype, HardwareConfig
 from tau2_exp.engines.torch.checkpoint import save_checkpoint
 from tau2_exp.engines.torch.device import dtype_of, prepare
-from tau2_exp.engines.torch.model import ModelShape, Qwen3, new_model
+from tau2_exp.engines.torch.model import CausalLM, new_model
+from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.tokenizer import train_tokenizer
 from tau2_exp.types import Row
 
@@ -28,12 +29,12 @@ def hardware(device: str) -> HardwareConfig:
     return HardwareConfig(device, device, Dtype.float32 if device == "cpu" else Dtype.bfloat16, threads=1)
 
 
-def random_model(shape: ModelShape, device: str, seed: int = 0) -> Qwen3:
+def random_model(shape: ModelShape, device: str, seed: int = 0) -> CausalLM:
     where = hardware(device)
     return new_model(shape, seed).to(prepare(where), dtype_of(where))
 
 
-def peer(model: Qwen3):
+def peer(model: CausalLM):
     """The same weights in transformers' own class, opened from a checkpoint of ours."""
     from transformers import AutoModelForCausalLM
 

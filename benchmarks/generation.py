@@ -16,7 +16,7 @@ from engine import SHAPES, cost, peer, random_model
 
 from tau2_exp.config import EngineConfig
 from tau2_exp.engines.torch.generation import TorchGenerator
-from tau2_exp.engines.torch.model import Qwen3
+from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.types import Sampling
 
 Plan = list[list[tuple[list[int], int]]]  # of each session, of each turn: what is heard, how many tokens are said
@@ -34,7 +34,7 @@ def make_plan(sessions: int, turns: int, prompt: int, vocab_size: int) -> Plan:
     ]
 
 
-def engine(model: Qwen3, plan: Plan, lockstep: bool) -> None:
+def engine(model: CausalLM, plan: Plan, lockstep: bool) -> None:
     generator = TorchGenerator(model, EngineConfig(lockstep=lockstep))
 
     async def play(number: int) -> None:
@@ -77,7 +77,7 @@ def padded(model, plan: Plan) -> None:
 
 
 @torch.inference_mode()
-def uncached(model: Qwen3, plan: Plan) -> None:
+def uncached(model: CausalLM, plan: Plan) -> None:
     """Each token from the whole of its row again, the rows that speak packed together."""
     contexts: list[list[int]] = [[] for _ in plan]
     for turn in range(len(plan[0])):

@@ -23,7 +23,7 @@ from generation import Plan, make_plan
 from tau2_exp.config import EngineConfig, PolicyConfig
 from tau2_exp.engines.torch import scheduler as scheduler
 from tau2_exp.engines.torch.generation import TorchGenerator
-from tau2_exp.engines.torch.model import Qwen3
+from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.engines.torch.server import Service
 from tau2_exp.engines.torch.slots import Seats
 from tau2_exp.engines.torch.tokenizer import train_tokenizer
@@ -51,7 +51,7 @@ def play(make: Callable[[], Generator], plan: Plan, prompt: list[int]) -> None:
     asyncio.run(main())
 
 
-def start(model: Qwen3, device: str, rows: int) -> str:
+def start(model: CausalLM, device: str, rows: int) -> str:
     """The address of a server in threads of this process, which ends with it."""
     tokenizer = train_tokenizer(["hello\n"], 300, ["<|im_end|>"])
     served = scheduler.Scheduler(model, tokenizer, hardware(device), rows)

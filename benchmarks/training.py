@@ -17,8 +17,8 @@ from engine import SHAPES, cost, dialogue_rows, peer, random_model
 from torch import Tensor
 
 from tau2_exp.config import EngineConfig, GrpoConfig, SftConfig
-from tau2_exp.engines.torch.model import ModelShape
 from tau2_exp.engines.torch.packing import Packed, pack
+from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.trainer import Trainer
 from tau2_exp.types import Row
 

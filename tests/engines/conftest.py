@@ -5,7 +5,8 @@ import random
 import pytest
 import torch
 
-from tau2_exp.engines.torch.model import ModelShape, Qwen3, new_model
+from tau2_exp.engines.torch.model import CausalLM, new_model
+from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.types import Row
 
 SHAPE = ModelShape(vocab_size=97, layers=2, width=32, heads=4, kv_heads=2, head_dim=16, ffn=48)
@@ -17,11 +18,11 @@ def _one_thread():
 
 
 @pytest.fixture
-def model() -> Qwen3:
+def model() -> CausalLM:
     return lively(new_model(SHAPE, seed=1))
 
 
-def lively(model: Qwen3, scale: float = 6.0) -> Qwen3:
+def lively(model: CausalLM, scale: float = 6.0) -> CausalLM:
     """Larger weights than at the start, so that distributions are far from uniform and norms from one."""
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():

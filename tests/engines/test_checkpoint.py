@@ -139,7 +139,7 @@ def test_what_cannot_be_loaded_is_named_in_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     for path, named in (
         (tmp_path / "empty", "config.json"),
-        (broken("llama", model_type="llama"), "llama"),
+        (broken("gpt2", model_type="gpt2"), "gpt2"),
         (broken("wide", hidden_size=64), "do not fit"),
         (tmp_path / "nowhere", "no such folder"),
     ):

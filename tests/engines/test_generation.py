@@ -11,7 +11,7 @@ import torch
 from tau2_exp.config import EngineConfig, SftConfig
 from tau2_exp.engines.torch import cache
 from tau2_exp.engines.torch.generation import TorchGenerator
-from tau2_exp.engines.torch.model import Qwen3
+from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.engines.torch.sampling import uniforms
 from tau2_exp.engines.torch.trainer import Trainer
 from tau2_exp.types import FaultError, FaultSource, Generation, Sampling
@@ -20,7 +20,7 @@ from tests.engines.conftest import row, tokens
 STOP = tuple(range(0, 97, 6))
 
 
-def naive(model: Qwen3, ids: list[int], sampling: Sampling, seed: int) -> Generation:
+def naive(model: CausalLM, ids: list[int], sampling: Sampling, seed: int) -> Generation:
     """One row alone, everything computed again for each token, in float64 from the logits on."""
     draws, context, log_probs = uniforms(seed, sampling.max_tokens), list(ids), []
     for u in draws:
@@ -206,7 +206,7 @@ def test_a_broken_engine_faults_every_asker_and_works_again(model, monkeypatch):
     generator.open(0)
     generator.open(1)
     with monkeypatch.context() as patch:
-        patch.setattr(Qwen3, "logits", lambda *_: 1 / 0)
+        patch.setattr(CausalLM, "logits", lambda *_: 1 / 0)
         for error in asyncio.run(both()):
             assert isinstance(error, FaultError)
             assert error.fault.source is FaultSource.ENGINE and "ZeroDivisionError" in error.fault.message

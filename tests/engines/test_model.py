@@ -1,7 +1,8 @@
-"""The decoder is Qwen3: the same numbers as Hugging Face's, with weights passed either way."""
+"""The decoder is each family's: the same numbers as Hugging Face's, with weights passed either way."""
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
@@ -9,47 +10,128 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tau2_exp.config import HardwareConfig, ModelConfig
-from tau2_exp.engines.torch.checkpoint import load_model
-from tau2_exp.engines.torch.model import ModelShape, new_model
-from tests.engines.conftest import SHAPE, lively, tokens
+from tau2_exp.config import EngineConfig, HardwareConfig, ModelConfig, SftConfig
+from tau2_exp.engines.torch.checkpoint import load_model, write_model
+from tau2_exp.engines.torch.generation import TorchGenerator
+from tau2_exp.engines.torch.model import new_model
+from tau2_exp.engines.torch.shape import ModelShape
+from tau2_exp.engines.torch.trainer import Trainer
+from tau2_exp.types import Sampling
+from tests.engines.conftest import SHAPE, lively, row, tokens
 
 CPU = HardwareConfig(name="cpu")
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_hugging_face_opens_our_weights_and_says_the_same(tmp_path, tied):
-    transformers = pytest.importorskip("transformers")
-    from tau2_exp.engines.torch.checkpoint import _write_model
+SIZES = {
+    "vocab_size": 61, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 6,
+    "num_key_value_heads": 3, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+}  # fmt: skip
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}  # fmt: skip
+FAMILIES = {
+    "qwen3": ("Qwen3", {"head_dim": 8, "tie_word_embeddings": True}),
+    "qwen3-untied": ("Qwen3", {"head_dim": 8, "tie_word_embeddings": False}),
+    "qwen2.5": ("Qwen2", {"tie_word_embeddings": True}),
+    "llama2": ("Llama", {"tie_word_embeddings": False, "num_key_value_heads": 6}),
+    "llama3.2": ("Llama", {"tie_word_embeddings": True, "head_dim": 8, "rope_parameters": LLAMA3}),
+    "llama-bias": ("Llama", {"attention_bias": True, "tie_word_embeddings": False}),
+    "mistral": ("Mistral", {"sliding_window": None, "head_dim": 8}),
+}
 
-    ours = lively(new_model(dataclasses.replace(SHAPE, tied=tied, rope_base=5e5), seed=3))
-    _write_model(tmp_path, ours)
-    theirs, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
-    assert not report["missing_keys"] and not report["unexpected_keys"]
-    assert type(theirs).__name__ == "Qwen3ForCausalLM"
-    ids = torch.tensor(tokens(50))
+
+@pytest.fixture(params=FAMILIES, scope="module")
+def family(request, tmp_path_factory):
+    """A small random model of a family as transformers makes it, and the folder that it is saved in."""
+    transformers = pytest.importorskip("transformers")
+    name, settings = FAMILIES[request.param]
+    torch.manual_seed(0)
+    theirs = getattr(transformers, f"{name}ForCausalLM")(getattr(transformers, f"{name}Config")(**SIZES | settings))
+    with torch.no_grad():
+        for key, parameter in theirs.named_parameters():
+            if key.endswith(("bias", "norm.weight")):
+                parameter.add_(0.3 * torch.randn(parameter.shape))
+            elif "proj" in key:
+                parameter.mul_(5)
+    folder = tmp_path_factory.mktemp(request.param)
+    theirs.eval().save_pretrained(folder)
+    return theirs, folder
+
+
+def test_our_logits_are_those_of_transformers(family):
+    theirs, folder = family
+    ours = load_model(folder, CPU)
+    ids = torch.tensor(tokens(200, vocab_size=61))
     with torch.no_grad():
         expected = theirs(ids[None]).logits[0]
-        found = ours.logits(ours.packed(ids, [50]))
+        found = ours.logits(ours.packed(ids, [200]))
     assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_we_open_hugging_faces_weights_and_say_the_same(tmp_path, tied):
+def test_what_we_save_transformers_opens(family, tmp_path):
     transformers = pytest.importorskip("transformers")
-    config = transformers.Qwen3Config(
-        vocab_size=61, hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=6,
-        num_key_value_heads=3, head_dim=8, tie_word_embeddings=tied, max_position_embeddings=128,
-    )  # fmt: skip
-    torch.manual_seed(0)
-    theirs = transformers.Qwen3ForCausalLM(config)
-    theirs.save_pretrained(tmp_path)
-    ours = load_model(tmp_path, CPU)
-    ids = torch.tensor(tokens(40, vocab_size=61))
+    theirs, folder = family
+    write_model(tmp_path, load_model(folder, CPU))
+    again, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"] and type(again) is type(theirs)
+    ignored = ("dtype", "torch_dtype", "_name_or_path", "transformers_version")
+    before, after = ({k: v for k, v in m.config.to_dict().items() if k not in ignored} for m in (theirs, again))
+    assert before == after
+    expected = dict(theirs.named_parameters())
+    assert all(torch.equal(parameter, expected[name]) for name, parameter in again.named_parameters())
+
+
+def test_a_shape_alone_is_enough_for_transformers(family, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    theirs, folder = family
+    ours = load_model(folder, CPU)
+    ours.source = {}
+    write_model(tmp_path, ours)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    ids = torch.tensor(tokens(100, vocab_size=61))[None]
     with torch.no_grad():
-        expected = theirs(ids[None]).logits[0]
-        found = ours.logits(ours.packed(ids, [40]))
-    assert (found - expected).abs().max() < 1e-5
+        assert torch.allclose(again(ids).logits, theirs(ids).logits, atol=1e-5)
+
+
+def test_the_cache_continues_as_the_whole_does(family):
+    ours = load_model(family[1], CPU)
+    generator = TorchGenerator(ours, EngineConfig())
+    prompt, greedy = tokens(20, vocab_size=61), Sampling(temperature=0.0, max_tokens=8)
+
+    async def two_turns():
+        generator.open(0)
+        first = await generator.generate(0, prompt, greedy, seed=0)
+        longer = [*prompt, *first.ids, *tokens(5, seed=2, vocab_size=61)]
+        return longer, await generator.generate(0, longer, greedy, seed=0)
+
+    longer, second = asyncio.run(two_turns())
+    whole = torch.tensor([*longer, *second.ids])
+    with torch.no_grad():
+        log_probs = ours.logits(ours.packed(whole, [len(whole)])).log_softmax(-1)
+    expected = log_probs[len(longer) - 1 : -1].max(-1)
+    assert expected.indices.tolist() == list(second.ids)
+    assert torch.allclose(expected.values, torch.tensor(second.log_probs), atol=1e-4)
+
+
+def test_a_shared_prefix_trains_as_its_rows_alone(family, monkeypatch):
+    rows = [row(40, seed) for seed in (1, 2, 3)]
+    shared = [dataclasses.replace(r, ids=tuple(i % 61 for i in (*rows[0].ids[:25], *r.ids[25:]))) for r in rows]
+    gradients = []
+    for batch_tokens in (10_000, 1):  # in one micro-batch, and each row alone
+        model = load_model(family[1], CPU)
+        trainer = Trainer(model, SftConfig(lr=0.0, weight_decay=0.0), 1, EngineConfig(batch_tokens=batch_tokens))
+        seen: dict[str, torch.Tensor] = {}
+        monkeypatch.setattr(trainer._optimiser, "step", lambda lr, m=model, seen=seen: seen.update(grads(m)) or 0.0)
+        trainer.sft_step(shared)
+        gradients.append(seen)
+    for name, whole in gradients[0].items():
+        scale = whole.abs().max() + 1e-6
+        assert (whole - gradients[1][name]).abs().max() < 1e-4 * scale, name
+
+
+def grads(model):
+    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
 @settings(max_examples=15, deadline=None)
@@ -76,9 +158,7 @@ def test_recomputing_activations_changes_no_gradient(model):
 
 def test_gradients_are_those_of_hugging_face(tmp_path, model):
     transformers = pytest.importorskip("transformers")
-    from tau2_exp.engines.torch.checkpoint import _write_model
-
-    _write_model(tmp_path, model)
+    write_model(tmp_path, model)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
     ids = torch.tensor(tokens(40))
     probe = torch.randn(40, SHAPE.vocab_size, generator=torch.Generator().manual_seed(0))
@@ -104,11 +184,14 @@ def test_shape_from_the_settings_takes_the_tokenizers_vocabulary():
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"model_type": "llama"}, "llama"),
+        ({"model_type": "gpt2"}, "gpt2"),
+        ({"model_type": "mistral", "sliding_window": 64}, "sliding_window"),
+        ({"model_type": "llama", "mlp_bias": True}, "mlp_bias"),
+        ({"hidden_act": "gelu"}, "gelu"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
-        ({"attention_bias": True}, "attention_bias"),
+        ({"model_type": "mistral", "attention_bias": True}, "attention_bias"),
     ],
 )
-def test_what_is_no_dense_qwen3_is_named(change, named):
+def test_what_the_own_decoder_lacks_is_named(change, named):
     with pytest.raises(ValueError, match=named):
         ModelShape.from_hf(SHAPE.to_hf() | change)

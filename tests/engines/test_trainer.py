@@ -12,7 +12,7 @@ from tau2_exp.config import EngineConfig, GrpoConfig, Schedule, SftConfig
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.kernels import token_statistics
 from tau2_exp.engines.torch.losses import Objective, policy_loss
-from tau2_exp.engines.torch.model import Qwen3, new_model
+from tau2_exp.engines.torch.model import CausalLM, new_model
 from tau2_exp.engines.torch.optimiser import BAD_STEPS, Optimiser, learning_rate
 from tau2_exp.engines.torch.trainer import Trainer
 from tau2_exp.types import Row, Sampling
@@ -21,14 +21,14 @@ from tests.engines.conftest import SHAPE, lively, row, tokens
 ROWS = [row(n, seed=n) for n in (20, 9, 31, 14, 26)]
 
 
-def naive_statistics(model: Qwen3, row: Row, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+def naive_statistics(model: CausalLM, row: Row, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability and entropy at every place of one row; place i tells of token i + 1."""
     ids = torch.tensor(row.ids)
     log_p = (model.logits(model.packed(ids, [len(ids)])) / temperature).log_softmax(-1)[:-1]
     return log_p.gather(-1, ids[1:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
 
 
-def naive_grpo(model: Qwen3, reference: Qwen3 | None, rows: list[Row], c: GrpoConfig) -> torch.Tensor:
+def naive_grpo(model: CausalLM, reference: CausalLM | None, rows: list[Row], c: GrpoConfig) -> torch.Tensor:
     """The objective token by token, as one would write it on paper."""
     terms = []
     for r in rows:

@@ -13,9 +13,10 @@ import uvicorn
 
 from tau2_exp.config import HardwareConfig
 from tau2_exp.engines.torch.checkpoint import save_checkpoint
-from tau2_exp.engines.torch.model import ModelShape, Qwen3, new_model
+from tau2_exp.engines.torch.model import CausalLM, new_model
 from tau2_exp.engines.torch.scheduler import Scheduler
 from tau2_exp.engines.torch.server import Service
+from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.tokenizer import TextTokenizer, train_tokenizer
 from tests.engines.conftest import lively
 from tests.serving import PATIENCE, Serving, start_serving, wait_until
@@ -34,7 +35,7 @@ def tokenizer() -> TextTokenizer:
     return train_tokenizer(["good day, what can I do for you. "] * 20, 300, ["<|im_start|>", "<|im_end|>"])
 
 
-def make_model(size: int, seed: int = 1, layers: int = 2) -> Qwen3:
+def make_model(size: int, seed: int = 1, layers: int = 2) -> CausalLM:
     shape = ModelShape(size, layers, width=32, heads=4, kv_heads=2, head_dim=16, ffn=48, context=CONTEXT)
     return lively(new_model(shape, seed))
 
@@ -49,7 +50,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, tokenizer: TextTokeniz
 
 
 @contextmanager
-def served(model: Qwen3, tokenizer: TextTokenizer, rows: int = 8, eos: tuple[int, ...] = ()) -> Iterator[str]:
+def served(model: CausalLM, tokenizer: TextTokenizer, rows: int = 8, eos: tuple[int, ...] = ()) -> Iterator[str]:
     """The address of our own server, in a thread of this process."""
     scheduler = Scheduler(model, tokenizer, HARDWARE, rows)
     app = Service(scheduler, "here", model.shape.vocab_size, CONTEXT, eos).app()

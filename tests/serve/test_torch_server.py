@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tau2_exp.config import PolicyConfig
-from tau2_exp.engines.torch.model import Qwen3
+from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.engines.torch.slots import common_length
 from tau2_exp.engines.torch.tokenizer import TextTokenizer
 from tau2_exp.engines.torch.wire import Refused, read_request
@@ -33,12 +33,12 @@ LONG = 120  # tokens of a turn that others come and go beside
 
 
 @pytest.fixture
-def model(tokenizer: TextTokenizer) -> Qwen3:
+def model(tokenizer: TextTokenizer) -> CausalLM:
     return make_model(tokenizer.size)
 
 
 @pytest.fixture
-def url(model: Qwen3, tokenizer: TextTokenizer) -> Iterator[str]:
+def url(model: CausalLM, tokenizer: TextTokenizer) -> Iterator[str]:
     with served(model, tokenizer) as address:
         yield address
 
@@ -73,7 +73,7 @@ def same(answer: Generation, expected: Generation) -> bool:
 # ---------------------------------------------------------------- what it says
 
 
-def test_many_at_once_are_answered_as_each_alone(model: Qwen3, tokenizer: TextTokenizer) -> None:
+def test_many_at_once_are_answered_as_each_alone(model: CausalLM, tokenizer: TextTokenizer) -> None:
     contexts = [tokens(5 + 3 * n, n, tokenizer.size) for n in range(20)]
     stops = Sampling(temperature=0.0, max_tokens=12, stop_ids=tuple(range(0, tokenizer.size, 9)))
     with served(model, tokenizer, rows=6) as url:
@@ -82,7 +82,7 @@ def test_many_at_once_are_answered_as_each_alone(model: Qwen3, tokenizer: TextTo
     assert {answer.finish for answer in answers} == {"stop", "length"}
 
 
-def test_episodes_find_their_context_again_and_share_their_prompt(model: Qwen3, tokenizer: TextTokenizer) -> None:
+def test_episodes_find_their_context_again_and_share_their_prompt(model: CausalLM, tokenizer: TextTokenizer) -> None:
     """More episodes than rows, turn by turn: some find their row, some have lost it; nobody gets another's."""
     prompt = tokens(60, 99, tokenizer.size)
     episodes = [list(prompt) for _ in range(6)]
@@ -97,14 +97,14 @@ def test_episodes_find_their_context_again_and_share_their_prompt(model: Qwen3, 
     assert cached[0] == 0 and min(cached[1:]) >= len(prompt)
 
 
-def test_an_episode_computes_only_what_is_new(model: Qwen3, tokenizer: TextTokenizer, url: str) -> None:
+def test_an_episode_computes_only_what_is_new(model: CausalLM, tokenizer: TextTokenizer, url: str) -> None:
     ids = tokens(50, 1, tokenizer.size)
     ids += generate(url, ids, max_new_tokens=10)["output_ids"]
     answer = generate(url, [*ids, 5, 6, 7], max_new_tokens=1)
     assert answer["meta_info"]["prompt_tokens"] - answer["meta_info"]["cached_tokens"] == 4  # and the last one sampled
 
 
-def test_a_seed_draws_what_it_draws_in_process(model: Qwen3, url: str) -> None:
+def test_a_seed_draws_what_it_draws_in_process(model: CausalLM, url: str) -> None:
     sampling = Sampling(temperature=0.9, top_p=0.9, top_k=40, max_tokens=20)
     params = {"temperature": 0.9, "top_p": 0.9, "top_k": 40, "max_new_tokens": 20, "sampling_seed": 2**62 + 1}
     first, again = (generate(url, [3, 4, 5], **params) for _ in range(2))
@@ -117,7 +117,7 @@ def test_a_seed_draws_what_it_draws_in_process(model: Qwen3, url: str) -> None:
     assert len(ask(url, [3, 4, 5], sampling=sampling)[0].ids) == 20
 
 
-def test_a_turn_ends_at_a_token_a_text_or_its_length(model: Qwen3, tokenizer: TextTokenizer, url: str) -> None:
+def test_a_turn_ends_at_a_token_a_text_or_its_length(model: CausalLM, tokenizer: TextTokenizer, url: str) -> None:
     said = generate(url, [9, 8, 7], max_new_tokens=30, skip_special_tokens=False)
     ids, text = said["output_ids"], said["text"]
     assert said["meta_info"]["finish_reason"] == {"type": "length", "length": 30}
@@ -137,7 +137,9 @@ def test_a_turn_ends_at_a_token_a_text_or_its_length(model: Qwen3, tokenizer: Te
         assert ids[: len(at_text["output_ids"])] == at_text["output_ids"]
 
 
-def test_the_checkpoints_own_end_ends_a_turn_unless_it_is_to_be_ignored(model: Qwen3, tokenizer: TextTokenizer) -> None:
+def test_the_checkpoints_own_end_ends_a_turn_unless_it_is_to_be_ignored(
+    model: CausalLM, tokenizer: TextTokenizer
+) -> None:
     expected = naive(model, [1, 2, 3], GREEDY, 0).ids
     with served(model, tokenizer, eos=(expected[1],)) as url:
         end = expected.index(expected[1]) + 1
@@ -146,7 +148,7 @@ def test_the_checkpoints_own_end_ends_a_turn_unless_it_is_to_be_ignored(model: Q
 
 
 def test_special_tokens_are_left_out_of_the_text_unless_asked_for(
-    model: Qwen3, tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+    model: CausalLM, tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     special, word = tokenizer.token_id("<|im_end|>"), tokenizer.encode("good")[0]
     script = itertools.cycle([word, special])
@@ -211,7 +213,7 @@ def test_no_room_in_the_context_ends_the_episode_and_not_the_run(url: str, lengt
 
 def test_a_broken_engine_is_a_fault_and_works_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Qwen3, "logits", lambda *_: 1 / 0)
+        patch.setattr(CausalLM, "logits", lambda *_: 1 / 0)
         with pytest.raises(FaultError, match=r"HTTP 500.*ZeroDivisionError"):
             ask(url, [1, 2])
     assert len(ask(url, [1, 2])[0].ids) == 12
@@ -260,15 +262,15 @@ async def long_turn(client: httpx.AsyncClient, name: str = "long") -> asyncio.Ta
 @pytest.fixture
 def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """A server whose model takes its time; how many rows each of its passes had."""
-    logits, passes = Qwen3.logits, []
+    logits, passes = CausalLM.logits, []
 
-    def slow(self: Qwen3, hidden: torch.Tensor) -> torch.Tensor:
+    def slow(self: CausalLM, hidden: torch.Tensor) -> torch.Tensor:
         if threading.current_thread().name == "model":
             time.sleep(0.01)
             passes.append(len(hidden))
         return logits(self, hidden)
 
-    monkeypatch.setattr(Qwen3, "logits", slow)
+    monkeypatch.setattr(CausalLM, "logits", slow)
     yield passes
 
 
@@ -289,7 +291,7 @@ def test_a_working_model_does_not_keep_others_waiting_and_is_healthy(url: str) -
 
 
 @pytest.mark.usefixtures("slowly")
-def test_what_is_aborted_is_answered_with_what_there_is(model: Qwen3, tokenizer: TextTokenizer) -> None:
+def test_what_is_aborted_is_answered_with_what_there_is(model: CausalLM, tokenizer: TextTokenizer) -> None:
     async def main(client: httpx.AsyncClient) -> None:
         sits, waits = await long_turn(client), await long_turn(client, "waits for the one row")
         assert (await client.post("/abort_request", json={})).status_code == 400
@@ -310,7 +312,7 @@ def test_what_is_aborted_is_answered_with_what_there_is(model: Qwen3, tokenizer:
         together(url, main)
 
 
-def test_a_client_that_hangs_up_frees_its_row(model: Qwen3, tokenizer: TextTokenizer, slowly: list[int]) -> None:
+def test_a_client_that_hangs_up_frees_its_row(model: CausalLM, tokenizer: TextTokenizer, slowly: list[int]) -> None:
     async def main(client: httpx.AsyncClient) -> None:
         leaves = await long_turn(client)
         leaves.cancel()

@@ -11,7 +11,7 @@ import torch
 
 from tau2_exp.engines.torch.checkpoint import load_model
 from tau2_exp.engines.torch.generation import TorchGenerator
-from tau2_exp.engines.torch.model import Qwen3, new_model
+from tau2_exp.engines.torch.model import CausalLM, new_model
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.learning.batch import rows_from_trajectory
 from tau2_exp.runs.run import Run
@@ -42,7 +42,7 @@ class Recorder:
         self.generator.close(session)
 
 
-def play(run: Run, pupil: Run, temperature: float, learned: bool) -> tuple[Qwen3, Recorder, list[Trajectory]]:
+def play(run: Run, pupil: Run, temperature: float, learned: bool) -> tuple[CausalLM, Recorder, list[Trajectory]]:
     """Episodes as a stage samples them, written to the run's folder and read back."""
     context = StageContext(run)
     start = pupil.folder / pupil.results["model"]
@@ -96,7 +96,7 @@ def _is_what_was_sampled(row: Row, turns: Turns) -> None:
     assert list(row.advantages) == advantages
 
 
-def _model_agrees(row: Row, model: Qwen3, temperature: float) -> None:
+def _model_agrees(row: Row, model: CausalLM, temperature: float) -> None:
     """One pass over the whole row gives every trained token the log-probability it was sampled with."""
     with torch.no_grad():
         ids = torch.tensor(row.ids)

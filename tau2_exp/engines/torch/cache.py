@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tau2_exp.engines.torch.model import Attend, ModelShape
+from tau2_exp.engines.torch.model import Attend
+from tau2_exp.engines.torch.shape import ModelShape
 
 CPU_BUCKET = 16  # rows attended to together: enough to pay for the call, few enough to be of like length
 LENGTH_STEP = 64

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from safetensors.torch import load_file, save_file
 from tau2_exp.config import ConfigError, HardwareConfig
 from tau2_exp.engines.torch.device import dtype_of, prepare
 from tau2_exp.engines.torch.hub import download
-from tau2_exp.engines.torch.model import ModelShape, Qwen3
+from tau2_exp.engines.torch.model import CausalLM
+from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.tokenizer import TextTokenizer
 from tau2_exp.engines.torch.trainer import Trainer
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 GENERATION = "generation_config.json"
+SOURCES = (CONFIG, GENERATION)  # what others read of a model, beside its weights
 TENSORS, STATE = "training.pt", "training.json"
 
 
@@ -37,7 +40,7 @@ class TrainingState:
 
 def save_checkpoint(
     folder: Path,
-    model: Qwen3,
+    model: CausalLM,
     tokenizer: TextTokenizer,
     trainer: Trainer | None = None,
     extra: dict[str, Any] | None = None,
@@ -50,7 +53,7 @@ def save_checkpoint(
     fresh, previous = _beside(folder, "new"), _beside(folder, "old")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    _write_model(fresh, model)
+    write_model(fresh, model)
     for name, content in tokenizer.files().items():
         (fresh / name).write_text(content)
     if trainer is not None:
@@ -81,28 +84,31 @@ def load_training(folder: Path, device: torch.device | str = "cpu") -> TrainingS
     return TrainingState(trainer, json.loads((folder / STATE).read_text())["extra"])
 
 
-def load_model(path: Path | str, hardware: HardwareConfig) -> Qwen3:
-    """A dense Qwen3 from a local folder or a hub name, on the hardware's device and in its dtype.
+def load_model(path: Path | str, hardware: HardwareConfig) -> CausalLM:
+    """A dense decoder from a local folder or a hub name, on the hardware's device and in its dtype.
 
-    Raises ConfigError in one line: no such folder, no network, not a Qwen3, weights that do not fit its config.
+    Raises ConfigError in one line: no such folder, no network, not a decoder of ours, weights that do not fit its
+    config.
     """
     device = prepare(hardware)
     folder = _folder(path)
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"model.path={folder} holds no {CONFIG}: not a Hugging Face checkpoint")
+    source = {name: json.loads((folder / name).read_text()) for name in SOURCES if (folder / name).is_file()}
     try:
-        shape = ModelShape.from_hf(json.loads((folder / CONFIG).read_text()))
+        shape = ModelShape.from_hf(source[CONFIG])
     except (ValueError, KeyError) as error:
-        raise ConfigError(f"model.path={folder}: {error}") from None
+        raise ConfigError(f"model.path={folder}: {CONFIG}: {error}") from None
     weights = _read_weights(folder, device, dtype_of(hardware))
     if shape.tied:
         weights.pop("lm_head.weight", None)
     with torch.device("meta"):
-        model = Qwen3(shape)
+        model = CausalLM(shape)
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise ConfigError(f"model.path={folder}: weights do not fit {CONFIG}: {' '.join(str(error).split())}") from None
+    model.source = source
     return model
 
 
@@ -116,16 +122,25 @@ def end_ids(path: Path | str) -> tuple[int, ...]:
     return ()
 
 
+def ending_with(shape: ModelShape, stops: Sequence[int]) -> dict[str, dict[str, Any]]:
+    """The `source` of a new model whose texts end with these token ids, so that `generate` stops at them."""
+    ends = {"eos_token_id": list(stops)}
+    return {CONFIG: shape.to_hf() | ends, GENERATION: ends}
+
+
 def _folder(path: Path | str) -> Path:
     """Where a local folder or a hub name lies."""
     folder = Path(path)
-    return folder if progress(folder) is not None else download(str(path), ["*.json", "*.safetensors"])
+    return folder if progress(folder) is not None else download(str(path), ["*.json", "*.safetensors", "*.jinja"])
 
 
-def _write_model(folder: Path, model: Qwen3) -> None:
+def write_model(folder: Path, model: CausalLM) -> None:
+    """The weights as they are, and what the model came with, as `from_pretrained` reads them."""
     dtype = str(model.head.dtype).removeprefix("torch.")
-    config = model.shape.to_hf() | {"dtype": dtype, "torch_dtype": dtype}
-    (folder / CONFIG).write_text(json.dumps(config, indent=2))
+    source = {CONFIG: model.shape.to_hf()} | model.source
+    source[CONFIG] = source[CONFIG] | {"dtype": dtype, "torch_dtype": dtype}
+    for name, data in source.items():
+        (folder / name).write_text(json.dumps(data, indent=2))
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 

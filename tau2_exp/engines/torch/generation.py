@@ -10,7 +10,7 @@ import torch
 
 from tau2_exp.config import EngineConfig
 from tau2_exp.engines.torch.cache import Cache, Row
-from tau2_exp.engines.torch.model import Qwen3
+from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.engines.torch.sampling import sample, uniforms
 from tau2_exp.types import FaultError, FaultSource, Generation, Sampling
 
@@ -52,7 +52,7 @@ class TorchGenerator:
     never by arrival, and one seed gives one result bit for bit. (So a session that will ask no more must be closed.)
     """
 
-    def __init__(self, model: Qwen3, engine: EngineConfig):
+    def __init__(self, model: CausalLM, engine: EngineConfig):
         self.model = model
         self._lockstep = engine.lockstep
         self._batch_tokens = engine.batch_tokens

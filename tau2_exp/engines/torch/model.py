@@ -1,13 +1,13 @@
-"""Qwen3 as plain torch: one decoder that trains on packed rows and decodes from a cache.
+"""A dense decoder as plain torch: it trains on packed rows and decodes from a cache.
 
-Parameter names are Hugging Face's (`Qwen3ForCausalLM`), so weights pass either way without a map.
-Source of the architecture: Qwen3 Technical Report (2025), and the published checkpoints' config.json.
+One architecture with the switches of `shape.ModelShape`. Parameter names are Hugging Face's, the same in every family,
+so weights pass either way without a map. Sources: Qwen3 Technical Report (2025), Llama 3 (Llama Team, 2024), and
+transformers' modelling code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,88 +16,11 @@ from torch import Tensor, nn
 from torch.nn.attention.bias import causal_lower_right
 from torch.utils.checkpoint import checkpoint
 
-from tau2_exp.config import ModelConfig
 from tau2_exp.engines.torch.kernels import rms_norm, rotate, swiglu
+from tau2_exp.engines.torch.shape import INIT_DEVIATION, ModelShape, RopeScaling
 
 # (layer, q [N, heads, d], k [N, kv_heads, d], v [N, kv_heads, d]) → [N, heads, d]
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
-
-INIT_DEVIATION = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class ModelShape:
-    """The sizes that make a Qwen3."""
-
-    vocab_size: int
-    layers: int
-    width: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    ffn: int
-    rope_base: float = 10000.0
-    norm_eps: float = 1e-6
-    tied: bool = True
-    context: int = 32768
-
-    @classmethod
-    def from_config(cls, config: ModelConfig, vocab_size: int) -> ModelShape:
-        """The shape of a model from scratch, with the vocabulary that its tokenizer really has."""
-        names = ("layers", "width", "heads", "kv_heads", "head_dim", "ffn", "rope_base", "tied", "context")
-        return cls(vocab_size=vocab_size, **{name: getattr(config, name) for name in names})
-
-    @classmethod
-    def from_hf(cls, data: dict[str, Any]) -> ModelShape:
-        """From a Hugging Face config.json. Raises ValueError naming what is not a dense Qwen3."""
-        if data.get("model_type") != "qwen3":
-            raise ValueError(f"not a Qwen3 model: model_type is {data.get('model_type')!r}")
-        rope = data.get("rope_parameters") or data.get("rope_scaling") or {}
-        kind = rope.get("rope_type", rope.get("type", "default"))
-        for problem, found in (
-            ("rope_type", kind if kind != "default" else None),
-            ("attention_bias", data.get("attention_bias")),
-            ("use_sliding_window", data.get("use_sliding_window")),
-        ):
-            if found:
-                raise ValueError(f"this Qwen3 needs {problem}={found!r}, which is not supported")
-        return cls(
-            vocab_size=data["vocab_size"],
-            layers=data["num_hidden_layers"],
-            width=data["hidden_size"],
-            heads=data["num_attention_heads"],
-            kv_heads=data["num_key_value_heads"],
-            head_dim=data.get("head_dim") or data["hidden_size"] // data["num_attention_heads"],
-            ffn=data["intermediate_size"],
-            rope_base=float(rope.get("rope_theta", data.get("rope_theta", 10000.0))),
-            norm_eps=data.get("rms_norm_eps", 1e-6),
-            tied=data.get("tie_word_embeddings", False),
-            context=data.get("max_position_embeddings", 32768),
-        )
-
-    def to_hf(self) -> dict[str, Any]:
-        """A config.json that `transformers.AutoModelForCausalLM.from_pretrained` reads."""
-        return {
-            "architectures": ["Qwen3ForCausalLM"],
-            "model_type": "qwen3",
-            "vocab_size": self.vocab_size,
-            "num_hidden_layers": self.layers,
-            "hidden_size": self.width,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.kv_heads,
-            "head_dim": self.head_dim,
-            "intermediate_size": self.ffn,
-            "rope_theta": self.rope_base,
-            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_base},
-            "rms_norm_eps": self.norm_eps,
-            "tie_word_embeddings": self.tied,
-            "max_position_embeddings": self.context,
-            "hidden_act": "silu",
-            "attention_bias": False,
-            "attention_dropout": 0.0,
-            "use_sliding_window": False,
-            "initializer_range": INIT_DEVIATION,
-        }
 
 
 class RMSNorm(nn.Module):
@@ -114,12 +37,12 @@ class Attention(nn.Module):
     def __init__(self, shape: ModelShape):
         super().__init__()
         self.head_dim = shape.head_dim
-        self.q_proj = nn.Linear(shape.width, shape.heads * shape.head_dim, bias=False)
-        self.k_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=False)
-        self.v_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=False)
-        self.o_proj = nn.Linear(shape.heads * shape.head_dim, shape.width, bias=False)
-        self.q_norm = RMSNorm(shape.head_dim, shape.norm_eps)
-        self.k_norm = RMSNorm(shape.head_dim, shape.norm_eps)
+        self.q_proj = nn.Linear(shape.width, shape.heads * shape.head_dim, bias=shape.qkv_bias)
+        self.k_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=shape.qkv_bias)
+        self.v_proj = nn.Linear(shape.width, shape.kv_heads * shape.head_dim, bias=shape.qkv_bias)
+        self.o_proj = nn.Linear(shape.heads * shape.head_dim, shape.width, bias=shape.out_bias)
+        self.q_norm = RMSNorm(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity()
+        self.k_norm = RMSNorm(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity()
 
     def forward(self, layer: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
         """What each token gathered from those before it, [N, heads · head_dim], before `o_proj`."""
@@ -168,13 +91,14 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(shape.width, shape.norm_eps)
 
 
-class Qwen3(nn.Module):
+class CausalLM(nn.Module):
     """The causal language model. `recompute` drops activations in training and makes them again going backward."""
 
     def __init__(self, shape: ModelShape, recompute: bool = False):
         super().__init__()
         self.shape = shape
         self.recompute = recompute
+        self.source: dict[str, dict[str, Any]] = {}  # config.json and its like, as the model came with them
         self.model = Decoder(shape)
         if not shape.tied:
             self.lm_head = nn.Linear(shape.width, shape.vocab_size, bias=False)
@@ -228,9 +152,20 @@ class Qwen3(nn.Module):
 def rotation(positions: Tensor, shape: ModelShape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """cos and sin of RoPE's angles for `rotate`, each [N, 1, head_dim]: both halves alike, sin negated in the first."""
     exponent = torch.arange(0, shape.head_dim, 2, device=positions.device, dtype=torch.float32) / shape.head_dim
-    angles = (positions[:, None].float() * (1.0 / shape.rope_base**exponent))[:, None]
+    frequencies = 1.0 / shape.rope_base**exponent
+    if shape.rope_scaling:
+        frequencies = _stretched(frequencies, shape.rope_scaling)
+    angles = (positions[:, None].float() * frequencies)[:, None]
     cos, sin = angles.cos(), angles.sin()
     return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
+
+
+def _stretched(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
+    """Llama 3's frequencies: long wavelengths are stretched by `factor`, short ones stay, those between are blended."""
+    turns = scaling.original_context * frequencies / (2 * torch.pi)  # of each angle, over the original context
+    low, high = scaling.low_freq_factor, scaling.high_freq_factor
+    kept = ((turns - low) / (high - low)).clamp(0.0, 1.0)
+    return kept * frequencies + (1.0 - kept) * frequencies / scaling.factor
 
 
 def tree_attention(lengths: Sequence[int], ancestors: Sequence[Sequence[int]]) -> Attend:
@@ -265,9 +200,9 @@ def _last_rows(rows: int, columns: int, device: torch.device) -> Tensor:
     return torch.ones(rows, columns, dtype=torch.bool, device=device).tril(columns - rows)
 
 
-def new_model(shape: ModelShape, seed: int, recompute: bool = False) -> Qwen3:
-    """A model with random weights, N(0, 0.02²) as Qwen3's config says; norms are ones. One seed, one model."""
-    model = Qwen3(shape, recompute)
+def new_model(shape: ModelShape, seed: int, recompute: bool = False) -> CausalLM:
+    """A model with random weights, N(0, 0.02²) as Qwen3's config says; norms are ones, biases as torch makes them."""
+    model = CausalLM(shape, recompute)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

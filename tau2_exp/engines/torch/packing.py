@@ -32,7 +32,7 @@ class Segment(NamedTuple):
 class Packed:
     """A micro-batch: the distinct tokens of `rows`, segment by segment.
 
-    ids [N]; `lengths` and `ancestors` per segment, as `Qwen3.packed` takes them. Distinct trained tokens: `targets`
+    ids [N]; `lengths` and `ancestors` per segment, as `CausalLM.packed` takes them. Distinct trained tokens: `targets`
     [M], `before` [M] the places whose hidden state predicts them. The rows' trained tokens, row by row: `index` [T]
     says which of the M each is, `log_probs` and `advantages` [T] are each row's own. `rows` as `pack` sorts them.
     """

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from tau2_exp.config import ConfigError, EngineConfig, HardwareConfig
 from tau2_exp.engines.torch.checkpoint import load_model
 from tau2_exp.engines.torch.generation import TorchGenerator
-from tau2_exp.engines.torch.model import Qwen3
+from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.engines.torch.slots import CacheSlots
 from tau2_exp.engines.torch.tokenizer import TextTokenizer
 from tau2_exp.engines.torch.wire import Refused, Request, answer, whole_turn
@@ -39,7 +39,7 @@ class _Guest:
 class Scheduler:
     """Takes requests from any event loop. `rows` requests are generated at once."""
 
-    def __init__(self, model: Qwen3, tokenizer: TextTokenizer, hardware: HardwareConfig, rows: int):
+    def __init__(self, model: CausalLM, tokenizer: TextTokenizer, hardware: HardwareConfig, rows: int):
         self.version = "default"
         self._model, self._tokenizer, self._hardware = model, tokenizer, hardware
         self._generator = TorchGenerator(model, EngineConfig(lockstep=False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -11,15 +11,20 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from tau2_exp.config import ConfigError
 
 BORDERS = r"\n|, |\. | \| "  # no token crosses these; every other space is merged like any byte
-FILES = ("tokenizer.json", "tokenizer_config.json")
+DOCUMENT, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+FILES = (DOCUMENT, SETTINGS, "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+
+_FALLBACK = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
 
 
 class TextTokenizer:
-    """A `types.Tokenizer` over one tokenizer.json. Adds no tokens of its own accord."""
+    """An `interfaces.Tokenizer` over one tokenizer.json. Adds no tokens of its own accord.
 
-    def __init__(self, document: str, config: str | None = None):
-        self._document = document
-        self._config = config
+    `beside` are the files that came with it, by name: they are kept and saved with it.
+    """
+
+    def __init__(self, document: str, beside: Mapping[str, str] | None = None):
+        self._files = {DOCUMENT: document, SETTINGS: json.dumps(_FALLBACK, indent=2), **(beside or {})}
         self._parsing = Tokenizer.from_str(document)
 
     def encode(self, text: str) -> list[int]:
@@ -44,8 +49,7 @@ class TextTokenizer:
 
     def files(self) -> dict[str, str]:
         """File name → content: what `transformers.AutoTokenizer.from_pretrained` needs in a folder."""
-        fallback = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-        return dict(zip(FILES, (self._document, self._config or json.dumps(fallback, indent=2)), strict=True))
+        return dict(self._files)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, specials: Sequence[str]) -> TextTokenizer:
@@ -84,11 +88,11 @@ def load_tokenizer(path: Path | str) -> TextTokenizer:
     """From a local folder, or a hub name. Raises ConfigError in one line where there is none."""
     folder = Path(path)
     if folder.is_dir():
-        if not (folder / FILES[0]).is_file():
-            raise ConfigError(f"model.path={folder}: holds no {FILES[0]}")
+        if not (folder / DOCUMENT).is_file():
+            raise ConfigError(f"model.path={folder}: holds no {DOCUMENT}")
     else:
         from tau2_exp.engines.torch.hub import download
 
         folder = download(str(path), list(FILES))
-    config = folder / FILES[1]
-    return TextTokenizer((folder / FILES[0]).read_text(), config.read_text() if config.is_file() else None)
+    texts = {name: (folder / name).read_text() for name in FILES if (folder / name).is_file()}
+    return TextTokenizer(texts.pop(DOCUMENT), texts)

@@ -13,7 +13,7 @@ from torch import Tensor
 from tau2_exp.config import EngineConfig, GrpoConfig, TrainingConfig
 from tau2_exp.engines.torch.kernels import token_statistics
 from tau2_exp.engines.torch.losses import Objective, policy_loss
-from tau2_exp.engines.torch.model import Qwen3
+from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.engines.torch.optimiser import Optimiser, learning_rate
 from tau2_exp.engines.torch.packing import Packed, pack
 from tau2_exp.types import Row
@@ -30,11 +30,11 @@ class Trainer:
 
     def __init__(
         self,
-        model: Qwen3,
+        model: CausalLM,
         config: TrainingConfig,
         total_steps: int,
         engine: EngineConfig,
-        reference: Qwen3 | None = None,
+        reference: CausalLM | None = None,
     ):
         self.model = model
         self.config = config
@@ -112,7 +112,7 @@ class Trainer:
             return self._statistics(self._reference, packed, config.temperature)[0]
 
     def _statistics(
-        self, model: Qwen3, packed: Packed, temperature: float = 1.0, entropy: bool = False
+        self, model: CausalLM, packed: Packed, temperature: float = 1.0, entropy: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Of each row's trained tokens: log-probability and entropy. Logits exist once for each distinct one."""
         hidden = model.packed(packed.ids, packed.lengths, packed.before, packed.ancestors)
