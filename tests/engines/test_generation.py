@@ -111,6 +111,21 @@ def test_lockstep_gives_one_result_bit_for_bit_whoever_arrives_first(model):
     assert others == [first, first]
 
 
+def test_a_batch_gives_the_same_bits_whatever_was_played_before_it(model):
+    """Forty rows are several buckets, whose order would go on from batch to batch if the cache did."""
+    sampling = Sampling(max_tokens=12, stop_ids=STOP[:3])
+    used = TorchGenerator(model, EngineConfig())
+    play(used, sampling, count=37)
+    second = [d.answers for d in play(used, sampling, count=40)]
+    assert second == [d.answers for d in play(TorchGenerator(model, EngineConfig()), sampling, count=40)]
+
+
+def test_the_cache_is_freed_when_the_last_session_closes(model):
+    generator = TorchGenerator(model, EngineConfig())
+    play(generator, Sampling(max_tokens=4))
+    assert not generator._cache._all()
+
+
 def test_lockstep_waits_for_the_unpaused(model):
     generator = TorchGenerator(model, EngineConfig())
 

@@ -105,6 +105,8 @@ class TorchGenerator:
         row = self._rows.pop(session, None)
         if row is not None:
             self._cache.release(row)
+        if not self._open:  # its memory is free while the model trains, and what follows begins as in a fresh process
+            self.reset()
 
     def abort(self, session: int) -> None:
         """End the turn that a session asked for: its asker gets what there is of it, with the finish "abort"."""
