@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tau2_exp.engines.torch.model import Attend
+from tau2_exp.engines.torch.model import Attend, attend_last
 from tau2_exp.engines.torch.shape import ModelShape
 
 CPU_BUCKET = 16  # rows attended to together: enough to pay for the call, few enough to be of like length
@@ -99,8 +99,7 @@ class Cache:
         self._reserve(max(positions) + 1)
         target = self._target(slots, positions)
         buckets = self._buckets(decodes)
-        masks = [self._prefill_mask(row, count) for row, count in prefills]
-        return self._attend(target, buckets, [(r, n, m) for (r, n), m in zip(prefills, masks, strict=True)])
+        return self._attend(target, buckets, prefills)
 
     def order(self, active: Sequence[Row]) -> None:
         """Now and then, bring the active rows to the front, ordered by length."""
@@ -177,16 +176,7 @@ class Cache:
         mask = torch.zeros(beyond.shape, device=self.device, dtype=self.dtype)
         return mask.masked_fill_(beyond, -torch.inf)[:, None, None]
 
-    def _prefill_mask(self, row: Row, count: int) -> Tensor | None:
-        """[count, length], True where a new token may look; None where the row is new, and plainly causal."""
-        length = len(row.ids)
-        if count == length:
-            return None
-        return torch.ones(count, length, device=self.device, dtype=torch.bool).tril_(length - count)
-
-    def _attend(
-        self, target: Tensor, buckets: Sequence[_Bucket], prefills: Sequence[tuple[Row, int, Tensor | None]]
-    ) -> Attend:
+    def _attend(self, target: Tensor, buckets: Sequence[_Bucket], prefills: Sequence[tuple[Row, int]]) -> Attend:
         head_dim = self.shape.head_dim
 
         def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -195,8 +185,8 @@ class Cache:
             values.view(-1, head_dim).index_copy_(0, target, v.reshape(-1, head_dim))
             out = [_decode(bucket, q, keys, values) for bucket in buckets]
             start = buckets[-1].last if buckets else 0
-            for row, count, mask in prefills:
-                out.append(_prefill(row, mask, q[start : start + count], keys, values))
+            for row, count in prefills:
+                out.append(_prefill(row, q[start : start + count], keys, values))
                 start += count
             return torch.cat(out)
 
@@ -219,9 +209,7 @@ def _decode(bucket: _Bucket, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     return out.reshape(mine.shape)
 
 
-def _prefill(row: Row, mask: Tensor | None, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+def _prefill(row: Row, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     k = keys[row.slot : row.slot + 1, :, : len(row.ids)]
     v = values[row.slot : row.slot + 1, :, : len(row.ids)]
-    q = q.transpose(0, 1)[None]
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
-    return out[0].transpose(0, 1)
+    return attend_last(q.transpose(0, 1)[None], k, v)[0].transpose(0, 1)

@@ -113,8 +113,16 @@ def token_statistics(
     return _TokenStatistics.apply(hidden, head, targets, temperature, entropy)
 
 
+def full_logits(hidden: Tensor, head: Tensor) -> Tensor:
+    """hidden [M, width] · headᵀ [width, vocab] as float32 [M, vocab], computed in float32 whatever the weights are.
+
+    Logits rounded to bfloat16 would move log-probabilities by more than an update does.
+    """
+    return F.linear(hidden.float(), head.float())
+
+
 def _logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
-    logits = F.linear(hidden, head).float()
+    logits = full_logits(hidden, head)
     return logits if temperature == 1.0 else logits.div_(temperature)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.attention.bias import causal_lower_right
 from torch.utils.checkpoint import checkpoint
 
-from tau2_exp.engines.torch.kernels import rms_norm, rotate, swiglu
+from tau2_exp.engines.torch.kernels import full_logits, rms_norm, rotate, swiglu
 from tau2_exp.engines.torch.shape import INIT_DEVIATION, ModelShape, RopeScaling
 
 # (layer, q [N, heads, d], k [N, kv_heads, d], v [N, kv_heads, d]) → [N, heads, d]
@@ -145,8 +145,8 @@ class CausalLM(nn.Module):
         return self.hidden(ids, torch.cat(spans).to(ids.device), tree_attention(lengths, paths), keep)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[M, vocab_size], for those hidden states alone that a caller picked."""
-        return F.linear(hidden, self.head)
+        """float32 [M, vocab_size], for those hidden states alone that a caller picked."""
+        return full_logits(hidden, self.head)
 
 
 def rotation(positions: Tensor, shape: ModelShape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -187,17 +187,25 @@ def tree_attention(lengths: Sequence[int], ancestors: Sequence[Sequence[int]]) -
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """The last L tokens of a sequence of S: q [L, heads, d], k and v [S, kv_heads, d] → [L, heads, d]."""
-    mask = None if len(q) == len(k) else _last_rows(len(q), len(k), q.device)
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-    attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
-    return attended[0].transpose(0, 1)
+    return attend_last(q, k, v)[0].transpose(0, 1)
 
 
-def _last_rows(rows: int, columns: int, device: torch.device) -> Tensor:
-    """The last `rows` of a square causal mask. On a GPU torch's own, which flash attention needs not hold in memory."""
+def attend_last(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same by heads: q [1, heads, L, d], k and v [1, kv_heads, S, d] → [1, heads, L, d].
+
+    A mask that lies in memory is never given beside `enable_gqa`: on a GPU that pair gets the slowest kernel. There
+    flash attention makes the mask itself; elsewhere the heads that share keys become more queries.
+    """
+    rows, columns, device = q.shape[2], k.shape[2], q.device
+    if rows == columns:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
     if device.type == "cuda":
-        return causal_lower_right(rows, columns)
-    return torch.ones(rows, columns, dtype=torch.bool, device=device).tril(columns - rows)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=causal_lower_right(rows, columns), enable_gqa=True)
+    mask = torch.ones(rows, columns, dtype=torch.bool, device=device).tril(columns - rows)
+    shared = q.shape[1] // k.shape[1]
+    grouped = q.reshape(1, k.shape[1], shared * rows, -1)
+    return F.scaled_dot_product_attention(grouped, k, v, attn_mask=mask.repeat(shared, 1)).reshape(q.shape)
 
 
 def new_model(shape: ModelShape, seed: int, recompute: bool = False) -> CausalLM:

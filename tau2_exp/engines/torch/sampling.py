@@ -13,6 +13,9 @@ from tau2_exp.types import Sampling
 BELOW_ONE = 1.0 - 2.0**-22  # keeps u · total below total in float32, so that the draw never runs off the end
 
 
+NUCLEUS = 1024  # tokens that are looked at first for top-p
+
+
 def uniforms(seed: int, count: int) -> list[float]:
     """`count` numbers in [0, 1) that belong to `seed` alone (Philox, a counter-based generator)."""
     generator = np.random.Generator(np.random.Philox(key=seed))
@@ -54,12 +57,28 @@ def _truncated(weights: Tensor, total: Tensor, u: Tensor, samplings: Sequence[Sa
     size = weights.shape[-1]
     top_k = torch.tensor([s.top_k or size for s in samplings], device=weights.device)[:, None]
     top_p = torch.tensor([s.top_p for s in samplings], device=weights.device)[:, None]
-    ordered, index = weights.sort(dim=-1, descending=True, stable=True)
-    rank = torch.arange(size, device=weights.device)
+    ordered, index = _largest(weights, total, samplings)
+    rank = torch.arange(ordered.shape[-1], device=weights.device)
     ordered = ordered.masked_fill(rank >= top_k, 0.0)
     before = ordered.cumsum(-1) - ordered
-    mass = ordered.sum(-1, keepdim=True)
+    mass = torch.where(top_k < size, ordered.sum(-1, keepdim=True), total)
     ordered = ordered.masked_fill((before >= top_p * mass) & (rank > 0), 0.0)
     cumulative = ordered.cumsum(-1)
     place = torch.searchsorted(cumulative, u * cumulative[:, -1:], right=True)
     return index.gather(-1, place)
+
+
+def _largest(weights: Tensor, total: Tensor, samplings: Sequence[Sampling]) -> tuple[Tensor, Tensor]:
+    """The weights that truncation may keep, falling, with their ids: far fewer than a vocabulary, so not all sorted."""
+    size = weights.shape[-1]
+    bounds = [s.top_k or size for s in samplings if s.temperature > 0]
+    count = max(bounds)
+    if count == size and size > NUCLEUS:
+        count = NUCLEUS
+        ordered, index = weights.topk(count)
+        held = ordered.sum(-1) / total[:, 0]
+        asked = torch.tensor([s.top_p if s.temperature > 0 else 0.0 for s in samplings], device=weights.device)
+        if bool((held >= asked).all()):
+            return ordered, index
+        count = size
+    return weights.topk(min(count, size))
