@@ -80,6 +80,7 @@ def test_its_folders_hold_all_there_is_to_know(smoke, outputs: Path) -> None:
         results = read(folder / "results.json")
         assert lines(folder / "metrics.jsonl") == results["steps"] > 0
         assert (folder / results["model"] / "model.safetensors").is_file()
+        assert not (folder / results["model"] / "training.pt").exists(), "a finished run keeps its weights alone"
         before = stage
     assert lines(find(outputs, "demos")[0] / "trajectories" / "demos.jsonl") == TASKS
     (rft,), (grpo,) = find(outputs, "rft"), find(outputs, "grpo")

@@ -36,6 +36,7 @@ class TrainingConfig(StageConfig):
     epsilon: float = 1e-8  # Adam's: above a weight's usual gradient, it keeps that weight nearly still
     grad_clip: float = 1.0
     save_every: int = 10  # optimiser steps between checkpoints that a killed run resumes from
+    keep_optimiser: bool = False  # leave the optimiser's state in a finished run's checkpoint: 4 times its weights
 
 
 @dataclass

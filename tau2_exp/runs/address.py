@@ -36,7 +36,8 @@ OF_SLIME = {
 }
 # What changes how a result is come by, and not the result.
 NEUTRAL = set(
-    "save_every concurrency fault_retries retries timeout api_key_env cache budget_dollars budget_tokens".split()
+    "save_every keep_optimiser concurrency fault_retries retries timeout api_key_env cache budget_dollars "
+    "budget_tokens".split()
 )
 
 

@@ -27,7 +27,6 @@ def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> 
             metrics = learner.trainer.sft_step([rows[i] for i in batch])
             learner.advance(metrics | {"epoch": epoch})
             bar.advance(loss=metrics["loss"])
-    learner.finish()
 
 
 def steps_of(rows: int, stage: SftConfig | RftConfig) -> int:

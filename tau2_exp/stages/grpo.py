@@ -24,7 +24,7 @@ async def grpo(run: Run) -> None:
     assert isinstance(stage, GrpoConfig)
     trainer = _Grpo(StageContext(run), stage)
     await trainer.train()
-    run.finish({"steps": stage.steps, "model": trainer.learner.path} | trainer.totals)
+    trainer.learner.finish({"steps": stage.steps} | trainer.totals)
 
 
 class _Grpo:
@@ -54,7 +54,6 @@ class _Grpo:
                     file.write(trajectory)
                 learner.advance(metrics, {"curriculum": self.curriculum.state(), "totals": dict(self.totals)})
                 bar.advance(reward=metrics["outcome"], shaped=metrics["shaped"])
-        learner.finish()
 
     async def _step(self) -> tuple[dict[str, Any], list[Trajectory]]:
         groups, scored, trajectories = await self._groups()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tau2_exp.config import GrpoConfig, TrainingConfig
-from tau2_exp.engines.torch.checkpoint import ending_with, load_model, load_training, save_checkpoint
+from tau2_exp.engines.torch.checkpoint import drop_training, ending_with, load_model, load_training, save_checkpoint
 from tau2_exp.engines.torch.device import dtype_of, prepare
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.model import CausalLM, new_model
@@ -88,8 +88,13 @@ class Learner:
             self._save()
             raise KeyboardInterrupt
 
-    def finish(self) -> None:
+    def finish(self, results: dict[str, Any]) -> None:
+        """The run is finished with these results and its model; the optimiser's state goes, unless it is to be kept."""
         self._save()
+        self.run.finish({**results, "model": self.path})
+        stage = self.run.config.stage
+        if isinstance(stage, TrainingConfig) and not stage.keep_optimiser:
+            drop_training(self.folder)
 
     def _stop(self) -> bool:
         """Called by a signal, wherever the stage is: between steps the model is as the last one left it."""

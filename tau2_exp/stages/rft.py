@@ -17,4 +17,4 @@ async def rft(run: Run) -> None:
     samples = await draw_samples(context, learner.policy)
     kept = kept_samples(samples, stage, context.config.reward)
     fit(learner, rft_rows(kept), stage)
-    run.finish({**rft_summary(samples, kept), "steps": learner.step, "model": learner.path})
+    learner.finish({**rft_summary(samples, kept), "steps": learner.step})

@@ -22,4 +22,4 @@ async def sft(run: Run) -> None:
     summary = sft_summary(rows)
     vocabulary = learner.model.shape.vocab_size
     print(f"sft: {summary['conversations']} conversations, {summary['tokens']} tokens, vocabulary {vocabulary}")
-    run.finish({**summary, "steps": learner.step, "model": learner.path})
+    learner.finish({**summary, "steps": learner.step})

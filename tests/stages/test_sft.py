@@ -55,6 +55,13 @@ def test_trajectories_in_a_file_teach_as_a_parent_does(make_run, demos: Run, tmp
     assert learned(from_file)
 
 
+def test_the_optimiser_stays_where_it_is_to_be_kept(make_run, demos: Run) -> None:
+    for keep in (True, False):
+        run = make_run(*SETTINGS, "stage.epochs=1", f"stage.keep_optimiser={keep}", parent=demos)
+        run_stage(run)
+        assert (run.folder / run.results["model"] / "training.pt").exists() is keep
+
+
 def test_tokens_that_another_model_sampled_are_not_taken_for_ones_own(make_run, demos: Run, tmp_path: Path) -> None:
     """The same words, whatever ids they were sampled as, give the same rows."""
     trajectories = [json.loads(line) for line in (demos.folder / "trajectories/demos.jsonl").read_text().splitlines()]

@@ -68,6 +68,12 @@ def save_checkpoint(
     shutil.rmtree(previous, ignore_errors=True)
 
 
+def drop_training(folder: Path) -> None:
+    """Leave the model alone in a checkpoint: nothing goes on from it any more."""
+    for name in (STATE, TENSORS):
+        (folder / name).unlink(missing_ok=True)
+
+
 def progress(folder: Path) -> Path | None:
     """The checkpoint at `folder`, brought back where a kill left it moved aside; None where there is none."""
     previous = _beside(folder, "old")
