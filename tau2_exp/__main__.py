@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from tau2_exp.compose import reference
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.following import logs, status
 from tau2_exp.engines.slime.cluster import cached, ray_cluster
@@ -56,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     serve.register(commands)
     cached.register(commands)
     ray_cluster.register(commands)
+    reference.register(commands)
     _register_slime(commands)
     return parser
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 _CLOSE = 0.6  # difflib's ratio, from which two words count as close
-_SHOWN = 3
+_SHOWN = 4
 
 
 def nearest(word: str, known: Iterable[str]) -> list[str]:

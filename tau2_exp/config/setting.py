@@ -79,9 +79,13 @@ class Setting:
         return options[0] if typing.get_origin(self.type) in (typing.Union, UnionType) else self.type
 
 
-@cache
 def settings_of(cls: type) -> tuple[Setting, ...]:
     """The settings of one section of the schema, in its order; keys are relative to the section."""
+    return _settings_of(cls)
+
+
+@cache
+def _settings_of(cls: Any) -> tuple[Setting, ...]:
     hints = typing.get_type_hints(cls)
     return tuple(
         Setting(f.name, hints[f.name], _default(f), f.metadata.get(_KEY, Notes(""))) for f in dataclasses.fields(cls)

@@ -46,7 +46,7 @@ class TrainingConfig(StageConfig):
 
     lr: float = setting(1e-5, "learning rate of AdamW, at its peak", above=0)
     schedule: Schedule = setting(
-        Schedule.cosine, "learning rate schedule after the warm-up: constant; linear or cosine, which end at 0"
+        Schedule.cosine, "how the learning rate goes on after the warm-up: constant; linear or cosine, which end at 0"
     )
     warmup: float = setting(0.05, "share of all steps over which the learning rate rises from 0", at_least=0, at_most=1)
     weight_decay: float = setting(0.01, "weight decay of AdamW", at_least=0)
@@ -105,7 +105,7 @@ class GrpoConfig(TrainingConfig):
     name: str = setting("grpo", _NAME)
     lr: float = setting(1e-6, "learning rate of AdamW, at its peak", above=0)
     schedule: Schedule = setting(
-        Schedule.constant, "learning rate schedule after the warm-up: constant; linear or cosine, which end at 0"
+        Schedule.constant, "how the learning rate goes on after the warm-up: constant; linear or cosine, which end at 0"
     )
     warmup: float = setting(0.0, "share of all steps over which the learning rate rises from 0", at_least=0, at_most=1)
     weight_decay: float = setting(0.1, "weight decay of AdamW", at_least=0)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tau2_exp.compose.composition import CONF, chain_settings, compose_config, expand_sweep
-from tau2_exp.compose.help import GROUPS, help_text
+from tau2_exp.compose.choices import CONF
+from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
+from tau2_exp.compose.help import help_text
+from tau2_exp.compose.keys import GROUPS
 from tau2_exp.config import STAGES, ConfigError, GrpoConfig, SftConfig, from_data, to_data
 from tau2_exp.runs.address import content_address, pipeline_address
 
@@ -40,7 +42,7 @@ def test_every_shipped_choice_composes_and_survives_freezing(choice: str) -> Non
 
 
 def test_help_lists_every_choice() -> None:
-    text = help_text(CONF)
+    text = help_text()
     assert all(choice.partition("=")[2] in text for choice in CHOICES)
 
 

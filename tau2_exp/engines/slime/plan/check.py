@@ -13,6 +13,7 @@ from tau2_exp.config import (
     Config,
     ConfigError,
     Dtype,
+    EngineName,
     EvalConfig,
     GrpoConfig,
     ModelConfig,
@@ -21,6 +22,7 @@ from tau2_exp.config import (
     StageConfig,
     TrainingConfig,
     UserKind,
+    stages_of,
 )
 from tau2_exp.engines.slime.plan.arguments import train_flags
 from tau2_exp.engines.slime.plan.layout import Layout, data_parallel, make_layout, train_gpus, user_gpus
@@ -44,8 +46,15 @@ SIZES = {
 LENGTH = 4096  # Megatron's sequence length where none is given; it wants 2 × context parallel to divide it
 
 
-def problems(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
-    """One line for each thing that engine=slime cannot do in this stage; `prefix` is that of the stage's settings."""
+def rules(config: Config) -> Iterator[str]:
+    """One line for each thing that engine=slime cannot do."""
+    if config.engine.name is EngineName.slime:
+        for stage, prefix in stages_of(config.stage):
+            yield from _of_stage(config, stage, prefix)
+
+
+def _of_stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
+    """`prefix` is that of the stage's settings."""
     if not _uses_gpus(config, stage):
         return
     machine = list(_machine(config))
@@ -102,7 +111,7 @@ def _model(model: ModelConfig) -> Iterator[str]:
     if model.path is None:
         yield "model.path=null: engine=slime begins with a pretrained model; give model.path=FOLDER or a hub name"
     elif re.match(r"[/.~]", model.path):
-        config = Path(model.path).expanduser() / "config.json"
+        config = Path(model.path) / "config.json"
         if config.is_file():
             yield from _sizes(model, json.loads(config.read_text()))
 
