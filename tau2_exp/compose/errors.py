@@ -61,8 +61,11 @@ def _no_interval(text: str, overrides: Sequence[str]) -> str:
 
 
 def _no_group(text: str, overrides: Sequence[str]) -> str:
-    found = re.search(r"Could not override '([^']+)'", text)
-    return f"{_given(found[1], overrides)}: no group that can be chosen{suggest(found[1], GROUPS)}" if found else ""
+    found = re.search(r"Could not override '([^']+)'|config group '([^']+)' does not exist", text)
+    if not found:
+        return ""
+    group = found[1] or found[2]
+    return f"{_given(group, overrides)}: {group} is no group that can be chosen{suggest(group, GROUPS)}"
 
 
 def _no_option(text: str, overrides: Sequence[str]) -> str:
@@ -81,7 +84,7 @@ def _no_key(text: str, overrides: Sequence[str]) -> str:
         return ""
     given = _given(key, overrides)
     if "object_type=dict" in text:
-        return f"{given}: not there yet; to add it write +{given}"
+        return f"{given}: not there yet{_entry(key)}; to add it write +{given}"
     whole, stage = (key_of(given) if "=" in given else key), _stage(text, key) or _chosen_stage(overrides)
     owners = [name for name in STAGES if whole.startswith("stage.") and whole in known_settings(name)]
     experiment = re.search(r"In 'experiment/([^']+)': \w+ raised", text)
@@ -91,6 +94,14 @@ def _no_key(text: str, overrides: Sequence[str]) -> str:
         return f"{given}: no such setting{_of_stage(stage)}; {' and '.join(f'stage={name}' for name in owners)} have it"
     of_stage = _of_stage(stage) if whole.startswith("stage.") else ""
     return f"{given}: no such setting{of_stage}{suggest_key(whole, stage)}"
+
+
+def _entry(key: str) -> str:
+    """The nearest entry of the same mapping, as the schema has it."""
+    section, _, name = key.rpartition(".")
+    mapping = known_settings().get(section)
+    entries = mapping.default if mapping and isinstance(mapping.default, dict) else {}
+    return suggest(name, entries).removesuffix("?")
 
 
 def _other_stages_experiment(experiment: str, key: str, stage: str, owner: str) -> str:
@@ -147,9 +158,14 @@ def _wrong_value(text: str, overrides: Sequence[str]) -> str:
         return f"{given}: wants a list: {key}=[{value}]"
     if found := re.search(r"could not be converted to (\w+)", text):
         return f"{given}: wants {WANTED.get(found[1], found[1])}"
+    if "is not a valid bool" in text:
+        return f"{given}: wants {WANTED['Boolean']}"
+    if re.search(r"Cannot assign \w+ to Dict", text):
+        return f"{given}: wants a mapping: {key}={{NAME:VALUE}}"
     if "is not Optional" in text:
         return f"{given}: wants a value, not null"
-    return f"{given}: {text.splitlines()[0]}"
+    reason = next(line for line in reversed(text[: text.index("full_key:")].splitlines()) if line.strip())
+    return f"{given}: {reason.strip()}"
 
 
 def _stage(text: str, key: str) -> str | None:

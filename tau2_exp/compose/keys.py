@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from tau2_exp.config import STAGES, Config
-from tau2_exp.config.nearest import did_you_mean, nearest, suggest
+from tau2_exp.config.nearest import did_you_mean, nearest, slips, suggest
 from tau2_exp.config.setting import Setting, walk
 
 EXPERIMENT = "experiment"
@@ -36,25 +36,29 @@ def is_text(key: str) -> bool:
 def suggest_key(key: str, stage: str | None = None) -> str:
     """`; did you mean …?` for a key that is no setting, where one is near.
 
-    A sibling whose meaning begins with the key's own words (learning_rate: lr) comes first, then the nearest sibling,
-    then the same last part elsewhere; a key of an unknown section is compared as a whole.
+    In this order: a key that differs by a slip; a setting whose meaning begins with the key's own words
+    (learning_rate: lr); the nearest in the same section; the same last part elsewhere. A key of an unknown section is
+    compared as a whole.
     """
     known = [*known_settings(stage), EXPERIMENT]
     section, _, leaf = key.rpartition(".")
-    siblings = [one for one in known if one.rpartition(".")[0] == section]
-    if not siblings:
-        return _elsewhere(key, known) or did_you_mean(_by_meaning(leaf, known, stage)) or suggest(key, known)
-    leaves = {one.rpartition(".")[2]: one for one in siblings}
-    close = _by_meaning(leaf, siblings, stage) or [leaves[name] for name in nearest(leaf, leaves)]
-    return did_you_mean(close) or _elsewhere(key, known) or did_you_mean(_by_meaning(leaf, known, stage))
+    siblings = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == section}
+    if hint := did_you_mean(slips(key, known) or _by_meaning(leaf, siblings.values(), stage)):
+        return hint
+    if siblings:
+        return did_you_mean(siblings[name] for name in nearest(leaf, siblings)) or _elsewhere(key, known, stage)
+    return _elsewhere(key, known, stage) or suggest(key, known)
 
 
-def _elsewhere(key: str, known: Iterable[str]) -> str:
-    """Settings with the same last part: those below the key's own section, else the nearest by the whole key."""
+def _elsewhere(key: str, known: Iterable[str], stage: str | None) -> str:
+    """Settings with the same last part: those below the key's own section, else the nearest by the whole key.
+
+    Where there are none, those whose meaning begins with the last part's words.
+    """
     section, _, leaf = key.rpartition(".")
     same = [one for one in known if one.rpartition(".")[2] == leaf]
     below = [one for one in same if one.startswith(f"{section}.")] if section else same
-    return did_you_mean(below or nearest(key, same) or same)
+    return did_you_mean(below or nearest(key, same) or same or _by_meaning(leaf, known, stage))
 
 
 def _by_meaning(leaf: str, keys: Iterable[str], stage: str | None) -> list[str]:

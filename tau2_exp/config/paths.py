@@ -27,13 +27,14 @@ def make_absolute(config: Config) -> Config:
     return _with_paths(config, "", lambda key, path: path if key in RUN_FOLDERS else absolute(path))
 
 
-def is_local(path: str) -> bool:
-    """Whether it names a folder of this machine, not a model of Hugging Face's hub (owner/name)."""
-    return bool(re.match(r"[/.~]", path)) or Path(path).exists()
+def is_hub_name(path: str) -> bool:
+    """Whether it names a model of Hugging Face's hub: it reads owner/model, and is nothing on this machine."""
+    return not re.match(r"[/.~]", path) and path.count("/") == 1 and not Path(path).exists()
 
 
 def absolute(path: str) -> str:
-    return str(Path(path).absolute()) if is_local(path) or path.count("/") != 1 else path
+    """The absolute path; a hub name stays as it is."""
+    return path if is_hub_name(path) else str(Path(path).absolute())
 
 
 def _expanded(key: str, path: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from tau2_exp.config.config import Config
 from tau2_exp.config.names import NAME_RULE, is_name
 from tau2_exp.config.nearest import suggest
+from tau2_exp.config.paths import is_hub_name
 from tau2_exp.config.setting import Notes, settings_of
 from tau2_exp.config.stage import CHAIN, EvalConfig, GrpoConfig, PipelineConfig, RftConfig, StageConfig, stages_of
 
@@ -52,7 +52,7 @@ def _model(config: Config) -> Iterator[str]:
         yield f"model.kv_heads={model.kv_heads}: wants a divisor of model.heads={model.heads}"
     if model.head_dim % 2:
         yield f"model.head_dim={model.head_dim}: wants an even number"
-    if model.path and re.match(r"[/.~]", model.path) and not (Path(model.path) / "config.json").is_file():
+    if model.path and not is_hub_name(model.path) and not (Path(model.path) / "config.json").is_file():
         yield f"model.path={model.path}: no model folder there (no config.json); a hub name has the form owner/name"
 
 

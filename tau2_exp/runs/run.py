@@ -28,6 +28,7 @@ from typing import Any
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
+from tau2_exp.config.names import NAME_RULE, is_name
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json
 from tau2_exp.runs.manifest import Manifest, current_commit, installed_versions
 from tau2_exp.runs.progress import Progress, read_progress
@@ -341,9 +342,9 @@ def _not_a_run(folder: Path) -> str:
 
 
 def check_name(name: str | None) -> None:
-    """Raises ConfigError for one that leads out of `outputs`, or hides there."""
-    if name is not None and (not name or "/" in name or name.startswith(".")):
-        raise ConfigError(f"name={name}: wants a name without / and no dot before it; outputs says where it goes")
+    """Raises ConfigError for one that a run's folder cannot have."""
+    if name is not None and not is_name(name):
+        raise ConfigError(f"name={ascii(name)[1:-1]}: {NAME_RULE}")
 
 
 def folder_name(stage: str, address: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tau2_exp.config import Config, EngineName, EvalConfig, PolicyKind, TrainingConfig
-from tau2_exp.config.paths import is_local
+from tau2_exp.config.paths import is_hub_name
 from tau2_exp.engines.torch.shape import ModelShape
 
 
@@ -21,7 +21,7 @@ def rules(config: Config) -> Iterator[str]:
             yield f"hardware.{name}={value}: engine=torch computes on one device; take engine=slime, or hardware=gpu_1"
     if model.experts:
         yield f"model.experts={model.experts}: engine=torch has no mixtures of experts; take engine=slime"
-    if model.path and is_local(model.path) and _loads_model(config):
+    if model.path and not is_hub_name(model.path) and _loads_model(config):
         yield from _checkpoint(model.path)
 
 
