@@ -32,7 +32,9 @@ class UserConfig:
     kind: UserKind = setting(
         UserKind.scripted, "which user simulator: scripted (rules, no model), litellm (a model behind an API)"
     )
-    model: str | None = setting(None, "litellm: name of the model, such as gpt-4.1-mini or openai/NAME; null only without litellm")
+    model: str | None = setting(
+        None, "litellm: name of the model, such as gpt-4.1-mini or openai/NAME; null only without litellm"
+    )
     api_base: str | None = setting(None, "litellm: URL of the server; null: the provider's own")
     api_key_env: str | None = setting(
         None,
@@ -67,7 +69,9 @@ class PolicyConfig:
     url: str | None = setting(
         None, "sglang: address of the server, http://HOST:PORT; null with engine=slime: one is started for the run"
     )
-    model: str | None = setting(None, "litellm: name of the model, such as gpt-4.1 or openai/NAME; null only without litellm")
+    model: str | None = setting(
+        None, "litellm: name of the model, such as gpt-4.1 or openai/NAME; null only without litellm"
+    )
     api_base: str | None = setting(None, "litellm: URL of the server; null: the provider's own")
     api_key_env: str | None = setting(
         None,
