@@ -30,6 +30,7 @@ NEEDS = {  # what a choice cannot do without
     "hardware=slurm_2x8gpu": ["engine=slime", "model=qwen3_8b"],
     "engine=slime": ["hardware=gpu_8", "model=qwen3_8b"],
     "user=local": ["engine=slime", "hardware=gpu_8", "model=qwen3_8b"],
+    "model=hf": ["model.path=owner/model"],
     "model=qwen3_30b_a3b_instruct_2507": ["engine=slime", "hardware=gpu_8"],
 }
 
