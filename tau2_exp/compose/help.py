@@ -43,6 +43,7 @@ Flags: -m (sweep), --cfg job, --package SECTION (with --cfg job), --info, --shel
 
 
 def help_text() -> str:
+    """The whole text, in lines of about 100 columns."""
     groups = sorted(group_meanings().items(), key=lambda item: item[0] != "stage")
     return TEXT.format(groups="\n\n".join("\n".join(_group(*item)) for item in groups))
 

@@ -39,6 +39,7 @@ def configuration_page() -> str:
 
 
 def register(commands: argparse._SubParsersAction) -> None:
+    """Add the command to those of `python -m tau2_exp`."""
     command = commands.add_parser("configuration", help="print docs/configuration.md: every setting and what it means")
     command.set_defaults(run=_print)
 

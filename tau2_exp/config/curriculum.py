@@ -9,6 +9,8 @@ from tau2_exp.config.setting import setting
 
 
 class CurriculumKind(str, Enum):
+    """The curricula; see `curriculum=CHOICE`."""
+
     none = "none"
     reference = "reference"
     adaptive = "adaptive"

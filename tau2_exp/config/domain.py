@@ -11,12 +11,16 @@ from tau2_exp.config.setting import setting
 
 
 class Document(str, Enum):
+    """How much of a domain's policy document the system prompt holds."""
+
     full = "full"
     compressed = "compressed"
     none = "none"
 
 
 class Provider(str, Enum):
+    """The packages that bring τ²-bench's tasks."""
+
     auto = "auto"
     sierra = "sierra"
     inspect = "inspect"

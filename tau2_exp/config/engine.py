@@ -10,6 +10,8 @@ from tau2_exp.config.setting import setting
 
 
 class EngineName(str, Enum):
+    """The engines; see `engine=CHOICE`."""
+
     torch = "torch"
     slime = "slime"
 

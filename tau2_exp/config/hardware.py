@@ -11,11 +11,15 @@ from tau2_exp.config.setting import setting
 
 
 class LauncherKind(str, Enum):
+    """Who starts the runs."""
+
     local = "local"
     slurm = "slurm"
 
 
 class Dtype(str, Enum):
+    """The numbers that a model computes in."""
+
     float32 = "float32"
     bfloat16 = "bfloat16"
 

@@ -9,11 +9,15 @@ from tau2_exp.config.setting import setting
 
 
 class LoggerKind(str, Enum):
+    """Where metrics are copied to."""
+
     none = "none"
     wandb = "wandb"
 
 
 class ArtifactKind(str, Enum):
+    """What W&B keeps of a checkpoint."""
+
     none = "none"
     reference = "reference"
     upload = "upload"

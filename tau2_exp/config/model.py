@@ -11,6 +11,8 @@ from tau2_exp.config.setting import setting
 
 
 class ProtocolName(str, Enum):
+    """How a turn is written as text; see `protocols/`."""
+
     single_action = "single_action"
     native = "native"
 

@@ -36,6 +36,7 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def did_you_mean(words: Iterable[str]) -> str:
+    """`; did you mean …?` with the first few words; empty where there are none."""
     shown = list(words)[:_SHOWN]
     return f"; did you mean {' or '.join(shown)}?" if shown else ""
 

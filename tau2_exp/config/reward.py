@@ -9,6 +9,8 @@ from tau2_exp.config.setting import setting
 
 
 class RewardKind(str, Enum):
+    """The rewards; see `reward=CHOICE`."""
+
     outcome = "outcome"
     shaped = "shaped"
     turn_level = "turn_level"

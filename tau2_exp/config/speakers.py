@@ -9,11 +9,15 @@ from tau2_exp.config.setting import setting
 
 
 class UserKind(str, Enum):
+    """The user simulators."""
+
     scripted = "scripted"
     litellm = "litellm"
 
 
 class PolicyKind(str, Enum):
+    """The policies; see `policy=CHOICE`."""
+
     model = "model"
     sglang = "sglang"
     litellm = "litellm"
@@ -21,6 +25,8 @@ class PolicyKind(str, Enum):
 
 
 class OracleKind(str, Enum):
+    """How an oracle finds its actions."""
+
     workflow = "workflow"
     gold = "gold"
 

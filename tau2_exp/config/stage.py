@@ -20,6 +20,8 @@ _EPOCHS = "passes over the conversations"
 
 
 class Schedule(str, Enum):
+    """How the learning rate goes on after the warm-up."""
+
     constant = "constant"
     linear = "linear"
     cosine = "cosine"

@@ -71,6 +71,5 @@ def _content(path: Path, size: int, time: int) -> tuple[str, dict[str, int]]:
             if isinstance(content, Trajectory):
                 domains.setdefault(content.domain, number)
     except (ValueError, OSError) as error:
-        first, *rest = str(error).splitlines()
-        return first + (f"; and {len(rest)} more" if rest else ""), {}
+        return str(error), {}
     return "", domains

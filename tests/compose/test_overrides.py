@@ -187,7 +187,7 @@ def test_a_sweep_over_choices_and_one_over_nothing() -> None:
 
 @pytest.mark.parametrize("name", ['"a b ü"', "'a\nb'", "x" * 300, "a/b", ".a", "$x", "50%", "-a", "'a;b'"])
 def test_names_that_a_script_or_a_folder_cannot_hold_are_refused(name: str) -> None:
-    assert "wants at most 100 of the letters" in refusal(f"name={name}")
+    assert "wants a name of at most 100 of the letters" in refusal(f"name={name}")
 
 
 @pytest.mark.parametrize("name", ["first", "'a=1'", "2025-11-26_x", "v1.2+b@c"])

@@ -77,16 +77,15 @@ def test_tokens_that_another_model_sampled_are_not_taken_for_ones_own(make_run, 
     assert [r["loss"] for r in runs[0].metrics()] == [r["loss"] for r in runs[1].metrics()]
 
 
-def test_bad_lines_are_named_before_anything_is_trained(make_run, tmp_path: Path) -> None:
+def test_bad_lines_are_named_before_there_is_a_run_folder(make_run, tmp_path: Path) -> None:
     nameless = {"prompt": [{"role": "progress", "content": "Once"}]}
     file = write(tmp_path / "bad.jsonl", PUBLISHED, "{not json", nameless, {"task": "t"})
-    run = make_run(*SETTINGS, f"stage.data={file}")
     with pytest.raises(ConfigError) as caught:
-        run_stage(run)
+        make_run(*SETTINGS, f"stage.data={file}")
     message = str(caught.value)
     assert f"{file}:2: " in message and f"{file}:3: prompt[0].role: 'progress' is not one of" in message
     assert f"{file}:4: " in message and f"{file}:1: " not in message
-    assert not (run.folder / "metrics.jsonl").exists() and not (run.folder / "checkpoints").exists()
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_what_the_run_cannot_say_is_named_with_its_line_and_what_would_do(make_run, demos: Run, tmp_path: Path) -> None:
