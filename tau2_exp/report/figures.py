@@ -166,7 +166,7 @@ def forest_figure(family: Family) -> go.Figure:
         y=labels,
         mode="markers",
         marker={"color": colours, "size": 10, "symbol": "diamond"},
-        hovertext=[f"{difference_text(c.difference)}, p {p_text(c.p_corrected)}" for _, c in rows],
+        hovertext=[f"{difference_text(c)}, p {p_text(c.p_corrected)}" for _, c in rows],
         hoverinfo="text+y",
     )
     figure.add_vline(x=0, line={"color": _GREY, "width": 1})

@@ -96,9 +96,7 @@ def _comparison_table(family: Family) -> str:
         rows.append(
             [
                 family.short(pair),
-                difference_text(c.difference),
-                f"{c.low_corrected:+.3f} to {c.high_corrected:+.3f}",
-                p_text(c.p),
+                difference_text(c),
                 p_text(c.p_corrected),
                 f"{ahead.value:.0%} [{ahead.low:.0%}, {ahead.high:.0%}]",
                 f"{c.detectable:.3f}",
@@ -106,7 +104,7 @@ def _comparison_table(family: Family) -> str:
                 Cell(verdict(c).partition(";")[0], f"text {kind}"),
             ]
         )
-    headings = "difference, 95 %|all at once|p|p, Holm|ahead on (tasks, ties half)|could have seen|seeds|".split("|")
+    headings = "difference, 95 %|p, corrected|ahead on (tasks, ties half)|could have seen|seeds|".split("|")
     return table(["", *headings], rows)
 
 

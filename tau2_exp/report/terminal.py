@@ -32,8 +32,15 @@ def measured_text(measured: Measured | None) -> str:
     return f"{measured.value:.2f} [{measured.low:.2f}, {measured.high:.2f}]"
 
 
-def difference_text(estimate: Estimate) -> str:
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+def difference_text(comparison: Comparison) -> str:
+    """The difference and its interval, corrected as the verdict is: the two never contradict each other."""
+    low, high = map(_bound, (comparison.low_corrected, comparison.high_corrected))
+    return f"{comparison.difference.value:+.3f} [{low}, {high}]"
+
+
+def _bound(value: float) -> str:
+    """Three digits, or what it takes to show that the bound is not 0."""
+    return f"{value:+.3f}" if abs(value) >= 0.0005 or value == 0.0 else f"{value:+.0e}"
 
 
 def p_text(p: float) -> str:
@@ -75,7 +82,7 @@ def _family(family: Family) -> str:
     rows = [
         (
             family.short(pair),
-            difference_text(c.difference),
+            difference_text(c),
             p_text(c.p_corrected),
             f"{100 * c.superiority.value:.0f} %",
             verdict(c),
