@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp.config import Config, ConfigError, EvalConfig, to_data
+from tau2_exp.evaluation.finished import write_evaluation
 from tau2_exp.evaluation.plan import Plan, contradicts, read_plan
-from tau2_exp.evaluation.scores import evaluation_results, missing
-from tau2_exp.evaluation.table import evaluation_table
+from tau2_exp.evaluation.scores import imported_facts, missing
+from tau2_exp.evaluation.sources import read_sources
 from tau2_exp.runs.address import NEUTRAL, merged_address
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Trajectory
@@ -49,21 +50,22 @@ def merge(runs: Sequence[Run], name: str) -> Run:
                 raise ConfigError(f"{other.folder} and {run.folder} are not one result: {reason}")
     plan = reduce(_union, plans)
     first, config = runs[0], _config([run.config for run in runs])
-    address = merged_address([run.manifest.address for run in runs])
-    merged = Run.create(config, address, first.folder.with_name(name), first.parent, runs)
-    merged.record(provider=", ".join(dict.fromkeys(run.manifest.provider or "" for run in runs)))
-    plan.freeze(merged.folder)
     played = {file: _episodes(plan, file, runs) for file in plan.files}
-    for file, trajectories in played.items():
-        with merged.trajectories(file) as lines:
-            for trajectory in trajectories:
-                lines.write(trajectory)
-    results = evaluation_results(config, merged.manifest.provider or "", plan, played)
-    table = evaluation_table([("merged", results)])
-    if lost := missing(plan, played):
-        table += f"\n{lost} episodes of the plan were not played"
-    merged.finish(results, table)
-    return merged
+    lost = missing(plan, played)
+    return write_evaluation(
+        first.folder.with_name(name),
+        config,
+        merged_address([run.manifest.address for run in runs]),
+        plan,
+        played,
+        label="merged",
+        provider=", ".join(dict.fromkeys(run.manifest.provider or "" for run in runs)),
+        facts=imported_facts(first),
+        sources=[source for run in runs for source in read_sources(run.folder)],
+        parent=first.parent,
+        members=runs,
+        note=f"{lost} episodes of the plan were not played" if lost else "",
+    )
 
 
 def _plan(run: Run) -> Plan:
@@ -75,9 +77,9 @@ def _plan(run: Run) -> Plan:
 def _other_agent(one: Run, other: Run) -> str:
     """The first setting in which two runs have another agent; empty where it is one."""
     mine, theirs = _agent(one), _agent(other)
-    for key in mine:
-        if mine[key] != theirs[key]:
-            return f"{key} is {mine[key]} and {theirs[key]}"
+    for key in {**mine, **theirs}:
+        if mine.get(key) != theirs.get(key):
+            return f"{key} is {mine.get(key)} and {theirs.get(key)}"
     return ""
 
 
@@ -89,7 +91,7 @@ def _agent(run: Run) -> dict[str, Any]:
             value = value[part]
         settings = value.items() if isinstance(value, dict) else [("", value)]
         facts |= {f"{key}.{name}".rstrip("."): setting for name, setting in settings if name not in NEUTRAL}
-    return facts
+    return facts | imported_facts(run)
 
 
 def _union(one: Plan, other: Plan) -> Plan:

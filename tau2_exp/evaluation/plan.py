@@ -38,8 +38,8 @@ class Plan:
 
     revision: str  # of the tasks
     user: dict[str, Any]
-    limits: dict[str, int]
-    nothing: dict[str, float]  # of each task: what an agent scores that does nothing
+    limits: dict[str, int | None]  # None where an imported evaluation does not tell
+    nothing: dict[str, float | None]  # of each task: what an agent scores that does nothing; None: cannot be judged
     files: dict[str, tuple[Place, ...]]  # by trajectories file: a split's samples, and its greedy ones
 
     @property
@@ -107,7 +107,7 @@ def user_facts(user: UserConfig) -> dict[str, Any]:
     return {**facts, "max_tokens": user.max_tokens}
 
 
-def limit_facts(config: Config) -> dict[str, int]:
+def limit_facts(config: Config) -> dict[str, int | None]:
     domain, rollout = config.domain, config.rollout
     return {
         "max_steps": domain.max_steps,
@@ -116,6 +116,7 @@ def limit_facts(config: Config) -> dict[str, int]:
     }
 
 
-def score_of_nothing(world: World) -> float:
-    """What an agent scores in a fresh world that lets the user hang up."""
-    return world.verdict([*(world.task.history or (GREETING,))], StopReason.USER_STOP).reward
+def score_of_nothing(world: World) -> float | None:
+    """What an agent scores in a fresh world that lets the user hang up; None where that cannot be judged here."""
+    verdict = world.verdict([*(world.task.history or (GREETING,))], StopReason.USER_STOP)
+    return None if verdict.raised else verdict.reward

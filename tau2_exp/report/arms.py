@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tau2_exp.config import PolicyKind, RewardKind, to_data
+from tau2_exp.evaluation.scores import AGENT, imported_facts
 from tau2_exp.runs.address import NEUTRAL, READS
 from tau2_exp.runs.run import Run
 
@@ -101,8 +103,10 @@ def _settings(run: Run) -> dict[str, Any]:
 
 
 def _agent(run: Run) -> dict[str, Any]:
-    """Who speaks in an evaluation. What a trained model is, its own making says."""
+    """Who speaks in an evaluation. What a trained model is, its own making says; of one played elsewhere, its files."""
     data = to_data(run.config)
+    if agent := imported_facts(run).get(AGENT):
+        return {key: _plain(value) for key, value in flatten({"policy": {"kind": "imported"}, AGENT: agent})}
     kind = run.config.policy.kind
     if kind is PolicyKind.oracle:
         return _chosen(data, ("policy.kind", "policy.oracle"))
@@ -124,6 +128,11 @@ def _chosen(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 def _varies(pair: tuple[str, str], makings: Sequence[Making]) -> bool:
     """Among those that read the setting: one that others do not have tells no arms apart, their kind or stages do."""
     return len({_frozen(m[pair]) for m in makings if pair in m}) > 1
+
+
+def _plain(value: Any) -> Any:
+    """What tells arms apart: lists among a model's arguments are compared as text."""
+    return json.dumps(value) if isinstance(value, list) else value
 
 
 def _frozen(value: Any) -> Any:

@@ -22,9 +22,8 @@ from tau2_exp.report.findings import Findings, Score
 from tau2_exp.report.html import Cell, chart, folded, grid, heading, keys, paragraph, table
 from tau2_exp.report.reference import CITATION, PUBLISHED
 from tau2_exp.report.surfaces import scale, surfaces
-from tau2_exp.report.terminal import difference_text, measured_text, p_text, rank_text, verdict
+from tau2_exp.report.terminal import difference_text, measured_text, nothing_text, p_text, rank_text, verdict
 from tau2_exp.report.trials import Trial
-from tau2_exp.statistics import Estimate
 
 Failed = Sequence[tuple[Score, Failures]]
 Row = list[str | Cell]
@@ -57,7 +56,7 @@ def scores_section(findings: Findings) -> list[str]:
 
 
 def _score_table(trial: Trial, scores: Sequence[Score]) -> str:
-    nothing = measured_text(Estimate(**trial.nothing))
+    nothing = nothing_text(trial)
     rows = [["(nothing)", "", *[nothing] * len(trial.measures)]]
     for score in scores:
         cells = [measured_text(score.measures.get(name)) for name in trial.measures]
