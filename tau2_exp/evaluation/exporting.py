@@ -96,7 +96,7 @@ def _played(run: Run, name: str) -> dict[Trial, Trajectory]:
 def _exported(
     run: Run, plan: Plan, name: str, domain: Domain, played: dict[Trial, Trajectory], sources: Sequence[Source]
 ) -> Exported:
-    planned = [(p.task, p.sample) for p in plan.files[name] if p.task.startswith(f"{domain.name}/")]
+    planned = [p.trial for p in plan.files[name] if p.task.startswith(f"{domain.name}/")]
     tasks = _tasks(domain, planned, sources)
     given = _given_back(sources)
     rest = [played[trial] for trial in planned if trial in played and trial not in given]

@@ -144,8 +144,8 @@ def _agent(file: ResultsFile) -> dict[str, Any]:
     """Who was evaluated, as far as it is told; how it was sampled is no part of that."""
     agent = file.info.agent_info
     arguments = {key: value for key, value in (agent.llm_args or {}).items() if key not in _SAMPLING}
-    told = {"llm": agent.llm, "llm_args": _told(arguments) or None, "policy": _variant(file)}
-    return {"implementation": agent.implementation, **_told(told)}
+    told = {"implementation": agent.implementation, "llm": agent.llm, "llm_args": _told(arguments)}
+    return {**told, "policy": _variant(file) or "the domain's own"}
 
 
 def _variant(file: ResultsFile) -> str | None:
@@ -245,7 +245,7 @@ def _places(file: ResultsFile) -> list[Place]:
     seeds = {(t.key, t.sample): t.seed for t in file.trajectories}
     of_trial = {t.sample: t.seed for t in file.trajectories}  # τ²-bench itself has one seed a trial
     return [
-        Place(task.key, trial, seeds.get((task.key, trial), of_trial.get(trial, 0)))
+        Place(task.key, trial, seeds.get((task.key, trial), of_trial.get(trial)))
         for task in file.tasks.values()
         for trial in file.trials
     ]

@@ -11,7 +11,7 @@ from typing import Any
 
 from tau2_exp.config import Config, ConfigError, EvalConfig, to_data
 from tau2_exp.evaluation.finished import write_evaluation
-from tau2_exp.evaluation.plan import Plan, contradicts, read_plan
+from tau2_exp.evaluation.plan import Place, Plan, contradicts, read_plan
 from tau2_exp.evaluation.scores import imported_facts, missing
 from tau2_exp.evaluation.sources import read_sources
 from tau2_exp.runs.address import NEUTRAL, merged_address
@@ -95,11 +95,17 @@ def _agent(run: Run) -> dict[str, Any]:
 
 
 def _union(one: Plan, other: Plan) -> Plan:
-    files = {
-        name: tuple(dict.fromkeys([*one.files.get(name, ()), *other.files.get(name, ())]))
-        for name in {**one.files, **other.files}
-    }
+    files = {name: _places(one.files.get(name, ()), other.files.get(name, ())) for name in {**one.files, **other.files}}
     return dataclasses.replace(one, nothing={**one.nothing, **other.nothing}, files=files)
+
+
+def _places(mine: Sequence[Place], theirs: Sequence[Place]) -> tuple[Place, ...]:
+    """Each trial once, with its seed where either of them tells it."""
+    found: dict[tuple[str, int], Place] = {}
+    for place in (*mine, *theirs):
+        if place.trial not in found or found[place.trial].seed is None:
+            found[place.trial] = place
+    return tuple(found.values())
 
 
 def _config(configs: Sequence[Config]) -> Config:
@@ -126,4 +132,4 @@ def _episodes(plan: Plan, file: str, runs: Sequence[Run]) -> list[Trajectory]:
             known = found.get(key := (trajectory.key, trajectory.sample))
             if known is None or (trajectory.scored and not known.scored):
                 found[key] = trajectory
-    return [found[key] for place in plan.files[file] if (key := (place.task, place.sample)) in found]
+    return [found[place.trial] for place in plan.files[file] if place.trial in found]

@@ -26,7 +26,11 @@ class Place:
 
     task: str  # Task.key
     sample: int
-    seed: int
+    seed: int | None  # None where an imported evaluation does not tell
+
+    @property
+    def trial(self) -> tuple[str, int]:
+        return self.task, self.sample
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,10 @@ def contradicts(one: Plan, other: Plan) -> str:
             if mine.get(key) != theirs.get(key):
                 return f"{what}: {key} is {mine.get(key)} and {theirs.get(key)}"
     for name, places in one.files.items():
-        seeds = {(place.task, place.sample): place.seed for place in other.files.get(name, ())}
+        seeds = {place.trial: place.seed for place in other.files.get(name, ())}
         for place in places:
-            if (seed := seeds.get((place.task, place.sample), place.seed)) != place.seed:
+            seed = seeds.get(place.trial)
+            if None not in (seed, place.seed) and seed != place.seed:
                 return f"{name}: {place.task}, sample {place.sample} has seed {place.seed} and {seed}"
     return ""
 

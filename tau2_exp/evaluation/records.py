@@ -5,14 +5,24 @@ Only what no evaluation can do without is required, so that files of every revis
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 R = TypeVar("R", bound="Record")
 UNKNOWN = "unknown"
 MOST = 200_000  # planned episodes of one file; all of telecom's tasks forty times are 91,400
 _LARGEST = 10**9  # of any other count
+
+
+def _printable(text: str) -> str:
+    """Raises ValueError for half a surrogate pair, which JSON can hold and no terminal takes."""
+    if text != text.encode("utf-8", "ignore").decode():
+        raise ValueError("holds half a surrogate pair")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_printable)]
 
 
 class Record(BaseModel):
@@ -28,8 +38,8 @@ class Record(BaseModel):
 class Speaker(Record):
     """Who the agent is, or the user."""
 
-    implementation: str = UNKNOWN
-    llm: str | None = None
+    implementation: Text = UNKNOWN
+    llm: Text | None = None
     llm_args: dict[str, Any] | None = None
 
     @field_validator("llm_args")
@@ -47,11 +57,11 @@ class Speaker(Record):
 
 
 class Environment(Record):
-    domain_name: str = UNKNOWN
+    domain_name: Text = UNKNOWN
 
 
 class Info(Record):
-    git_commit: str | None = None
+    git_commit: Text | None = None
     num_trials: int | None = Field(None, ge=1, le=MOST)
     max_steps: int | None = Field(None, ge=1, le=_LARGEST)
     max_errors: int | None = Field(None, ge=1, le=_LARGEST)
@@ -88,8 +98,8 @@ class Judgement(Record):
 class Simulation(Record):
     """τ²-bench's `SimulationRun`."""
 
-    task_id: str
-    termination_reason: str
+    task_id: Text
+    termination_reason: Text
     messages: list[dict[str, Any]]
     trial: int | None = Field(None, ge=0, le=_LARGEST)
     seed: int | None = None

@@ -106,7 +106,10 @@ def _agent(run: Run) -> dict[str, Any]:
     """Who speaks in an evaluation. What a trained model is, its own making says; of one played elsewhere, its files."""
     data = to_data(run.config)
     if agent := imported_facts(run).get(AGENT):
-        return {key: _plain(value) for key, value in flatten({"policy": {"kind": "imported"}, AGENT: agent})}
+        arguments = dict(flatten(agent["llm_args"]))
+        # As one text: arguments that only one of two agents has tell them apart as well.
+        told = {"policy.kind": "imported", f"{AGENT}.llm_args": json.dumps(arguments, sort_keys=True)}
+        return told | {f"{AGENT}.{key}": value for key, value in agent.items() if key != "llm_args"}
     kind = run.config.policy.kind
     if kind is PolicyKind.oracle:
         return _chosen(data, ("policy.kind", "policy.oracle"))
@@ -128,11 +131,6 @@ def _chosen(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 def _varies(pair: tuple[str, str], makings: Sequence[Making]) -> bool:
     """Among those that read the setting: one that others do not have tells no arms apart, their kind or stages do."""
     return len({_frozen(m[pair]) for m in makings if pair in m}) > 1
-
-
-def _plain(value: Any) -> Any:
-    """What tells arms apart: lists among a model's arguments are compared as text."""
-    return json.dumps(value) if isinstance(value, list) else value
 
 
 def _frozen(value: Any) -> Any:

@@ -236,7 +236,7 @@ def test_an_address_is_of_what_the_files_hold(run: Run, tmp_path: Path) -> None:
 def test_what_is_no_results_file_or_does_not_belong_is_one_line(run: Run, tmp_path: Path) -> None:
     results = next(iter(export_run(run).values())).results
     others = {
-        "no 'simulations'": {},
+        "no 'info'": {},
         "no split, domain 'taxi'": results | {"info": results["info"] | {"environment_info": {"domain_name": "taxi"}}},
         "holds a trial of a task twice": results | {"simulations": results["simulations"][:1] * 2},
         "holds no simulations": results | {"simulations": []},
