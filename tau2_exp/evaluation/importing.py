@@ -221,6 +221,7 @@ def _plan(parts: Sequence[_Part]) -> Plan:
         limits={"max_steps": info.max_steps, "max_errors": info.max_errors},
         nothing=dict(fact for part in parts for fact in _scores_of_nothing(part.file)),
         files={name: tuple(places) for name, places in planned.items()},
+        others={key: digest for part in parts for key, digest in part.file.others.items()},
     )
 
 

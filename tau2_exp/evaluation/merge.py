@@ -96,7 +96,8 @@ def _agent(run: Run) -> dict[str, Any]:
 
 def _union(one: Plan, other: Plan) -> Plan:
     files = {name: _places(one.files.get(name, ()), other.files.get(name, ())) for name in {**one.files, **other.files}}
-    return dataclasses.replace(one, nothing={**one.nothing, **other.nothing}, files=files)
+    nothing, others = {**one.nothing, **other.nothing}, {**one.others, **other.others}
+    return dataclasses.replace(one, nothing=nothing, files=files, others=others)
 
 
 def _places(mine: Sequence[Place], theirs: Sequence[Place]) -> tuple[Place, ...]:

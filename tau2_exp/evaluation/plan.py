@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Plan:
     limits: dict[str, int | None]  # None where an imported evaluation does not tell
     nothing: dict[str, float | None]  # of each task: what an agent scores that does nothing; None: cannot be judged
     files: dict[str, tuple[Place, ...]]  # by trajectories file: a split's samples, and its greedy ones
+    others: dict[str, str] = field(default_factory=dict)  # by key, a digest of each imported task that is not ours
 
     @property
     def digest(self) -> str:
@@ -87,7 +88,8 @@ def differs(one: Plan, other: Plan) -> str:
 def contradicts(one: Plan, other: Plan) -> str:
     """Why two plans cannot be parts of one, in words; empty where they can.
 
-    Revision, user and limits are one; an episode of both (the same file, task and sample) has one seed.
+    Revision, user and limits are one; a task of both is the same, and an episode of both (the same file, task and
+    sample) has one seed.
     """
     if one.revision != other.revision:
         return f"task revision {one.revision} and {other.revision}"
@@ -95,6 +97,9 @@ def contradicts(one: Plan, other: Plan) -> str:
         for key in {**mine, **theirs}:
             if mine.get(key) != theirs.get(key):
                 return f"{what}: {key} is {mine.get(key)} and {theirs.get(key)}"
+    for key in one.nothing.keys() & other.nothing.keys():
+        if one.others.get(key) != other.others.get(key):
+            return f"{key} is not the same task"
     for name, places in one.files.items():
         seeds = {place.trial: place.seed for place in other.files.get(name, ())}
         for place in places:

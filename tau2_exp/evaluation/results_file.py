@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tau2_exp.codec import encode
 from tau2_exp.config import TASK_REVISION, ConfigError
 from tau2_exp.domains import Domain, ProviderError, load_domain
 from tau2_exp.domains.domain import NAMES
@@ -43,6 +44,16 @@ class ResultsFile:
     def trials(self) -> list[int]:
         """All that were planned, and those that are there."""
         return sorted({t.sample for t in self.trajectories} | set(range(self.info.num_trials or 0)))
+
+    @property
+    def others(self) -> dict[str, str]:
+        """By key, a digest of each task that is not as ours of the same id."""
+        ours = _known(self.domain, set(self.tasks))
+        return {task.key: _digest(task) for task in self.tasks.values() if task != ours.get(task.id)}
+
+
+def _digest(task: Task) -> str:
+    return hashlib.sha256(json.dumps(encode(task), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def read_results(path: Path) -> ResultsFile:

@@ -6,6 +6,7 @@ Only scores of one trial are put side by side. A *subject* is who was tried: a s
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,6 +167,8 @@ def find_trials(found: Sequence[Found]) -> list[Trial]:
         for name, result in results["splits"].items():
             # of a merged run, a split may have fewer samples than another
             plan = settings | {"stage.samples_per_prompt": result["samples_per_prompt"]}
+            if AGENT in results and (other := _other_tasks(f.run, result)):
+                plan |= {"other tasks": other}
             domain, split = _domain_and_split(f.run, name)
             tasks = tuple(sorted(result["outcomes"]))
             key = (domain, split, tasks, tuple(sorted((k, str(v)) for k, v in plan.items())))
@@ -208,14 +211,21 @@ def _plan(run: Run, results: dict[str, Any]) -> dict[str, Any]:
     """All that an evaluation's scores depend on, beside who speaks and which tasks there are."""
     config = run.config
     user, limits, revision = user_facts(config.user), limit_facts(config), run.manifest.revision
-    if AGENT in results:  # played elsewhere: files may tell less than settings can hold
+    if AGENT in results:  # played elsewhere: what files do not tell is None, and what they have no place for is as here
         plan = read_plan(run.folder)
-        user, limits, revision = plan.user, plan.limits, plan.revision
+        user, limits, revision = user | plan.user, limits | plan.limits, plan.revision
     stage = dict(flatten(to_data(config)["stage"])) | {"temperature": results["temperature"]}
     kept = {f"stage.{key}": value for key, value in stage.items() if key not in ("name", "greedy")}
     kept |= {f"user.{key}": value for key, value in user.items()} | limits
     kept |= {"user.serve": config.user.serve, "domain.document": config.domain.document.value}
     return kept | {"user": results["user"], "provider": results["provider"], "revision": revision}
+
+
+def _other_tasks(run: Run, result: dict[str, Any]) -> str:
+    """Which tasks an imported evaluation had in place of ours: two sets of one label may differ."""
+    others = read_plan(run.folder).others
+    digests = [others[task] for task in sorted(result["outcomes"]) if task in others]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8] if digests else ""
 
 
 def _domain_and_split(run: Run, name: str) -> tuple[str, str]:

@@ -143,6 +143,15 @@ def test_another_agent_is_another_row_and_what_is_left_out_is_said(
         assert f"left out: {other.folder}: has the same agent, user and seed as {one.folder}" in text
 
 
+def test_other_tasks_of_one_label_are_not_put_in_one_table_nor_merged(tmp_path: Path) -> None:
+    one, other = imported(tmp_path / "one", results()), imported(tmp_path / "other", results("later_revision"))
+    assert read_plan(one.folder).revision == read_plan(other.folder).revision
+    trials = collect([one.folder, other.folder]).trials
+    assert len(trials) == 2 and all("other tasks=" in trial.note for trial in trials)
+    with pytest.raises(ConfigError, match="airline/0 is not the same task"):
+        merge([one, other], "merged")
+
+
 def test_the_workflow_policy_is_another_agent_on_the_same_tasks(command: Command, tmp_path: Path) -> None:
     name = "solo_agent_holds_user_tools"
     manual = imported(tmp_path / "manual", results(name))
