@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tau2_exp.domains.domain import Domain, load_domain
     from tau2_exp.domains.providers import ProviderError
-    from tau2_exp.domains.world import TauWorld
+    from tau2_exp.domains.world import SetupError, TauWorld
 
-__all__ = ["Domain", "ProviderError", "TauWorld", "load_domain"]
+__all__ = ["Domain", "ProviderError", "SetupError", "TauWorld", "load_domain"]
 
-_MODULES = {"Domain": "domain", "load_domain": "domain", "ProviderError": "providers", "TauWorld": "world"}
+_MODULES = {
+    "Domain": "domain",
+    "load_domain": "domain",
+    "ProviderError": "providers",
+    "SetupError": "world",
+    "TauWorld": "world",
+}
 
 
 def __getattr__(name: str) -> Any:
