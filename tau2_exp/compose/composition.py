@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
@@ -20,9 +22,10 @@ from omegaconf.errors import OmegaConfBaseException
 from tau2_exp.compose.check import check
 from tau2_exp.compose.choices import CONF
 from tau2_exp.compose.errors import explain
-from tau2_exp.compose.overrides import SWEPT, key_of, parse, read, swept
+from tau2_exp.compose.overrides import SEARCHPATH, SWEPT, given, key_of, parse, read, swept
 from tau2_exp.config import STAGES, Config, ConfigError, PipelineConfig, StageConfig, from_data
 from tau2_exp.config.paths import expand_home, make_absolute
+from tau2_exp.plugins import PluginError, conf_folders, is_path, named, reach
 
 
 def _register() -> None:
@@ -42,8 +45,27 @@ def compose_config(overrides: Sequence[str]) -> Config:
         _check_stage(OmegaConf.get_type(composed, "stage"), data["stage"]["name"])
         config = from_data(data)
     config = expand_home(config)
+    if named(config):
+        reach([Path.cwd()])
+        config = _with_own_domain(config)
     check(config)
     return make_absolute(config)
+
+
+def _with_own_domain(config: Config) -> Config:
+    """A custom domain has one name, its own. Raises ConfigError where it cannot be made."""
+    domain = config.domain
+    if not is_path(domain.provider):
+        return config
+    from tau2_exp.domains import open_domain
+
+    try:
+        name = open_domain(domain.provider).name
+    except PluginError as error:
+        raise ConfigError(str(error)) from error
+    if domain.names not in ([], [name]):
+        raise ConfigError(f"domain.names=[{','.join(domain.names)}]: {domain.provider} is [{name}]; drop it")
+    return dataclasses.replace(config, domain=dataclasses.replace(domain, names=[name]))
 
 
 def chain_settings(overrides: Sequence[str]) -> PipelineConfig:
@@ -81,7 +103,7 @@ def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
     own = [text for text in readable if not f"{key_of(text)}.".startswith(f"{SWEPT}.")]
     plain = [text for text in own if not parse(text).is_sweep_override()]
     with _one_line(overrides), _hydra() as loader:
-        composed = compose("config", plain, return_hydra_config=True)
+        composed = compose("config", _with_plugins(plain), return_hydra_config=True)
         params = {**(OmegaConf.select(composed, SWEPT) or {}), **swept(readable)}
         lines = read([f"{key}={values}" for key, values in params.items()], sweep=True)
         parsed = OverridesParser.create(config_loader=loader).parse_overrides([*lines, *own])
@@ -93,7 +115,23 @@ def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
 
 def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
     with _hydra():
-        return compose(name, list(overrides))
+        return compose(name, _with_plugins(overrides))
+
+
+def _with_plugins(overrides: Sequence[str]) -> list[str]:
+    """Import the packages that `+plugins=[…]` names; their folders of YAML join the search path, behind those given.
+
+    Raises ConfigError for one that cannot be imported.
+    """
+    packages = given(overrides, "plugins")
+    if packages is None:
+        return list(overrides)
+    if not isinstance(packages, list):
+        raise ConfigError(f"plugins={packages}: wants a list: +plugins=[{packages}]")
+    reach([Path.cwd()])
+    places = [*(given(overrides, SEARCHPATH) or []), *(f"file://{folder}" for folder in conf_folders(packages))]
+    kept = [text for text in overrides if key_of(text) != SEARCHPATH]
+    return [*kept, f"{SEARCHPATH}=[{','.join(repr(place) for place in places)}]"]
 
 
 @contextmanager

@@ -38,6 +38,9 @@ class Config:
     policy: PolicyConfig = setting(MISSING, "who is the agent; other than the model itself in stage=eval only")
     logger: LoggerConfig = setting(MISSING, "a copy of the run's metrics elsewhere")
     rollout: RolloutConfig = setting(RolloutConfig, "how episodes are played")
+    plugins: list[str] = setting(
+        list, "packages of yours that bring choices, imported before the settings are read: +plugins=[my_lab]"
+    )
     seed: int = setting(0, "seed of everything that is drawn at random")
     parent: str | None = setting(
         None,

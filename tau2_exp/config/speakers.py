@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from tau2_exp.config.setting import setting
 
@@ -13,6 +14,7 @@ class UserKind(str, Enum):
 
     scripted = "scripted"
     litellm = "litellm"
+    custom = "custom"
 
 
 class PolicyKind(str, Enum):
@@ -22,6 +24,7 @@ class PolicyKind(str, Enum):
     sglang = "sglang"
     litellm = "litellm"
     oracle = "oracle"
+    custom = "custom"
 
 
 class OracleKind(str, Enum):
@@ -36,7 +39,8 @@ class UserConfig:
     """Who the agent talks to."""
 
     kind: UserKind = setting(
-        UserKind.scripted, "which user simulator: scripted (rules, no model), litellm (a model behind an API)"
+        UserKind.scripted,
+        "which user simulator: scripted (rules, no model), litellm (a model behind an API), custom (yours)",
     )
     model: str | None = setting(
         None, "litellm: name of the model, such as gpt-4.1-mini or openai/NAME; null only without litellm"
@@ -60,13 +64,17 @@ class UserConfig:
         "stage=eval: whether replies are kept, so that an equal request is not paid twice; "
         "null: yes for a hosted model, no for a server of one's own (api_base)",
     )
+    function: str | None = setting(
+        None, "custom: module:name of what makes yours: (task, world, config, seed) -> User; null only without custom"
+    )
+    options: dict[str, Any] = setting(dict, "what function reads: +user.options.NAME=VALUE")
 
 
 @dataclass
 class PolicyConfig:
-    """Who is the agent; anything but the model itself is for stage=eval."""
+    """Who is the agent; anything but the model itself is for stage=eval, and a policy of your own for demos too."""
 
-    kind: PolicyKind = setting(PolicyKind.model, "which policy: model, sglang, litellm, oracle")
+    kind: PolicyKind = setting(PolicyKind.model, "which policy: model, sglang, litellm, oracle, custom (yours)")
     oracle: OracleKind = setting(
         OracleKind.workflow,
         "demos and policy=oracle: workflow (telecom; reads only the conversation), gold (any domain; takes the "
@@ -90,3 +98,7 @@ class PolicyConfig:
         "whether replies are kept, so that an equal request is not paid twice; "
         "null: yes for a hosted model, no for a server of one's own (api_base)",
     )
+    function: str | None = setting(
+        None, "custom: module:name of what makes yours: (config, sampling) -> Policy; null only without custom"
+    )
+    options: dict[str, Any] = setting(dict, "what function reads: +policy.options.NAME=VALUE")

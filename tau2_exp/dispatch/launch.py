@@ -40,6 +40,13 @@ def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
     return _do(target, config.wait)
 
 
+def _check_plugins(targets: Sequence[Step]) -> None:
+    """Raises ConfigError where what is left to do calls something of the user's whose source has changed."""
+    for step in (step for target in targets for step in target.lineage()):
+        if step.run and not step.finished:
+            step.run.reach_plugins()
+
+
 def _do(target: Step, wait: bool) -> int:
     from tau2_exp.dispatch.show import plan_lines
 
@@ -112,6 +119,7 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     if now.dry_run:
         return preview_frozen([target], now.dry_run)
     _reopen([target])
+    _check_plugins([target])
     _give([target], budget)
     change([target], now, [text.partition("=")[0] for text in overrides])
     return _do(target, now.wait)
@@ -162,6 +170,7 @@ def _resume_sweep(folder: Path, now: Config, budget: Sequence[str], given: Seque
     if now.dry_run:
         return preview_frozen(targets, now.dry_run)
     _reopen(targets)
+    _check_plugins(targets)
     _give(targets, budget)
     change(targets, now, given)
     if is_remote(targets[0].config):

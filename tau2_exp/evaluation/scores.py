@@ -43,6 +43,8 @@ def policy_name(config: Config) -> str:
     policy = config.policy
     if policy.kind is PolicyKind.oracle:
         return f"oracle-{policy.oracle.value}"
+    if policy.function is not None:
+        return policy.function
     return str(policy.model) if policy.kind is PolicyKind.litellm else config.model.name
 
 

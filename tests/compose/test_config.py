@@ -20,6 +20,13 @@ from tau2_exp.runs.address import content_address, pipeline_address
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
 NEEDS = {  # what a choice cannot do without
     "domain=mock": ["stage=eval"],
+    "domain=custom": ["domain.provider=brought:House"],
+    "reward=custom": ["reward.function=brought:score"],
+    "curriculum=custom": ["curriculum.function=brought:curriculum"],
+    "user=custom": ["user.function=brought:Silent"],
+    "policy=custom": ["stage=eval", "policy.function=brought:Gold"],
+    "logger=custom": ["logger.function=brought:Notes"],
+    "stage=custom": ["stage.function=brought:stage"],
     "policy=sglang": ["stage=eval", "policy.url=http://127.0.0.1:30000", "model.path=some/model"],
     "policy=litellm": ["stage=eval", "policy.model=some-model"],
     "policy=oracle": ["stage=eval"],
