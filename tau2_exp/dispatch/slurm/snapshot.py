@@ -8,8 +8,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-PARTS = ("tau2_exp", "conf", "run.py", "pyproject.toml")  # those that are there: an installed package stands alone
+from tau2_exp.system.code import ROOT, is_checkout
+
+# An installed package holds all that it needs.
+PARTS = ("tau2_exp", "conf", "run.py", "pyproject.toml") if is_checkout() else ("tau2_exp",)
 FOLDER = ".code"  # within `outputs`
 
 
