@@ -38,11 +38,12 @@ ROOMS = (
     "dispatch",
     "report",
     "stages",
+    "api",
     "__main__",
 )
 
 # These answer at once, on machines where nothing heavy is installed.
-LIGHT = ("types", "interfaces", "codec", "jsonl", "config", "system", "engines.slime.plan", "compose", "dispatch")
+LIGHT = tuple("types interfaces codec jsonl config system engines.slime.plan compose dispatch api".split())
 HEAVY = (
     "torch",
     "transformers",
