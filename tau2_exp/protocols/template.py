@@ -25,7 +25,7 @@ _TOOL: Schema = {
 _CALL = Message(Role.ASSISTANT, tool_calls=(ToolCall("look_up", {"id": 1}),))
 
 
-def renderer(template: str, tokens: dict[str, str], thinking: bool) -> Render:
+def renderer(template: str, tokens: dict[str, Any], thinking: bool) -> Render:
     """A template of Jinja text, rendered as transformers does; `tokens` are the tokenizer's (`bos_token`, …)."""
     from transformers.utils.chat_template_utils import render_jinja_template
 

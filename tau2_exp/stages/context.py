@@ -51,7 +51,7 @@ class StageContext(RolloutSetting):
         """
         specs = list(specs)
         block = 2 * self.config.rollout.concurrency if self.lockstep else len(specs)
-        kept = list(self.run.read_trajectories(name))
+        kept = list(self.run.trajectories(name))
         if self.lockstep:
             kept = kept[: len(kept) // block * block] if len(kept) < len(specs) else kept
         done = {_key(t): t for t in kept if t.scored}
@@ -60,8 +60,8 @@ class StageContext(RolloutSetting):
         for trajectory in done.values():
             mean.add(trajectory.outcome)
         with (
-            self.run.trajectories(name, keep=len(kept)) as file,
-            ProgressBar(name, len(specs), self.run.folder, len(done)) as bar,
+            self.run.write_trajectories(name, keep=len(kept)) as file,
+            ProgressBar(name, len(specs), self.run, len(done)) as bar,
         ):
 
             def finished(trajectory: Trajectory) -> None:

@@ -129,7 +129,7 @@ REFUSED = [
     (
         ["hardware=slurm_cpu", "hardware.slurm.setup=['export MY_KEY=secret']"],
         "hardware.slurm.setup",
-        "export it where",
+        "export it where you start the run",
     ),
     (["model.max_new_tokens=4096"], "model.max_new_tokens=4096", "model.context=2048"),
 ]

@@ -148,7 +148,7 @@ def test_what_was_logged_is_read_back_number_for_number(tmp_path: Path) -> None:
     parent.finish({"model": "checkpoints/last", "steps": 2, "outcomes": {"a task": [1.0]}})
     child = make_run(tmp_path / "child", "stage=grpo", "logger.episodes=3", "reward.alpha=0.1", parent=parent)
     call = Message(Role.ASSISTANT, tool_calls=(ToolCall("pay", {"sum": 1}),))
-    with child.trajectories("rollouts") as lines:
+    with child.write_trajectories("rollouts") as lines:
         for place in range(7):
             lines.write(make_trajectory(Turn("pay", (call,)), task=f"t{place}", reward=float(place % 2)))
     child.log({"outcome": 0.25}, 1)

@@ -56,7 +56,7 @@ def test_a_fault_is_a_missing_sample_and_not_a_failed_one(make_run, monkeypatch)
     (row,) = (line for line in table if "eval" not in line and " train " in line and "(nothing)" not in line)
     assert row.count("2 samples missing") == 3 and "[" not in row
     assert "episodes lost to faults: 3 of the user" in run.table
-    lost = [t for t in run.read_trajectories("train") if not t.scored]
+    lost = [t for t in run.trajectories("train") if not t.scored]
     assert [t.attempts for t in lost] == [2, 2]
 
 
@@ -72,7 +72,7 @@ def test_who_resumes_a_finished_evaluation_plays_again_what_it_lost(make_run, mo
     assert launch.launch([f"resume={run.folder}"], False, []) == 0
     again = Run.open(run.folder)
     assert again.results["splits"]["train"]["measures"]["pass@1"]["value"] == 1.0 and "resume=" not in again.table
-    kept = [t for t in again.read_trajectories("train") if t.task != unlucky]
+    kept = [t for t in again.trajectories("train") if t.task != unlucky]
     assert len(kept) == 2, "what was scored was not played again"
     monkeypatch.setattr(launch, "run_attached", lambda runs: pytest.fail("nothing is lost any more"))
     assert launch.launch([f"resume={run.folder}"], False, []) == 0
@@ -149,7 +149,7 @@ def test_a_budget_stops_a_run_cleanly_and_more_of_it_goes_on(make_run, kept: boo
             run_stage(run)
         asked = len(server.asked) - full
         assert str(caught.value).startswith("stage.budget_tokens=200: reached; spent an unknown sum (")
-        played = sum(1 for name in ("train", "train-greedy") for _ in run.read_trajectories(name))
+        played = sum(1 for name in ("train", "train-greedy") for _ in run.trajectories(name))
         assert f"and {18 * asked} tokens; {played} of 6 episodes are played" in str(caught.value)
         assert f"resume={run.folder} stage.budget_tokens=" in str(caught.value)
         assert asked == 12 if kept else asked >= 12  # 12 × 18 tokens is the first sum above 200
