@@ -19,6 +19,7 @@ from typing import Any
 from tau2_exp.config import Config, ConfigError, EngineName
 from tau2_exp.dispatch.resources import asks_for_gpus, check_gpus, gpu_names
 from tau2_exp.runs.run import Run, RunStatus
+from tau2_exp.system.errors import first_error
 
 FAILED, REFUSED, SAVED, INTERRUPTED = 1, 2, 75, 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # save and end
@@ -120,7 +121,7 @@ def _attempt(run: Run, stop: _Stop) -> int:
         return stop.status
     except ConfigError as error:
         _note(run, error)
-        print(f"error: {error} (run {run.folder})", file=sys.stderr)
+        print(f"error: {run.failure} (run {run.folder})", file=sys.stderr)
         return REFUSED
     except Exception as error:
         _note(run, error)
@@ -133,12 +134,20 @@ def _attempt(run: Run, stop: _Stop) -> int:
 
 def _do(run: Run) -> None:
     try:
-        importlib.import_module("tau2_exp.stages").run_stage(run)
+        _run_stage(run)
     except ConfigError:
         raise
     except Exception:
         time.sleep(SIGNAL_SECONDS)
         raise
+
+
+def _run_stage(run: Run) -> None:
+    """Raises what ended the stage as it is, outside of any group of exceptions."""
+    try:
+        importlib.import_module("tau2_exp.stages").run_stage(run)
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from errors
 
 
 def _hardware(config: Config) -> dict[str, Any]:

@@ -31,9 +31,9 @@ def renderer(template: str, tokens: dict[str, Any], thinking: bool) -> Render:
 
     def render(messages: list[dict[str, Any]], tools: list[Schema] | None, opened: bool) -> str:
         try:
-            texts, _ = render_jinja_template(
+            texts: Any = render_jinja_template(
                 [messages],
-                tools=tools,
+                tools=[*tools] if tools is not None else None,
                 chat_template=template,
                 add_generation_prompt=opened,
                 enable_thinking=thinking,
@@ -41,7 +41,7 @@ def renderer(template: str, tokens: dict[str, Any], thinking: bool) -> Render:
             )
         except Exception as error:  # a template raises what it likes
             raise TemplateError(f"the chat template fails: {' '.join(str(error).split())}") from None
-        return texts[0]
+        return str(texts[0][0])
 
     return render
 

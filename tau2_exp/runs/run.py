@@ -30,6 +30,7 @@ from tau2_exp.codec import decode, encode
 from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
 from tau2_exp.config.names import NAME_RULE, is_name
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json
+from tau2_exp.llm.secrets import masked
 from tau2_exp.plugins import reach_unchanged
 from tau2_exp.runs.address import plugins_of, revision_of
 from tau2_exp.runs.custom_logger import CustomLogger
@@ -105,7 +106,7 @@ class Run:
             members=tuple(os.path.relpath(member.folder, folder) for member in members),
         )
         part = folder.with_name(f".{folder.name}.part{os.getpid()}")
-        part.mkdir(parents=True)
+        part.mkdir(mode=0o700, parents=True)  # it will hold conversations
         write_json(part / "config.json", to_data(config))
         write_json(part / "manifest.json", encode(manifest))
         part.rename(folder)
@@ -289,7 +290,8 @@ class Run:
         self.close()
 
     def fail(self, message: str, traceback: str = "") -> None:
-        write_json(self.folder / "failure.json", {"message": message, "traceback": traceback})
+        """Note why the attempt ended, without the secrets that a message or a traceback may hold."""
+        write_json(self.folder / "failure.json", {"message": masked(message), "traceback": masked(traceback)})
         self.close(failed=True)
 
     def close(self, failed: bool = False) -> None:

@@ -215,7 +215,7 @@ def test_a_policy_of_ones_own_demonstrates(make_run) -> None:
 def test_a_user_of_ones_own(make_run) -> None:
     run = make_run("stage=eval", "policy=oracle", "user=custom", "user.function=brought:Silent", "stage.greedy=false")
     run_stage(run)
-    assert {t.user for t in run.read_trajectories("test")} == {"silent"}
+    assert {t.user for t in run.trajectories("test")} == {"silent"}
 
 
 def test_a_stage_of_ones_own(make_run) -> None:

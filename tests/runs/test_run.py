@@ -32,6 +32,14 @@ def trajectory(sample: int) -> Trajectory:
     return Trajectory("t", "telecom", sample, 7, (GREETING,), (turn,), StopReason.UNPARSABLE, None)
 
 
+def test_a_failure_is_told_without_its_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "t0psecret-value")
+    run = make(tmp_path)
+    run.fail("refused t0psecret-value", "Traceback: http://me:pa55@host/?code=t0psecret")
+    assert run.failure == "refused ***"
+    assert "pa55" not in (text := (run.folder / "failure.json").read_text()) and "t0psecret" not in text
+
+
 def test_what_is_frozen_is_read_back(tmp_path: Path) -> None:
     run = Run.open(make(tmp_path).folder)
     assert run.config == CONFIG
