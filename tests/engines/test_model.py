@@ -9,33 +9,33 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tau2_exp.config import HardwareConfig, ModelConfig
+from tau2_exp.config import ModelConfig
 from tau2_exp.engines.torch.checkpoint import load_model
 from tau2_exp.engines.torch.model import ModelShape, new_model
 from tests.engines.conftest import SHAPE, lively, tokens
 
-CPU = HardwareConfig(name="cpu")
-
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_hugging_face_opens_our_weights_and_says_the_same(tmp_path, tied):
+def test_hugging_face_opens_our_weights_and_says_the_same(tmp_path, place, tied):
     transformers = pytest.importorskip("transformers")
     from tau2_exp.engines.torch.checkpoint import _write_model
 
-    ours = lively(new_model(dataclasses.replace(SHAPE, tied=tied, rope_base=5e5), seed=3))
+    ours = place.put(lively(new_model(dataclasses.replace(SHAPE, tied=tied, rope_base=5e5), seed=3)))
     _write_model(tmp_path, ours)
-    theirs, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    theirs, report = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path, output_loading_info=True, dtype=torch.float32
+    )
     assert not report["missing_keys"] and not report["unexpected_keys"]
     assert type(theirs).__name__ == "Qwen3ForCausalLM"
-    ids = torch.tensor(tokens(50))
+    theirs, ids = theirs.to(place.device), place.tensor(tokens(50))
     with torch.no_grad():
         expected = theirs(ids[None]).logits[0]
         found = ours.logits(ours.packed(ids, [50]))
-    assert (found - expected).abs().max() < 1e-5 * expected.abs().max()
+    assert place.alike([found], [expected], 1e-5)
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_we_open_hugging_faces_weights_and_say_the_same(tmp_path, tied):
+def test_we_open_hugging_faces_weights_and_say_the_same(tmp_path, place, tied):
     transformers = pytest.importorskip("transformers")
     config = transformers.Qwen3Config(
         vocab_size=61, hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=6,
@@ -44,50 +44,49 @@ def test_we_open_hugging_faces_weights_and_say_the_same(tmp_path, tied):
     torch.manual_seed(0)
     theirs = transformers.Qwen3ForCausalLM(config)
     theirs.save_pretrained(tmp_path)
-    ours = load_model(tmp_path, CPU)
-    ids = torch.tensor(tokens(40, vocab_size=61))
+    ours = load_model(tmp_path, place.hardware)
+    theirs, ids = theirs.to(place.device), place.tensor(tokens(40, vocab_size=61))
     with torch.no_grad():
         expected = theirs(ids[None]).logits[0]
         found = ours.logits(ours.packed(ids, [40]))
-    assert (found - expected).abs().max() < 1e-5
+    assert place.alike([found], [expected], 1e-5, least=1.0)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
-def test_packed_sequences_do_not_see_each_other(lengths):
-    model = lively(new_model(SHAPE, seed=1))
-    sequences = [torch.tensor(tokens(n, seed=i)) for i, n in enumerate(lengths)]
+def test_packed_sequences_do_not_see_each_other(place, lengths):
+    model = place.put(lively(new_model(SHAPE, seed=1)))
+    sequences = [place.tensor(tokens(n, seed=i)) for i, n in enumerate(lengths)]
     with torch.no_grad():
         packed = model.packed(torch.cat(sequences), lengths).split(lengths)
         for sequence, found in zip(sequences, packed, strict=True):
-            assert torch.allclose(found, model.packed(sequence, [len(sequence)]), atol=1e-5)
+            assert place.alike([found], [model.packed(sequence, [len(sequence)])], 1e-5, least=1.0)
 
 
-def test_recomputing_activations_changes_no_gradient(model):
-    ids = torch.tensor(tokens(30))
+def test_recomputing_activations_changes_no_gradient(model, place):
+    ids = place.tensor(tokens(30))
     gradients = []
     for model.recompute in (False, True):
         model.zero_grad()
         model.packed(ids, [12, 18]).square().sum().backward()
         gradients.append([p.grad.clone() for p in model.parameters()])
-    for plain, again in zip(*gradients, strict=True):
-        assert torch.equal(plain, again)
+    assert place.repeated(*gradients)
 
 
-def test_gradients_are_those_of_hugging_face(tmp_path, model):
+def test_gradients_are_those_of_hugging_face(tmp_path, model, place):
     transformers = pytest.importorskip("transformers")
     from tau2_exp.engines.torch.checkpoint import _write_model
 
     _write_model(tmp_path, model)
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
-    ids = torch.tensor(tokens(40))
-    probe = torch.randn(40, SHAPE.vocab_size, generator=torch.Generator().manual_seed(0))
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).to(place.device)
+    ids = place.tensor(tokens(40))
+    probe = torch.randn(40, SHAPE.vocab_size, generator=torch.Generator().manual_seed(0)).to(place.device)
     (theirs(ids[None]).logits[0] * probe).sum().backward()
     (model.logits(model.packed(ids, [40])) * probe).sum().backward()
     expected = dict(theirs.named_parameters())
-    for name, parameter in model.named_parameters():
-        scale = expected[name].grad.abs().max()
-        assert (parameter.grad - expected[name].grad).abs().max() < 1e-4 * scale, name
+    names = [name for name, _ in model.named_parameters()]
+    found = [parameter.grad for parameter in model.parameters()]
+    assert place.alike(found, [expected[name].grad for name in names], 1e-4)
 
 
 def test_a_seed_makes_a_model():
