@@ -48,15 +48,15 @@ def missing() -> Iterator[str]:
         yield f"missing: Python {wanted}, this one is {here}: set PYTHON=python{wanted}, or pack with --python {here}"
     for name, left in about.get("left", {}).items():
         version = _version(name)
-        mend = f"pip install '{name}', or pack with --also {name}"
+        mend = f"pip install it, or pack with --also {name}"
         if version is None and left["imported"]:
             yield f"missing: {name} (the check imports it): {mend}"
         elif version is None:
             yield f"missing: {name} (the check on a CPU did not import it; it can do without)"
         else:
             for specifier, by in left["wanted"]:
-                if _older(version, specifier):
-                    yield f"missing: {name} {specifier} (for {by}), {version} is here: {mend}"
+                if _outside(version, specifier):
+                    yield f"other version: {name} {version} is here, {by} asks for {specifier}: if it fails, {mend}"
 
 
 def _version(name: str) -> str | None:
@@ -66,7 +66,7 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _older(version: str, specifier: str) -> bool:
+def _outside(version: str, specifier: str) -> bool:
     """Whether a version is outside a requirement; False where no package can tell."""
     if importlib.util.find_spec("packaging") is None:
         return False

@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.gpu_check.parts import NAMES
 from benchmarks.gpu_check.settings import ROOT, environment
 
-MINUTES = 10.0
+MINUTES = 20.0  # most of it unused, on a machine that is not busy
 LISTENER = '''
 """Python runs this in every process of the traced run: it notes the files that are opened or loaded."""
 import os, sys
