@@ -28,20 +28,24 @@ TESTS = sorted((ROOT / "tests" / "engines").glob("test_*.py"))
 QUICK = [ROOT / "tests" / "engines" / "test_model.py"]  # proves the tests' options, no more
 LOGITS_TOKENS = 2048
 POLL_SECONDS = 0.1
+END_SECONDS = 4.0  # before its time is up, the part tells what is not done
 
 
 def run(settings: Settings, report: Report) -> None:
     """Tests and pipeline are processes of their own, side by side: each leaves the device mostly idle."""
+    begun = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with _started(folder, settings) as jobs:
             size = sizes.TINY if settings.tiny else sizes.FULL
             report.attempt("logits beside transformers', 0.6B", lambda: _logits(size, settings.device))
-            while jobs:
+            while jobs and (not settings.seconds or time.monotonic() < begun + settings.seconds - END_SECONDS):
                 for job in [job for job in jobs if job.process.poll() is not None]:
                     report.attempt(job.name, job.figures)
                     jobs.remove(job)
                 time.sleep(POLL_SECONDS)
+            for job in jobs:
+                report.fail(job.name, f"not done after {time.monotonic() - begun:.0f} s; its last words: {job.end()}")
 
 
 @dataclass
@@ -58,17 +62,18 @@ class _Job:
     def _read(self, status: int) -> Figures:
         raise NotImplementedError
 
-    def _end(self) -> str:
-        """The last line that says something."""
+    def end(self) -> str:
+        """The last line that says what went wrong, or else the last one."""
         lines = [line.strip() for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
-        return next((line for line in reversed(lines) if line.lower().startswith(("error", "failed", "e "))), lines[-1])
+        wrong = (line for line in reversed(lines) if line.lower().startswith(("error", "failed", "e ")))
+        return next(wrong, lines[-1] if lines else "none")
 
 
 class _Tests(_Job):
     def _read(self, status: int) -> Figures:
         found = self.log.with_suffix(".xml")
         if not found.is_file():
-            raise RuntimeError(f"pytest ended with status {status}: {self._end()}")
+            raise RuntimeError(f"pytest ended with status {status}: {self.end()}")
         root = ElementTree.parse(found).getroot()
         cases = list(root.iter("testcase"))
         failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
@@ -84,7 +89,7 @@ class _Pipeline(_Job):
     def _read(self, status: int) -> Figures:
         results = self.log.parent / "outputs" / "smoke" / "results.json"
         if status or not results.is_file():
-            raise RuntimeError(f"run.py ended with status {status}: {self._end()}")
+            raise RuntimeError(f"run.py ended with status {status}: {self.end()}")
         evaluations = json.loads(results.read_text())["evaluations"]
         last = list(evaluations.values())[-1]
         solved = {split: found["measures"]["pass@1"]["value"] for split, found in last["splits"].items()}

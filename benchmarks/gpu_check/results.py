@@ -30,8 +30,10 @@ class Results:
 
     def add(self, name: str, record: dict[str, Any]) -> None:
         """A record of a part; one with `facts` completes the check's own (the card, the driver)."""
-        self.data |= record.pop("facts", {})
-        self.part(name)["records"].append(record)
+        if "facts" in record:
+            self.data |= record["facts"]
+        else:
+            self.part(name)["records"].append(record)
         self.write()
 
     def end(self, name: str, status: str, reason: str | None, seconds: float) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from benchmarks.gpu_check import weights
-from benchmarks.gpu_check.report import Figures, Report
+from benchmarks.gpu_check.report import DETAILS, Figures, Report
 from benchmarks.gpu_check.settings import ROOT, Settings
+from tau2_exp.rundir import Run
 
 SETTINGS = [
     "stage=eval",
@@ -25,6 +26,7 @@ SETTINGS = [
     "stage.greedy=false",
     "rollout.concurrency=74",
 ]
+END_SECONDS = 15.0  # before the part's time is up, the run is told to save and end
 REFUSED = 2  # run.py's status where the settings cannot be done
 FEW = ["domain.limit=2", "domain.max_steps=4", "model.max_new_tokens=16"]
 
@@ -53,16 +55,29 @@ class _Refused(Exception):
 
 
 def _evaluate(model: Path, folder: Path, settings: Settings) -> Figures:
+    """The tasks that were played within the part's time, and how many of them were solved."""
     hardware = "cpu" if settings.device == "cpu" else "gpu_1"
     command = [sys.executable, "run.py", *SETTINGS, *(FEW if settings.tiny else []), f"model.path={model}"]
     command += [f"hardware={hardware}", f"outputs={folder}/outputs", "name=smollm"]
+    log = folder / "log"
     begun = time.monotonic()
-    done = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            status = process.wait(max(1.0, settings.seconds - END_SECONDS) if settings.seconds else None)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # it saves, and ends
+            process.wait()
+            status = None
     seconds = time.monotonic() - begun
-    said = [line for line in (done.stdout + "\n" + done.stderr).splitlines() if line.strip()]
-    if done.returncode:
+    if status:
+        said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         why = next((line for line in said if line.startswith("error: ")), said[-1]).removeprefix("error: ")
-        raise (_Refused if done.returncode == REFUSED else RuntimeError)(why)
-    results = json.loads((folder / "outputs" / "smollm" / "results.json").read_text())
-    [split] = results["splits"].values()
-    return {"tasks": split["tasks"], "pass@1": split["measures"]["pass@1"]["value"], "seconds": seconds}
+        raise (_Refused if status == REFUSED else RuntimeError)(why)
+    played = list(Run.open(folder / "outputs" / "smollm").read_trajectories("train"))
+    if not played:
+        raise RuntimeError(f"no task was played to its end in {seconds:.0f} s")
+    solved = sum(trajectory.outcome == 1.0 for trajectory in played)
+    stops = Counter(trajectory.stop.value for trajectory in played)
+    figures = {"tasks": len(played), "solved": solved, "seconds": seconds, "cut short": status is None}
+    return figures | {DETAILS: {"stops": stops}}
