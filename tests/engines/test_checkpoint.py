@@ -88,7 +88,8 @@ def test_transformers_opens_model_and_tokenizer(tmp_path):
 
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
     folder = tmp_path / "last"
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": ":".join(paths), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         [sys.executable, "-c", SAVE_FOR_EVER, str(folder)], stdout=subprocess.PIPE, text=True, env=environment
     )
