@@ -137,6 +137,11 @@ class Generator(Protocol):
 class Tokenizer(Protocol):
     """The little of a tokenizer that is used: no special tokens added, special text parsed as such."""
 
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja text by which its model was taught to converse; None for a model without one."""
+        ...
+
     def encode(self, text: str) -> list[int]: ...
 
     def decode(self, ids: Sequence[int]) -> str: ...

@@ -16,7 +16,8 @@ from tau2_exp.llm.completion import Account
 from tau2_exp.llm.keys import find_key
 from tau2_exp.llm.replies import Replies
 from tau2_exp.policies.tokens import SMALLEST_TURN, TokenPolicy
-from tau2_exp.protocols import make_protocol
+from tau2_exp.protocols import make_protocol, protocol_of
+from tau2_exp.protocols.template import TemplateError
 from tau2_exp.rollouts.episode import Limits
 from tau2_exp.rollouts.rollout import EpisodeSetting
 from tau2_exp.runs.run import Run
@@ -80,9 +81,16 @@ class RolloutSetting:
             self._has_room = True
         return TokenPolicy(model.name, generator, self.protocol, tokenizer, self.prompts, sampling, model.context)
 
-    def checked(self, tokenizer: TOKENIZER, where: Path | str) -> TOKENIZER:
-        """The tokenizer itself. Raises ConfigError where it lacks a special token that opens or ends a turn: a model
-        that cannot say it plays on and scores 0."""
+    def adopt(self, tokenizer: TOKENIZER, where: Path | str) -> TOKENIZER:
+        """The tokenizer itself; turns are written from now on as it, and the chat template with it, write them.
+
+        Raises ConfigError where the template cannot be followed, or the tokenizer lacks a special token that opens or
+        ends a turn: a model that cannot say it plays on and scores 0.
+        """
+        try:
+            self.protocol = protocol_of(self.config.model, tokenizer)
+        except TemplateError as error:
+            raise ConfigError(f"model.path={where}: {error}; take model.protocol=single_action") from None
         ids = {border: tokenizer.token_id(border) for border in self.protocol.borders}
         missing = [border for border, id in ids.items() if id is None or tokenizer.encode(border) != [id]]
         if missing:

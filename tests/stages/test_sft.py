@@ -138,7 +138,7 @@ def test_conversations_that_do_not_fit_are_refused_with_their_length(make_run, d
         run_stage(run)
 
 
-@pytest.mark.parametrize(("protocol", "missing"), [("native", "<|im_end|>"), ("single_action", "</tool_call>")])
+@pytest.mark.parametrize(("protocol", "missing"), [("native", "<|im_end|>"), ("single_action", "<|im_end|>")])
 def test_a_tokenizer_that_cannot_end_a_turn_is_refused_in_one_line(
     make_run, pupil: Run, tmp_path: Path, protocol: str, missing: str
 ) -> None:
