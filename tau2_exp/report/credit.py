@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from tau2_exp.config import RewardConfig
+from tau2_exp.config import RewardConfig, RewardKind
 from tau2_exp.learning.advantage import advantages, has_signal
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Reward, Trajectory
@@ -37,11 +37,15 @@ def credit(group: Sequence[Reward | None], config: RewardConfig) -> list[Credit 
     rewards = [reward for reward in group if reward]
     if not rewards:
         return [None] * len(group)
-    whole = [replace(r, shaped=r.shaped - r.alpha * r.partial, alpha=0.0) for r in rewards]
     signal = has_signal(rewards)
     turns = advantages(rewards, config) if signal else [(0.0,) * len(reward.progress) for reward in rewards]
-    shares = turns if all(len(set(a)) <= 1 for a in turns) else advantages(whole, config)
+    shares = advantages(_whole(rewards), config) if signal and config.kind is RewardKind.turn_level else turns
     found = iter(
         Credit(a, share[0] if share else 0.0, len(rewards), signal) for a, share in zip(turns, shares, strict=True)
     )
     return [next(found) if reward else None for reward in group]
+
+
+def _whole(rewards: Sequence[Reward]) -> list[Reward]:
+    """The rewards without what turns earned by their own progress."""
+    return [replace(r, shaped=r.shaped - r.alpha * r.partial, alpha=0.0) for r in rewards]

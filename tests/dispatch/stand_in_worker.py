@@ -10,7 +10,7 @@ from pathlib import Path
 from tau2_exp.dispatch.worker import work
 from tau2_exp.runs.run import Run
 
-STEP_SECONDS = {97: 60.0, 98: 1.0}  # from being told to save and end
+STEP_SECONDS = {97: 3600.0, 98: 1.0}  # from being told to save and end
 
 
 def run_stage(run: Run) -> None:
@@ -21,7 +21,7 @@ def run_stage(run: Run) -> None:
     if run.config.seed in STEP_SECONDS:
         take_step(run, told)
     if run.config.seed == 99:
-        time.sleep(60)
+        time.sleep(3600)
     if run.config.seed == 13 and run.stage == "sft":
         raise ValueError("unlucky\nseed")
     run.log({"ran": 1}, 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from tau2_exp.dispatch.dry_run import freeze_only
 from tau2_exp.dispatch.launch import launch
@@ -42,7 +43,12 @@ def test_servers_that_do_not_come_up_end_the_script_and_those_beside_them(
     stand_in.write_text('#!/bin/sh\ncase "$*" in *serve*) exec sleep 1;; esac\n')
     stand_in.chmod(0o755)
     done = subprocess.run(
-        ["bash"], input=f"PATH={tmp_path}:$PATH\n{script}", capture_output=True, text=True, timeout=60, check=False
+        ["bash"],
+        input=f"PATH={tmp_path}:$PATH\n{script}",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.returncode == 1
     assert "user.json: its server has ended" in done.stderr

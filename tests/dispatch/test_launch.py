@@ -6,10 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, wait_until
 
 from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import ConfigError
@@ -50,15 +50,11 @@ def start(outputs: Path, *overrides: str) -> subprocess.Popen[str]:
 
 def read_until(process: subprocess.Popen[str], said: str) -> None:
     assert process.stdout is not None
-    while said not in process.stdout.readline():
-        assert process.poll() is None
+    assert any(said in line for line in process.stdout), f"it ended without: {said}"
 
 
 def wait_for(run: Run, status: RunStatus) -> None:
-    deadline = time.monotonic() + 20
-    while run.status is not status and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert run.status is status
+    wait_until(lambda: run.status is status, f"the run is {status.value}")
 
 
 def test_a_chain_is_done_in_order_and_found_the_second_time(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +144,7 @@ def test_a_command_that_is_ended_ends_its_worker(tmp_path: Path, number: signal.
     (run,) = folders(tmp_path, "demos")
     wait_for(run, RunStatus.running)
     os.kill(process.pid, number)
-    process.wait(timeout=20)
+    process.wait(timeout=PATIENCE)
     wait_for(run, RunStatus.unfinished)
 
 
@@ -164,7 +160,7 @@ def test_told_to_end_it_saves_first_and_told_twice_it_ends_at_once(tmp_path: Pat
     tell, number = ENDINGS[ending]
     process = start(tmp_path / "once", "stage=demos", "seed=98")
     tell(process.pid, number)
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=PATIENCE)
     (run,) = folders(tmp_path / "once", "demos")
     assert process.returncode != 0 and (run.folder / "saved").exists()
     assert f"{run.folder}: told to end: saved; the same command goes on with it" in said
@@ -173,7 +169,7 @@ def test_told_to_end_it_saves_first_and_told_twice_it_ends_at_once(tmp_path: Pat
     tell(process.pid, number)
     read_until(process, "told")
     tell(process.pid, number)
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=PATIENCE)
     (run,) = folders(tmp_path / "twice", "demos")
     assert process.returncode != 0 and not (run.folder / "saved").exists()
     assert f"{run.folder}: interrupted; the same command goes on with it" in said

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
+from patience import PATIENCE
 from servers import Answer, Served, completion, refusal, serve
 
 from tau2_exp.config import ConfigError, PolicyConfig
@@ -38,7 +39,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
 
 
-def make_agent(server: Served, timeout: float = 20.0, key: str | None = None) -> Agent:
+def make_agent(server: Served, timeout: float = PATIENCE, key: str | None = None) -> Agent:
     config = PolicyConfig(model="openai/local", api_base=server.url, timeout=timeout, retries=2, api_key_env=key)
     world = DOMAIN.world(TASK)
     return LitellmPolicy(config, Sampling(temperature=0.3, max_tokens=99)).make_agent(world, EpisodeSpec(TASK, 0, 0, 0))
@@ -131,7 +132,7 @@ def test_a_request_the_server_rejects_is_not_repeated() -> None:
 
 
 def test_a_stall_is_a_fault_that_names_the_timeout() -> None:
-    with serve(Answer(stall=1.0)) as server:
+    with serve(Answer(stall=PATIENCE)) as server:
         assert "no answer within 0.2 s (policy.timeout)" in fault(server, timeout=0.2)
 
 
