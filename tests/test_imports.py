@@ -16,6 +16,7 @@ ROOMS = (
     "types",
     "interfaces",
     "codec",
+    "files",
     "jsonl",
     "config",
     "statistics",
@@ -42,7 +43,8 @@ ROOMS = (
 )
 
 # These answer at once, on machines where nothing heavy is installed.
-LIGHT = ("types", "interfaces", "codec", "jsonl", "config", "system", "engines.slime.plan", "compose", "dispatch")
+BASE = ("types", "interfaces", "codec", "files", "jsonl")  # on the standard library alone
+LIGHT = (*BASE, "config", "system", "engines.slime.plan", "compose", "dispatch")
 HEAVY = (
     "torch",
     "transformers",
@@ -127,7 +129,7 @@ def test_light_rooms_import_nothing_heavy(module: str) -> None:
         waiting += our_modules(found) - seen
 
 
-@pytest.mark.parametrize("name", ["types", "interfaces", "codec", "jsonl"])
+@pytest.mark.parametrize("name", BASE)
 def test_the_base_is_the_standard_library(name: str) -> None:
     tops = {module.split(".")[0] for module in imports(FILES[name])}
     assert tops <= {*sys.stdlib_module_names, "tau2_exp"}

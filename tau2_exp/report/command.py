@@ -10,6 +10,7 @@ from typing import Any
 from tau2_exp.config import ConfigError
 from tau2_exp.report.collect import Collection, collect
 from tau2_exp.report.trials import Found
+from tau2_exp.system.ours import refuse_strangers
 
 EPISODES = 20_000  # in the viewer, unless told otherwise
 
@@ -74,6 +75,14 @@ def _check(args: argparse.Namespace) -> None:
     """Raises ConfigError for what cannot be done, before minutes are spent on it."""
     if args.episodes < 0:
         raise ConfigError(f"--episodes {args.episodes}: wants 0 or more")
+    if args.html:
+        from tau2_exp.report.page import check_replaceable
+
+        check_replaceable(args.html)
+    if args.files:
+        from tau2_exp.report.files import FILES
+
+        refuse_strangers(args.files, FILES, "--files")
     for option in ("html", "files", "svg"):
         folder: Path | None = getattr(args, option)
         if folder and (file := next((path for path in (folder, *folder.parents) if path.is_file()), None)):

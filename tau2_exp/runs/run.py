@@ -28,7 +28,8 @@ from typing import Any
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
-from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json
+from tau2_exp.files import clear_leftovers, whole_folder
+from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json, write_jsonl
 from tau2_exp.runs.manifest import Manifest, current_commit, installed_versions
 from tau2_exp.runs.progress import Progress, read_progress
 from tau2_exp.runs.wandb import Product, WandbLogger, open_logger
@@ -82,7 +83,7 @@ class Run:
     ) -> Run:
         """Freeze a run, whole or not at all: a kill leaves no half folder. Raises ConfigError where `folder` exists."""
         if folder.exists():
-            raise ConfigError(f"name={folder.name}: {folder} already exists; take another name or remove it")
+            raise _taken(folder)
         manifest = Manifest(
             stage=config.stage.name,
             address=address,
@@ -94,11 +95,14 @@ class Run:
             parent=os.path.relpath(parent.folder, folder) if parent else None,
             members=tuple(os.path.relpath(member.folder, folder) for member in members),
         )
-        part = folder.with_name(f".{folder.name}.part{os.getpid()}")
-        part.mkdir(parents=True)
-        write_json(part / "config.json", to_data(config))
-        write_json(part / "manifest.json", encode(manifest))
-        part.rename(folder)
+        try:
+            with whole_folder(folder) as part:
+                write_json(part / "config.json", to_data(config))
+                write_json(part / "manifest.json", encode(manifest))
+        except FileExistsError as error:
+            if not folder.exists():  # it is a folder above it that is none
+                raise
+            raise _taken(folder) from error
         return cls(folder)
 
     @classmethod
@@ -223,13 +227,7 @@ class Run:
         """Forget metrics after `step`, the checkpoint's, so that a resumed run does not tell its steps twice."""
         self.close()
         kept = [record for record in self.metrics() if record["step"] <= step]
-        path = self.folder / "metrics.jsonl"
-        part = path.with_name(".metrics.jsonl.part")
-        part.unlink(missing_ok=True)
-        with JsonlWriter(part) as lines:
-            for record in kept:
-                lines.write(record)
-        part.replace(path)
+        write_jsonl(self.folder / "metrics.jsonl", kept)
 
     def metrics(self) -> list[dict[str, Any]]:
         return list(read_jsonl(self.folder / "metrics.jsonl"))
@@ -283,6 +281,8 @@ class Run:
             if self._held():
                 print(f"{self.folder.name}: another process works on it; waiting for that", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
+            for folder in (self.folder, self.folder / "servers", self.folder / "slime"):
+                clear_leftovers(folder)
             yield
 
     # ------------------------------------------------------------ inside
@@ -329,6 +329,10 @@ class Run:
         """Of each file, so many, evenly spaced."""
         paths = sorted((self.folder / "trajectories").glob("*.jsonl"))
         return {path.stem: [decode(Trajectory, record) for record in read_some(path, count)] for path in paths}
+
+
+def _taken(folder: Path) -> ConfigError:
+    return ConfigError(f"name={folder.name}: {folder} already exists; take another name or remove it")
 
 
 def _not_a_run(folder: Path) -> str:

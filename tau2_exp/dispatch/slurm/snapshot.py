@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+from tau2_exp.files import clear_leftovers, is_part, whole_folder
 
 ROOT = Path(__file__).resolve().parents[3]
 PARTS = ("tau2_exp", "conf", "run.py", "pyproject.toml")  # those that are there: an installed package stands alone
@@ -17,18 +18,13 @@ def snapshot(outputs: Path) -> Path:
     """The folder of a copy of the code, uncommitted changes included; equal code has one copy."""
     files = {path.relative_to(ROOT): path.read_bytes() for path in _files()}
     copy = outputs.resolve() / FOLDER / _digest(files)
+    clear_leftovers(copy.parent)
     if copy.exists():
         return copy
-    part = copy.with_name(f".{copy.name}.part{os.getpid()}")
-    for path, content in files.items():
-        (part / path).parent.mkdir(parents=True, exist_ok=True)
-        (part / path).write_bytes(content)
-    try:
-        part.rename(copy)
-    except OSError:
-        if not copy.exists():
-            raise
-        shutil.rmtree(part)  # another command was first
+    with suppress(FileExistsError), whole_folder(copy) as part:  # another command may be first
+        for path, content in files.items():
+            (part / path).parent.mkdir(parents=True, exist_ok=True)
+            (part / path).write_bytes(content)
     return copy
 
 
@@ -36,7 +32,12 @@ def _files() -> Iterator[Path]:
     for name in PARTS:
         path = ROOT / name
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (file for file in found if file.is_file() and "__pycache__" not in file.parts)
+        yield from (file for file in found if file.is_file() and not _is_passing(file.relative_to(ROOT)))
+
+
+def _is_passing(path: Path) -> bool:
+    """What Python, or a killed command, left beside the code."""
+    return any(name == "__pycache__" or is_part(Path(name)) for name in path.parts)
 
 
 def _digest(files: dict[Path, bytes]) -> str:
