@@ -84,11 +84,12 @@ def clear_leftovers(folder: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An OSError from within names a file: that which it is about, or `path` (a full disk names none)."""
+    """An OSError from within names a file: that which it is about, or `path` for its part (a full disk names none)."""
     try:
         yield
     except OSError as error:
-        if error.filename is not None or error.errno is None:
+        about = error.filename
+        if error.errno is None or (about is not None and not is_part(Path(os.fsdecode(about)))):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
 

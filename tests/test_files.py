@@ -13,7 +13,8 @@ import pytest
 
 from tau2_exp import files
 from tau2_exp.compose.composition import compose_config
-from tau2_exp.dispatch.plan import Planner, freeze
+from tau2_exp.dispatch.freeze import freeze
+from tau2_exp.dispatch.plan import Planner
 from tau2_exp.dispatch.slurm import snapshot as snapshots
 from tau2_exp.files import clear_leftovers, part_of, whole_file, whole_folder
 from tau2_exp.jsonl import JsonlWriter, write_json
@@ -96,10 +97,13 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path: Path) -> No
         raise OSError(errno.ENOSPC, "No space left on device")
     assert told.value.filename == str(tmp_path / "old.json")
     assert (tmp_path / "old.json").read_text() == '{\n  "a": 1\n}\n' and len(list(tmp_path.iterdir())) == 1
-    lines = JsonlWriter(Path("/dev/full"))
+    lines = JsonlWriter(tmp_path / "lines.jsonl")
+    lines._file = open("/dev/full", "ab")  # noqa: SIM115
     with pytest.raises(OSError) as told:
         lines.write({})
-    assert told.value.filename == "/dev/full"
+    assert told.value.filename == str(tmp_path / "lines.jsonl")
+    with pytest.raises(OSError):
+        lines.close()
 
 
 def test_two_who_make_the_same_folder_at_once_get_one(tmp_path: Path) -> None:

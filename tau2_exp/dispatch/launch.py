@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -11,15 +13,18 @@ from pathlib import Path
 from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
 from tau2_exp.config import Config, ConfigError
 from tau2_exp.dispatch.dry_run import preview, preview_frozen
+from tau2_exp.dispatch.freeze import Made, all_or_nothing, freeze, take_up
 from tau2_exp.dispatch.local.processes import run_attached
-from tau2_exp.dispatch.plan import Planner, Step, freeze
-from tau2_exp.dispatch.slurm.remote import ON_RESUME, change, is_remote, send
-from tau2_exp.dispatch.slurm.submit import cluster
+from tau2_exp.dispatch.plan import Planner
+from tau2_exp.dispatch.resumed import OF_A_COMMAND, change, key_of
+from tau2_exp.dispatch.show import end_lines, plan_lines
+from tau2_exp.dispatch.slurm.cluster import cluster
+from tau2_exp.dispatch.slurm.queued import queued
+from tau2_exp.dispatch.slurm.remote import follow, is_remote
+from tau2_exp.dispatch.slurm.submit import submit
+from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import make_tasks
 from tau2_exp.runs.run import Run, check_name
-
-BUDGETS = ("budget_dollars", "budget_tokens")  # of evaluations
-ALSO_ON_RESUME = {"resume", "dry_run", "hardware", "hardware.jobs", *(f"stage.{name}" for name in BUDGETS), *ON_RESUME}
 
 
 def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
@@ -31,27 +36,34 @@ def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
         return _launch_sweep(expand_sweep(overrides), argv)
     config = compose_config(overrides)
     if config.dry_run:
-        return preview([overrides], config.dry_run)
+        return preview([overrides], [config])
     target = Planner(Path(config.outputs)).plan(config, partial(chain_settings, overrides))
     if is_remote(config):
         cluster()
-    freeze(target, argv)
-    return _do(target, config.wait)
+    with all_or_nothing() as made:
+        run = freeze(target, argv, _busy([target]), made)
+        _tell(target)
+        if is_remote(config):
+            submission = submit([target], run.folder, made)
+    if is_remote(config):
+        return follow(submission, [target], run.folder, config.wait)
+    return _do(target)
 
 
-def _do(target: Step, wait: bool) -> int:
-    from tau2_exp.dispatch.show import plan_lines
-
-    assert target.run is not None
+def _tell(target: Step) -> None:
     print("\n".join(plan_lines(target)), flush=True)
-    if is_remote(target.config):
-        return send([target], target.run.folder, wait)
+
+
+def _do(target: Step) -> int:
+    assert target.run is not None
     for task in make_tasks([target]):
         if status := run_attached(task.runs):
+            print("\n".join(end_lines([target], target.run.folder)), file=sys.stderr)
             return status
     if target.run.table:
         print(target.run.table)
     print(f"finished: {target.run.folder}")
+    print("\n".join(end_lines([target], target.run.folder)))
     return 0
 
 
@@ -63,7 +75,7 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
     check_name(first.name)
     folder = Path(first.outputs) / (first.name or f"{datetime.now():%Y-%m-%d_%H%M%S}-sweep")
     if first.dry_run:
-        return preview(jobs, first.dry_run)
+        return preview(jobs, configs)
     if folder.exists():
         raise ConfigError(f"name={folder.name}: {folder} already exists; take another name, or resume={folder}")
     planner = Planner(Path(first.outputs))
@@ -73,10 +85,15 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
     ]
     if is_remote(first):
         cluster()
-    runs = [freeze(target, argv) for target in targets]
-    sweep = write_sweep(folder, list(zip(jobs, runs, strict=True)), argv)
+    with all_or_nothing() as made:
+        busy = _busy(targets)
+        runs = [freeze(target, argv, busy, made) for target in targets]
+        sweep = write_sweep(folder, list(zip(jobs, runs, strict=True)), argv)
+        made.folders.append(folder)
+        if is_remote(first):
+            submission = submit(targets, folder, made)
     if is_remote(first):
-        return send(targets, folder, first.wait)
+        return follow(submission, targets, folder, first.wait)
     return run_sweep(folder, sweep, targets, first.hardware)
 
 
@@ -85,23 +102,52 @@ def _of_sweep(config: Config, folder: Path) -> Config:
     return replace(config, name=None, logger=replace(config.logger, group=config.logger.group or folder.name))
 
 
+def _busy(targets: Sequence[Step]) -> set[str]:
+    """The addresses of what jobs in the queue do, or are to do. Where no queue can be asked, there are none."""
+    found: set[str] = set()
+    with suppress(ConfigError):
+        found |= queued(targets).keys()
+    return found
+
+
 def _resume(folder: Path, overrides: Sequence[str]) -> int:
-    """Go on with a run or a sweep, by its own frozen configuration."""
-    refused = [text for text in overrides if text.partition("=")[0] not in ALSO_ON_RESUME]
-    if refused:
-        raise ConfigError(f"{refused[0]}: resume={folder} goes by the run's own frozen settings; drop one of the two")
-    budget = [text for text in overrides if text.startswith("stage.")]
-    now = compose_config([text for text in overrides if not text.startswith("resume=") and text not in budget])
+    """Go on with a run or a sweep by its own frozen configuration, less what of it may be given anew."""
+    now = compose_config([text for text in overrides if key_of(text) in OF_A_COMMAND[1:]])
     if (folder / "sweep.json").is_file():
-        return _resume_sweep(folder, now, budget, [text.partition("=")[0] for text in overrides])
+        return _resume_sweep(folder, now, overrides)
     run = Run.open(folder)
-    target = Planner(folder.parent).adopt(run)
+    target = Planner(run.folder.parent).adopt(run)
+    change([target], overrides, folder)
     if now.dry_run:
         return preview_frozen([target], now.dry_run)
-    _reopen([target])
-    _give([target], budget)
-    change([target], now, [text.partition("=")[0] for text in overrides])
-    return _do(target, now.wait)
+    _go_on([target])
+    _tell(target)
+    if is_remote(target.config):
+        return follow(submit([target], run.folder, Made()), [target], run.folder, now.wait)
+    return _do(target)
+
+
+def _resume_sweep(folder: Path, now: Config, overrides: Sequence[str]) -> int:
+    from tau2_exp.dispatch.local.sweep import read_sweep, run_sweep, sweep_runs
+
+    sweep = read_sweep(folder)
+    planner = Planner(folder.parent)
+    targets = [planner.adopt(run) for run in sweep_runs(folder, sweep)]
+    change(targets, overrides, folder)
+    if now.dry_run:
+        return preview_frozen(targets, now.dry_run)
+    _go_on(targets)
+    if is_remote(targets[0].config):
+        return follow(submit(targets, folder, Made()), targets, folder, now.wait)
+    return run_sweep(folder, sweep, targets, targets[0].config.hardware)
+
+
+def _go_on(targets: Sequence[Step]) -> None:
+    """Open again what has no number yet, and freeze what was given anew."""
+    _reopen(targets)
+    busy = _busy(targets)
+    for step in {step.address: step for target in targets for step in target.lineage()}.values():
+        take_up(step, busy)
 
 
 def _reopen(targets: Sequence[Step]) -> None:
@@ -110,34 +156,3 @@ def _reopen(targets: Sequence[Step]) -> None:
         again = step.stage == "pipeline" and step.finished and not all(member.finished for member in step.members)
         if step.run and (again or step.run.lost_samples):
             step.run.reopen()
-
-
-def _give(targets: Sequence[Step], budget: Sequence[str]) -> None:
-    """Freeze the new budget into the evaluations that are not finished. Raises ConfigError where there are none."""
-    if not budget:
-        return
-    stage = compose_config(["stage=eval", "user=litellm", *budget]).stage
-    given = {name: getattr(stage, name) for name in BUDGETS if any(f".{name}=" in text for text in budget)}
-    steps = {step.address: step for target in targets for step in target.lineage()}
-    runs = [step.run for step in steps.values() if step.run and step.stage == "eval" and not step.finished]
-    if not runs:
-        raise ConfigError(f"{budget[0]}: there is no unfinished evaluation to spend it on; drop it")
-    for run in runs:
-        run.refreeze(replace(run.config, stage=replace(run.config.stage, **given)))
-
-
-def _resume_sweep(folder: Path, now: Config, budget: Sequence[str], given: Sequence[str]) -> int:
-    from tau2_exp.dispatch.local.sweep import read_sweep, run_sweep, sweep_runs
-
-    sweep = read_sweep(folder)
-    planner = Planner(folder.parent)
-    targets = [planner.adopt(run) for run in sweep_runs(folder, sweep)]
-    if now.dry_run:
-        return preview_frozen(targets, now.dry_run)
-    _reopen(targets)
-    _give(targets, budget)
-    change(targets, now, given)
-    if is_remote(targets[0].config):
-        return send(targets, folder, now.wait)
-    hardware = targets[0].config.hardware
-    return run_sweep(folder, sweep, targets, replace(hardware, jobs=now.hardware.jobs or hardware.jobs))

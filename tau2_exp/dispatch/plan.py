@@ -5,59 +5,21 @@ A run that was made before, with the same content address, takes the place of on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
 from tau2_exp.compose.check import CHAIN, check
 from tau2_exp.config import Config, ConfigError, ModelConfig, PipelineConfig, PolicyKind, SftConfig, StageConfig
+from tau2_exp.dispatch.step import Step
 from tau2_exp.runs.address import content_address, pipeline_address
-from tau2_exp.runs.run import Run, RunStatus, check_name, folder_name, index_runs
+from tau2_exp.runs.run import Run, RunStatus, check_name, index_runs
 
 TRAINED = ("sft", "rft", "grpo")
 STANDS_ON = {"demos": (), "sft": ("demos", *TRAINED), "rft": TRAINED, "grpo": TRAINED, "eval": TRAINED}
 SHAPE = ("path", "layers", "width", "heads", "kv_heads", "head_dim", "ffn", "rope_base", "tied", "protocol")
 NO_PARENT = "model"  # parent=model: begin with model.path itself
-
-
-@dataclass
-class Step:
-    """One run, to be made or found; steps of equal address are one object."""
-
-    config: Config
-    address: str
-    parent: Step | None = None
-    members: tuple[Step, ...] = ()
-    run: Run | None = None  # found, or frozen
-    fresh: bool = False  # frozen by this command
-    name: str | None = None  # of the folder, where one was asked for
-
-    @property
-    def stage(self) -> str:
-        return self.config.stage.name
-
-    @property
-    def finished(self) -> bool:
-        return self.run is not None and self.run.status is RunStatus.finished
-
-    @property
-    def needs(self) -> tuple[Step, ...]:
-        return self.members or ((self.parent,) if self.parent else ())
-
-    def lineage(self) -> Iterator[Step]:
-        """Everything that must be finished before this step is, then the step: parents first, each once."""
-        seen: set[str] = set()
-
-        def visit(step: Step) -> Iterator[Step]:
-            if step.address in seen:
-                return
-            seen.add(step.address)
-            for needed in step.needs:
-                yield from visit(needed)
-            yield step
-
-        yield from visit(self)
 
 
 class Planner:
@@ -78,9 +40,15 @@ class Planner:
         """The step of a run that is already frozen."""
         address = run.manifest.address
         if address not in self._steps:
-            parent = self.adopt(run.parent) if run.parent else None
-            members = tuple(self.adopt(member) for member in run.members)
-            self._steps[address] = Step(run.config, address, parent, members, run)
+            needs = [*run.members, *([run.parent] if run.parent else [])]
+            gone = next((need for need in needs if need.status is RunStatus.unknown), None)
+            if gone is not None and run.status is not RunStatus.finished:
+                raise ConfigError(f"{run.folder}: {gone.folder}, which it goes on from, is gone; put it back")
+            step = Step(run.config, address, run=run)
+            if gone is None:  # else it is finished, and needs nothing of them
+                step.parent = self.adopt(run.parent) if run.parent else None
+                step.members = tuple(self.adopt(member) for member in run.members)
+            self._steps[address] = step
         return self._steps[address]
 
     def _pipeline(self, config: Config, stage: PipelineConfig) -> Step:
@@ -135,22 +103,6 @@ class Planner:
         return self._steps.setdefault(step.address, step)
 
 
-def freeze(step: Step, argv: Sequence[str]) -> Run:
-    """Make the folders of a step and all that it needs, where there are none yet; in W&B they are one group."""
-    names = {part.address: part.name or folder_name(part.stage, part.address) for part in step.lineage()}
-    group = step.config.logger.group or names[step.address]
-    for part in step.lineage():
-        if part.run is None:
-            config = replace(part.config, logger=replace(part.config.logger, group=group))
-            parent = part.parent.run if part.parent else None
-            members = [member.run for member in part.members if member.run]
-            folder = Path(config.outputs) / names[part.address]
-            part.run = Run.create(config, part.address, folder, parent, members, argv)
-            part.fresh = True
-    assert step.run is not None
-    return step.run
-
-
 def _names_before(config: Config) -> tuple[str, ...]:
     """The stages of the chain that a stage without a parent stands on."""
     name = config.stage.name
@@ -171,7 +123,8 @@ def _member_name(config: Config, name: str) -> str | None:
 
 def _last_of(run: Run, wanted: Sequence[str]) -> Run | None:
     """The run itself, or of a pipeline its last member that serves."""
-    return next((member for member in reversed((*run.members, run)) if member.stage in wanted), None)
+    known = [run, *(member for member in reversed(run.members) if member.status is not RunStatus.unknown)]
+    return next((member for member in known if member.stage in wanted), None)
 
 
 def _unlike(theirs: ModelConfig, ours: ModelConfig) -> str:

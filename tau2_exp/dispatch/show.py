@@ -1,11 +1,16 @@
-"""What a person sees of a plan."""
+"""What a person sees of a plan, and of its end."""
 
 from __future__ import annotations
 
-from tau2_exp.config import EvalConfig, GrpoConfig, RewardKind
-from tau2_exp.dispatch.plan import Step
-from tau2_exp.runs.run import RunStatus
+from collections.abc import Sequence
+from pathlib import Path
 
+from tau2_exp.config import EvalConfig, GrpoConfig, RewardKind
+from tau2_exp.dispatch.step import Step
+from tau2_exp.runs.run import RunStatus
+from tau2_exp.system.quoting import override, shell
+
+COMMAND = ("python", "-m", "tau2_exp")
 KEY_SETTINGS = ("epochs", "steps", "prompts_per_step", "samples_per_prompt", "batch_size", "lr", "temperature")
 
 
@@ -14,6 +19,18 @@ def plan_lines(target: Step) -> list[str]:
     return [
         f"  {step.stage:9}{_fate(step):10}{_where(step):44}  {_settings(step)}".rstrip() for step in target.lineage()
     ]
+
+
+def end_lines(targets: Sequence[Step], owner: Path) -> list[str]:
+    """The commands that come next, for a run's folder or a sweep's."""
+    if all(target.finished for target in targets):
+        return [f"  {shell([*COMMAND, 'report', owner, '--html', owner / 'page'])}"]
+    return [f"  python run.py {resume_setting(owner)}", f"  {shell([*COMMAND, 'status', owner])}"]
+
+
+def resume_setting(owner: Path) -> str:
+    """What goes on with it, as a shell takes it."""
+    return shell([override("resume", str(owner))])
 
 
 def _fate(step: Step) -> str:

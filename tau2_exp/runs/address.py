@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ OF_SLIME = {
     "rft": ("engine.slime.flags",),
     "grpo": ("engine.slime.flags", "engine.slime.asynchronous"),
 }
-# What changes how a result is come by, and not the result.
+# What changes how a result is come by, and not the result; so does whatever READS and OF_SLIME do not name. These
+# settings are taken from the newest command wherever a run that is not finished is taken up: equal addresses say which.
 NEUTRAL = set(
     "save_every keep_optimiser concurrency fault_retries retries timeout api_key_env cache budget_dollars "
     "budget_tokens".split()
@@ -60,6 +61,21 @@ def content_address(config: Config, parent: str | None) -> str:
         parts["model files"] = _files(Path(config.model.path).expanduser())
     parts |= {"stage": data["stage"], "seed": config.seed, "parent": parent}
     return _digest(parts)
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two configurations differ, by dotted name: (old, new)."""
+    before, after = dict(_leaves(to_data(old))), dict(_leaves(to_data(new)))
+    names = sorted({*before, *after})
+    return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
+
+
+def _leaves(data: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(data, dict) and data:
+        for key, value in data.items():
+            yield from _leaves(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, data
 
 
 def _files(folder: Path) -> list[tuple[str, int, int]]:

@@ -1,7 +1,8 @@
 """A run is one stage in one folder, and the folder is all there is to know about it.
 
 config.json          the frozen configuration, complete: the only truth a worker reads
-manifest.json        what it stands on and where it was made: parent, address, commit, versions, hardware
+manifest.json        what it depends on and where it was made: parent, address, commit, versions, hardware
+ancestors.json       the settings of the runs that it was made from
 metrics.jsonl        one line a step
 trajectories/*.jsonl one line an episode
 checkpoints/         what a killed run resumes from, and what the next stage starts from
@@ -30,7 +31,9 @@ from tau2_exp.codec import decode, encode
 from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
 from tau2_exp.files import clear_leftovers, whole_folder
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json, write_jsonl
-from tau2_exp.runs.manifest import Manifest, current_commit, installed_versions
+from tau2_exp.runs.address import differences
+from tau2_exp.runs.ancestors import Ancestor, folders_with, read_ancestors, write_ancestors
+from tau2_exp.runs.manifest import Change, Manifest, current_commit, installed_versions
 from tau2_exp.runs.progress import Progress, read_progress
 from tau2_exp.runs.wandb import Product, WandbLogger, open_logger
 from tau2_exp.types import Trajectory
@@ -41,6 +44,7 @@ class RunStatus(str, Enum):
     running = "running"  # some process holds it
     failed = "failed"
     unfinished = "unfinished"  # never begun, or killed
+    unknown = "unknown"  # its folder is gone
 
 
 class TrajectoryWriter:
@@ -87,18 +91,22 @@ class Run:
         manifest = Manifest(
             stage=config.stage.name,
             address=address,
-            created=datetime.now().astimezone().isoformat(timespec="seconds"),
+            created=_now(),
             seed=config.seed,
             argv=tuple(argv),
             commit=current_commit(),
             versions=installed_versions(),
             parent=os.path.relpath(parent.folder, folder) if parent else None,
+            parent_address=parent.manifest.address if parent else None,
             members=tuple(os.path.relpath(member.folder, folder) for member in members),
+            member_addresses=tuple(member.manifest.address for member in members),
         )
+        above = [one for need in (*members, *([parent] if parent else [])) for one in need.as_ancestors()]
         try:
             with whole_folder(folder) as part:
                 write_json(part / "config.json", to_data(config))
                 write_json(part / "manifest.json", encode(manifest))
+                write_ancestors(part, above)
         except FileExistsError as error:
             if not folder.exists():  # it is a folder above it that is none
                 raise
@@ -107,8 +115,10 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path | str) -> Run:
-        """Raises ConfigError where there is no run folder."""
+        """A name that was given to an older run leads to that one's folder. Raises ConfigError where there is none."""
         folder = Path(folder)
+        if folder.is_symlink():
+            folder = Path(os.path.normpath(folder.parent / os.readlink(folder)))
         if not (folder / "config.json").is_file() or not (folder / "manifest.json").is_file():
             raise ConfigError(f"{folder}: {_not_a_run(folder)}")
         return cls(folder)
@@ -119,8 +129,8 @@ class Run:
     def config(self) -> Config:
         try:
             return from_data(json.loads((self.folder / "config.json").read_text()))
-        except (ValueError, KeyError) as error:
-            raise ConfigError(f"{self.folder}/config.json: {error}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{self.folder}/config.json: cannot be read ({error})") from None
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -132,12 +142,25 @@ class Run:
 
     @cached_property
     def parent(self) -> Run | None:
-        return self._relative(self.manifest.parent) if self.manifest.parent else None
+        """What it began with; a GoneRun where that is not to be found any more."""
+        manifest = self.manifest
+        return self._needed(manifest.parent, manifest.parent_address) if manifest.parent else None
 
     @cached_property
     def members(self) -> tuple[Run, ...]:
         """A pipeline's runs, in the order they are made; empty for any other stage."""
-        return tuple(self._relative(member) for member in self.manifest.members)
+        manifest = self.manifest
+        addresses = manifest.member_addresses or (None,) * len(manifest.members)
+        return tuple(map(self._needed, manifest.members, addresses))
+
+    @cached_property
+    def ancestors(self) -> dict[str, Ancestor]:
+        """What its folder holds of the runs that it was made from, by address."""
+        return read_ancestors(self.folder)
+
+    def as_ancestors(self) -> tuple[Ancestor, ...]:
+        """What a run that is made from this one is to hold: those before it, and itself."""
+        return (*self.ancestors.values(), Ancestor(self.manifest, to_data(self.config)))
 
     @property
     def status(self) -> RunStatus:
@@ -149,12 +172,21 @@ class Run:
 
     @property
     def results(self) -> dict[str, Any]:
-        """Raises FileNotFoundError before the run is finished."""
-        return json.loads((self.folder / "results.json").read_text())
+        """Raises FileNotFoundError before the run is finished, ConfigError where the file is damaged."""
+        path = self.folder / "results.json"
+        try:
+            return decode(dict[str, Any], json.loads(path.read_text()))
+        except ValueError as error:
+            mend = f"remove it, and resume={self.folder} makes it again"
+            raise ConfigError(f"{path}: cannot be read ({error}); {mend}") from None
 
     @property
     def progress(self) -> Progress | None:
-        return read_progress(self.folder)
+        """None where it has told nothing yet, and where the file is damaged."""
+        try:
+            return read_progress(self.folder)
+        except ConfigError:
+            return None
 
     @property
     def table(self) -> str:
@@ -164,7 +196,27 @@ class Run:
     @property
     def failure(self) -> str:
         path = self.folder / "failure.json"
-        return json.loads(path.read_text())["message"] if path.exists() else ""
+        try:
+            return str(json.loads(path.read_text())["message"])
+        except FileNotFoundError:
+            return ""
+        except (ValueError, KeyError, TypeError) as error:
+            return f"{path}: cannot be read ({error}); remove it"
+
+    @property
+    def damage(self) -> str:
+        """Which of the files that say how it stands cannot be read, and the mend; empty where all can."""
+        told = []
+        try:
+            read_progress(self.folder)
+        except ConfigError as error:
+            told.append(str(error))
+        if self.status is RunStatus.finished:
+            try:
+                _ = self.results
+            except ConfigError as error:
+                told.append(str(error))
+        return "; ".join(told)
 
     def server(self, name: str) -> str:
         """The address of a server that was started for this run. Raises ConfigError where it is not up."""
@@ -175,9 +227,14 @@ class Run:
             raise ConfigError(f"{path}: no {name} server of this run is up; resume={self.folder} starts it") from None
 
     def refreeze(self, config: Config) -> None:
-        """Change what a resumed run may change of its frozen configuration."""
-        write_json(self.folder / "config.json", to_data(config))
-        self.config = config
+        """Take settings that change no result from a later command, and note in the manifest which."""
+        settings = differences(self.config, config)
+        if settings:
+            there = self._read_manifest()
+            self.manifest = replace(there, changes=(*there.changes, Change(_now(), settings)))
+            write_json(self.folder / "config.json", to_data(config))
+            write_json(self.folder / "manifest.json", encode(self.manifest))
+            self.config = config
 
     @property
     def lost_samples(self) -> bool:
@@ -230,7 +287,11 @@ class Run:
         write_jsonl(self.folder / "metrics.jsonl", kept)
 
     def metrics(self) -> list[dict[str, Any]]:
-        return list(read_jsonl(self.folder / "metrics.jsonl"))
+        """Raises ConfigError, naming file and line, where the file is damaged."""
+        try:
+            return list(read_jsonl(self.folder / "metrics.jsonl"))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
     def trajectories(self, name: str, keep: int | None = None) -> TrajectoryWriter:
         """Append to trajectories/NAME.jsonl, behind its first `keep` (what the checkpoint vouches for; None: all)."""
@@ -254,16 +315,19 @@ class Run:
         self.close()
 
     def fail(self, message: str, traceback: str = "") -> None:
-        write_json(self.folder / "failure.json", {"message": message, "traceback": traceback})
-        self.close(failed=True)
+        try:
+            write_json(self.folder / "failure.json", {"message": message, "traceback": traceback})
+        finally:
+            self.close(failed=True)
 
     def close(self, failed: bool = False) -> None:
-        if self._metrics:
-            self._metrics.close()
-            self._metrics = None
-        if self._logger:
-            self._logger.finish(failed)
-            self._logger = None
+        metrics, logger, self._metrics, self._logger = self._metrics, self._logger, None, None
+        try:
+            if metrics:
+                metrics.close()
+        finally:
+            if logger:
+                logger.finish(failed)
 
     def on_stop(self, save: Callable[[], bool]) -> None:
         """What a stage in progress does when it is told to save and end; see `stop`."""
@@ -291,7 +355,7 @@ class Run:
         try:
             return decode(Manifest, json.loads((self.folder / "manifest.json").read_text()))
         except ValueError as error:
-            raise ConfigError(f"{self.folder}/manifest.json: {error}") from None
+            raise ConfigError(f"{self.folder}/manifest.json: cannot be read ({error}); remove the folder") from None
 
     def _held(self) -> bool:
         path = self.folder / ".lock"
@@ -304,8 +368,17 @@ class Run:
                 return True
         return False
 
-    def _relative(self, path: str) -> Run:
-        return Run.open(os.path.normpath(self.folder / path))
+    def _needed(self, path: str, address: str | None) -> Run:
+        """A run that this one was made from: where it was, else where one of its address is now."""
+        there = Path(os.path.normpath(self.folder / path))
+        if (there / "manifest.json").is_file() and address in (None, Run(there).manifest.address):
+            return Run.open(there)
+        found = folders_with(address, there.parent, self.folder.parent) if address else iter(())
+        if (moved := next(found, None)) is not None:
+            return Run.open(moved)
+        from tau2_exp.runs.gone import GoneRun
+
+        return GoneRun(there, address or "", self.ancestors)
 
     def _trajectory_file(self, name: str) -> Path:
         return self.folder / "trajectories" / f"{name}.jsonl"
@@ -329,6 +402,10 @@ class Run:
         """Of each file, so many, evenly spaced."""
         paths = sorted((self.folder / "trajectories").glob("*.jsonl"))
         return {path.stem: [decode(Trajectory, record) for record in read_some(path, count)] for path in paths}
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def _taken(folder: Path) -> ConfigError:
@@ -358,6 +435,8 @@ def index_runs(outputs: Path) -> dict[str, Run]:
     """By content address, the run folders directly under `outputs`: a finished one, else the newest to go on with."""
     found: dict[str, Run] = {}
     for path in sorted(outputs.glob("[!.]*/manifest.json")):
+        if path.parent.is_symlink():  # another name of a run
+            continue
         run = Run(path.parent)
         try:
             before = found.get(run.manifest.address)

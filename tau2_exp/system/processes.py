@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,8 @@ from typing import NoReturn
 GRACE_SECONDS = 20.0  # to end after being asked to
 INNER_GRACE_SECONDS = 15.0  # the same, where who asks has itself been asked
 POLL_SECONDS = 0.05
+# What asks a process to end, beside Ctrl-C: anybody, a terminal that closes, SLURM before a job's time is over.
+ASKED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 PYTHONS = ("python", "python3")
 CODE = Path(__file__).resolve().parents[2]
 # Before all else on the path: who works for us reads the same code, in whichever folder it starts.
@@ -85,14 +87,21 @@ def end(processes: Sequence[subprocess.Popen[bytes]], seconds: float = GRACE_SEC
             process.wait()
 
 
+def heard(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """Of these signals, those that this process was not started deaf to (nohup; a shell's background)."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM, and what SLURM sends before a job's time is over, interrupt what is inside as Ctrl-C does."""
+    """What asks to end (ASKED) interrupts what is inside, as Ctrl-C does."""
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+        if number == signal.SIGHUP:  # shell and kernel both tell that a terminal is gone: that is no second request
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    before = {number: signal.signal(number, interrupt) for number in heard(ASKED)}
     try:
         yield
     finally:
@@ -103,15 +112,15 @@ def terminable() -> Iterator[None]:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """What is inside takes seconds and is not to be cut short: a request to end is heard after it."""
-    heard: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-    before = {number: signal.signal(number, lambda number, _frame: heard.append(number)) for number in signals}
+    told: list[int] = []
+    signals = heard((signal.SIGINT, *ASKED))
+    before = {number: signal.signal(number, lambda number, _frame: told.append(number)) for number in signals}
     try:
         yield
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
-        for number in heard[:1]:
+        for number in told[:1]:
             signal.raise_signal(number)
 
 

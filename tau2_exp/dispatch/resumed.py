@@ -1,0 +1,109 @@
+"""What a resumed run may be given anew: every setting that its content address does not name, and no other."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tau2_exp.compose.check import check
+from tau2_exp.compose.composition import read_config
+from tau2_exp.config import STAGES, Config, ConfigError, PipelineConfig, from_data, to_data
+from tau2_exp.dispatch.step import Step
+from tau2_exp.runs.address import content_address
+
+OF_A_COMMAND = ("resume", "dry_run", "wait")  # and of no run
+
+
+def key_of(override: str) -> str:
+    return override.lstrip("+").partition("=")[0]
+
+
+def change(targets: Sequence[Step], overrides: Sequence[str], folder: Path) -> None:
+    """Set the overrides in the configuration of each step that is left to do; its folder is not touched yet.
+
+    Raises ConfigError for one that would change a result, and for one of a stage that nothing left to do has.
+    """
+    given = [text for text in overrides if key_of(text) not in OF_A_COMMAND]
+    steps = {step.address: step for target in targets for step in target.lineage()}.values()
+    for text in given:
+        for step in steps:
+            if _address(step, with_settings(step.config, [text])) != _address(step, step.config):
+                raise ConfigError(
+                    f"{text}: resume={folder} goes by the run's own frozen settings, and this would change its result; "
+                    f"drop one of the two (parent={folder} begins a new run with its model)"
+                )
+        left = [step for step in steps if not step.finished]
+        if key_of(text).startswith("stage.") and not any(list(_own(text, step.stage)) for step in left):
+            what = (
+                "unfinished evaluation to spend it on" if "budget" in text else "unfinished run that has this setting"
+            )
+            raise ConfigError(f"{text}: there is no {what}; drop it")
+    for step in steps:
+        step.config = with_settings(step.config, given)
+
+
+def with_settings(config: Config, overrides: Sequence[str]) -> Config:
+    """The configuration with what these overrides say, each as far as its stage has it. Raises ConfigError."""
+    own = [text for override in overrides for text in _own(override, config.stage.name)]
+    if not own:
+        return config
+    composed = _composed(config.stage.name, tuple(own))
+    data = copy.deepcopy(to_data(config))
+    for text in own:
+        _carry(composed, data, key_of(text).split("."), text)
+    changed = from_data(data)
+    check(changed)
+    return changed
+
+
+@cache
+def _composed(stage: str, own: tuple[str, ...]) -> dict[str, Any]:
+    return to_data(read_config([f"stage={stage}", *own]))
+
+
+def _own(override: str, stage: str) -> Iterator[str]:
+    """An override as a run of this stage takes it: a pipeline nests the settings that its members have alone."""
+    key, _, value = override.partition("=")
+    plus, name = key[: len(key) - len(key.lstrip("+"))], key.lstrip("+")
+    if not name.startswith("stage."):
+        yield override
+        return
+    head, _, rest = name.removeprefix("stage.").partition(".")
+    if stage == PipelineConfig.name:
+        if rest or _has(stage, head):
+            yield override
+        else:
+            yield from (f"{plus}stage.{member}.{head}={value}" for member in STAGES if _nests(member, head))
+    elif rest and head == stage:
+        yield f"{plus}stage.{rest}={value}"
+    elif not rest and _has(stage, head):
+        yield override
+
+
+def _has(stage: str, setting: str) -> bool:
+    return any(field.name == setting for field in fields(STAGES[stage]))
+
+
+def _nests(member: str, setting: str) -> bool:
+    return member != PipelineConfig.name and _has(member, setting)
+
+
+def _carry(source: Any, target: Any, names: Sequence[str], override: str) -> None:
+    """Copy a leaf, or the settings of a whole group, from one configuration's data into another's."""
+    *above, last = names
+    for name in above:
+        source, target = source[name], target[name]
+    if last not in source:
+        raise ConfigError(f"{override}: is no setting of a run, so that it cannot be given anew; drop it")
+    target[last] = source[last]
+
+
+def _address(step: Step, config: Config) -> str:
+    """A pipeline's is that of its members, which are asked for themselves."""
+    if step.stage == PipelineConfig.name:
+        return ""
+    return content_address(config, step.parent.address if step.parent else None)
