@@ -113,14 +113,18 @@ def _create(step: Step, folder: Path, group: str, argv: Sequence[str], made: Mad
 
 def _check_names(target: Step, outputs: Path) -> None:
     """Raises ConfigError where a name that was given is another run's, before anything is made."""
-    for step in target.lineage():
+    for step in reversed(list(target.lineage())):
         folder = outputs / (step.name or "")
         if step.name and folder.exists() and not _is(folder, step):
             raise ConfigError(f"name={step.name}: {folder} already exists; take another name or remove it")
 
 
 def _is(folder: Path, step: Step) -> bool:
-    return step.run is not None and folder.resolve() == step.run.folder.resolve()
+    """Whether a folder is the step's run, which another command may have made since this one was planned."""
+    try:
+        return Run.open(folder).manifest.address == step.address
+    except ConfigError:
+        return False
 
 
 def _name(folder: Path, run: Run, made: Made) -> None:

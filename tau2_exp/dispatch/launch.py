@@ -17,7 +17,7 @@ from tau2_exp.dispatch.freeze import Made, all_or_nothing, freeze, take_up
 from tau2_exp.dispatch.local.processes import run_attached
 from tau2_exp.dispatch.plan import Planner
 from tau2_exp.dispatch.resumed import OF_A_COMMAND, change, key_of
-from tau2_exp.dispatch.show import end_lines, plan_lines
+from tau2_exp.dispatch.show import end_lines, plan_lines, remark
 from tau2_exp.dispatch.slurm.cluster import cluster
 from tau2_exp.dispatch.slurm.queued import queued
 from tau2_exp.dispatch.slurm.remote import follow, is_remote
@@ -25,6 +25,7 @@ from tau2_exp.dispatch.slurm.submit import submit
 from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import make_tasks
 from tau2_exp.runs.run import Run, check_name
+from tau2_exp.system.quoting import setting
 
 
 def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
@@ -62,6 +63,8 @@ def _do(target: Step) -> int:
             return status
     if target.run.table:
         print(target.run.table)
+    if words := remark(target.config):
+        print(words)
     print(f"finished: {target.run.folder}")
     print("\n".join(end_lines([target], target.run.folder)))
     return 0
@@ -77,7 +80,9 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
     if first.dry_run:
         return preview(jobs, configs)
     if folder.exists():
-        raise ConfigError(f"name={folder.name}: {folder} already exists; take another name, or resume={folder}")
+        raise ConfigError(
+            f"name={folder.name}: {folder} already exists; take another name, or {setting('resume', folder)}"
+        )
     planner = Planner(Path(first.outputs))
     targets = [
         planner.plan(_of_sweep(config, folder), partial(chain_settings, job))

@@ -15,6 +15,7 @@ from tau2_exp.config import Config, ConfigError, ModelConfig, PipelineConfig, Po
 from tau2_exp.dispatch.step import Step
 from tau2_exp.runs.address import content_address, pipeline_address
 from tau2_exp.runs.run import Run, RunStatus, check_name, index_runs
+from tau2_exp.system.quoting import setting
 
 TRAINED = ("sft", "rft", "grpo")
 STANDS_ON = {"demos": (), "sft": ("demos", *TRAINED), "rft": TRAINED, "grpo": TRAINED, "eval": TRAINED}
@@ -90,7 +91,7 @@ class Planner:
         if run is None:
             raise ConfigError(f"{given}: stage={stage} stands on {' or '.join(wanted)}, and this run is none of them")
         if run.status is not RunStatus.finished:
-            raise ConfigError(f"{given}: is not finished; finish it first: resume={run.folder}")
+            raise ConfigError(f"{given}: is not finished; finish it first: {setting('resume', run.folder)}")
         if run.stage in TRAINED and (unlike := _unlike(run.config.model, config.model)):
             raise ConfigError(f"{given}: is another model than this run's; take {unlike}")
         return self.adopt(run)

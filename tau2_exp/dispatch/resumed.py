@@ -16,6 +16,7 @@ from tau2_exp.dispatch.step import Step
 from tau2_exp.runs.address import content_address
 
 OF_A_COMMAND = ("resume", "dry_run", "wait")  # and of no run
+SETTINGS = {field.name for field in fields(Config)} - {*OF_A_COMMAND, "name", "outputs", "parent"}
 
 
 def key_of(override: str) -> str:
@@ -30,6 +31,8 @@ def change(targets: Sequence[Step], overrides: Sequence[str], folder: Path) -> N
     given = [text for text in overrides if key_of(text) not in OF_A_COMMAND]
     steps = {step.address: step for target in targets for step in target.lineage()}.values()
     for text in given:
+        if key_of(text).partition(".")[0] not in SETTINGS:
+            raise ConfigError(f"{text}: is no setting of a run, so that it cannot be given anew; drop it")
         for step in steps:
             if _address(step, with_settings(step.config, [text])) != _address(step, step.config):
                 raise ConfigError(
@@ -43,21 +46,25 @@ def change(targets: Sequence[Step], overrides: Sequence[str], folder: Path) -> N
             )
             raise ConfigError(f"{text}: there is no {what}; drop it")
     for step in steps:
-        step.config = with_settings(step.config, given)
+        changed = with_settings(step.config, given)
+        if changed != step.config:
+            check(changed)
+        step.config = changed
 
 
 def with_settings(config: Config, overrides: Sequence[str]) -> Config:
-    """The configuration with what these overrides say, each as far as its stage has it. Raises ConfigError."""
+    """The configuration with what these overrides say, each as far as its stage has it; not checked as a whole.
+
+    Raises ConfigError for what is no setting, or of a wrong type.
+    """
     own = [text for override in overrides for text in _own(override, config.stage.name)]
     if not own:
         return config
     composed = _composed(config.stage.name, tuple(own))
     data = copy.deepcopy(to_data(config))
     for text in own:
-        _carry(composed, data, key_of(text).split("."), text)
-    changed = from_data(data)
-    check(changed)
-    return changed
+        _carry(composed, data, key_of(text).split("."))
+    return from_data(data)
 
 
 @cache
@@ -92,13 +99,11 @@ def _nests(member: str, setting: str) -> bool:
     return member != PipelineConfig.name and _has(member, setting)
 
 
-def _carry(source: Any, target: Any, names: Sequence[str], override: str) -> None:
+def _carry(source: Any, target: Any, names: Sequence[str]) -> None:
     """Copy a leaf, or the settings of a whole group, from one configuration's data into another's."""
     *above, last = names
     for name in above:
         source, target = source[name], target[name]
-    if last not in source:
-        raise ConfigError(f"{override}: is no setting of a run, so that it cannot be given anew; drop it")
     target[last] = source[last]
 
 

@@ -36,6 +36,7 @@ from tau2_exp.runs.ancestors import Ancestor, folders_with, read_ancestors, writ
 from tau2_exp.runs.manifest import Change, Manifest, current_commit, installed_versions
 from tau2_exp.runs.progress import Progress, read_progress
 from tau2_exp.runs.wandb import Product, WandbLogger, open_logger
+from tau2_exp.system.quoting import setting, shell
 from tau2_exp.types import Trajectory
 
 
@@ -177,7 +178,7 @@ class Run:
         try:
             return decode(dict[str, Any], json.loads(path.read_text()))
         except ValueError as error:
-            mend = f"remove it, and resume={self.folder} makes it again"
+            mend = f"remove it, and {setting('resume', self.folder)} makes it again"
             raise ConfigError(f"{path}: cannot be read ({error}); {mend}") from None
 
     @property
@@ -224,7 +225,9 @@ class Run:
         try:
             return json.loads(path.read_text())["url"]
         except (OSError, ValueError, KeyError):
-            raise ConfigError(f"{path}: no {name} server of this run is up; resume={self.folder} starts it") from None
+            raise ConfigError(
+                f"{path}: no {name} server of this run is up; {setting('resume', self.folder)} starts it"
+            ) from None
 
     def refreeze(self, config: Config) -> None:
         """Take settings that change no result from a later command, and note in the manifest which."""
@@ -417,7 +420,7 @@ def _not_a_run(folder: Path) -> str:
     is_sweep = (folder / "sweep.json").is_file()
     if is_sweep or any(folder.glob("[!.]*/manifest.json")):
         what = "is a sweep" if is_sweep else "holds runs"
-        return f"{what}; give one of its runs: python -m tau2_exp status {folder} lists them"
+        return f"{what}; give one of its runs: {shell(['python', '-m', 'tau2_exp', 'status', folder])} lists them"
     return "no run folder (it has no config.json and manifest.json)"
 
 

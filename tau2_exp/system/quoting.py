@@ -32,6 +32,11 @@ def override(key: str, value: str) -> str:
     return f"{key}='{escaped}'"
 
 
+def setting(key: str, value: object) -> str:
+    """`key=value` as one types it in a shell."""
+    return shell([override(key, str(value))])
+
+
 def sbatch_path(path: object) -> str:
     """A path as sbatch and srun take it where they would put a job's number in place of %j."""
     return str(path).replace("%", "%%")

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError, HardwareConfig
 from tau2_exp.dispatch.local.processes import Job, State, run_side_by_side
-from tau2_exp.dispatch.show import end_lines, resume_setting
+from tau2_exp.dispatch.show import end_lines
 from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import Task, make_tasks
 from tau2_exp.files import whole_folder
 from tau2_exp.jsonl import write_json
 from tau2_exp.runs.manifest import current_commit
 from tau2_exp.runs.run import Run
+from tau2_exp.system.quoting import setting
 
 if TYPE_CHECKING:
     from tau2_exp.dispatch.local.board import Line
@@ -93,7 +94,7 @@ def run_sweep(folder: Path, sweep: Sweep, targets: Sequence[Step], hardware: Har
             run_side_by_side(jobs, hardware, board.update)
     except KeyboardInterrupt:
         with suppress(OSError):  # the terminal may be gone
-            print(f"ended; to go on: {resume_setting(folder)}", file=sys.stderr)
+            print(f"ended; to go on: {setting('resume', folder)}", file=sys.stderr)
         raise
     return _close(folder, sweep, names, targets, jobs)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.freeze import Made, Unsettled
-from tau2_exp.dispatch.show import resume_setting
 from tau2_exp.dispatch.slurm.arrays import Array, make_arrays, waves
 from tau2_exp.dispatch.slurm.cluster import Cluster, cluster, submitting
 from tau2_exp.dispatch.slurm.jobs import Submission, read_jobs
@@ -21,7 +20,7 @@ from tau2_exp.dispatch.slurm.sender import Sender
 from tau2_exp.dispatch.slurm.snapshot import FOLDER, snapshot
 from tau2_exp.dispatch.step import Step
 from tau2_exp.system.processes import terminable, undisturbed
-from tau2_exp.system.quoting import shell
+from tau2_exp.system.quoting import setting, shell
 
 
 def submit(targets: Sequence[Step], owner: Path, made: Made) -> Submission | None:
@@ -72,11 +71,11 @@ def _take_back(sender: Sender, error: BaseException) -> None:
             owner = shell([sender.owner])
             raise Unsettled(
                 f"{_reason(error) or type(error).__name__}; {silence}. Jobs may be in the queue; when it answers: "
-                f"python -m tau2_exp cancel {owner}, or python run.py {resume_setting(sender.owner)}"
+                f"python -m tau2_exp cancel {owner}, or python run.py {setting('resume', sender.owner)}"
             ) from error
         sender.undo()
     if isinstance(error, KeyboardInterrupt):
-        print(f"nothing is submitted; to submit it: python run.py {resume_setting(sender.owner)}", file=sys.stderr)
+        print(f"nothing is submitted; to submit it: python run.py {setting('resume', sender.owner)}", file=sys.stderr)
 
 
 def _code(outputs: Path, made: Made) -> Path:
