@@ -65,6 +65,13 @@ def _chain_settings(choices: tuple[str, ...]) -> PipelineConfig:
         return cast(PipelineConfig, OmegaConf.to_object(_compose("chain", choices).chain))
 
 
+def value_of(override: str) -> str | None:
+    """The text that an override gives, without Hydra's quotes; None for null. Raises ConfigError."""
+    with _one_line([override]):
+        value = OverridesParser.create().parse_override(override).value()
+    return None if value is None else str(value)
+
+
 def config_yaml(config: Config, section: str | None = None) -> str:
     """The configuration, or one section of it by its dotted name, as YAML. Raises ConfigError for any other name."""
     data = to_data(config)

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
+from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep, value_of
 from tau2_exp.config import Config, ConfigError
 from tau2_exp.dispatch.dry_run import preview, preview_frozen
 from tau2_exp.dispatch.freeze import Made, all_or_nothing, freeze, take_up
@@ -30,8 +30,8 @@ from tau2_exp.system.quoting import setting
 
 def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
     """Do what the command line asks for; the exit status. Raises ConfigError before anything starts."""
-    resumed = next((text.partition("=")[2] for text in overrides if text.startswith("resume=")), None)
-    if resumed and resumed != "null":
+    resumed = next((value_of(text) for text in overrides if text.startswith("resume=")), None)
+    if resumed is not None:
         return _resume(Path(resumed), overrides)
     if sweep:
         return _launch_sweep(expand_sweep(overrides), argv)

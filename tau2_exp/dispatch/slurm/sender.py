@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import replace
 from datetime import datetime
 from os.path import relpath
@@ -64,7 +66,8 @@ class Sender:
         self.jobs += [self._noted(array, place, name, "") for place in range(len(array.steps))]
         self._note(array, start)
         self._clear_failures(array)
-        sent = executor.submit_array(calls)
+        with redirect_stderr(io.StringIO()):  # submitit prints what it then raises
+            sent = executor.submit_array(calls)
         self.arrays[array] = sent[0].job_id.partition("_")[0]
         for place, (step, job) in enumerate(zip(array.steps, sent, strict=True)):
             self.ids[step.address] = job.job_id
