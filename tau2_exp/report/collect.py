@@ -84,8 +84,8 @@ def _readable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
         try:
             for one in lineage(run):
                 making(one)
-            if run.damage:
-                raise ConfigError(run.damage)
+            if run.status is RunStatus.finished:
+                _ = run.results
             run.metrics()
             kept.append(run)
         except ConfigError as error:

@@ -204,21 +204,6 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             return f"{path}: cannot be read ({error}); remove it"
 
-    @property
-    def damage(self) -> str:
-        """Which of the files that say how it stands cannot be read, and the mend; empty where all can."""
-        told = []
-        try:
-            read_progress(self.folder)
-        except ConfigError as error:
-            told.append(str(error))
-        if self.status is RunStatus.finished:
-            try:
-                _ = self.results
-            except ConfigError as error:
-                told.append(str(error))
-        return "; ".join(told)
-
     def server(self, name: str) -> str:
         """The address of a server that was started for this run. Raises ConfigError where it is not up."""
         path = self.folder / "servers" / f"{name}.json"

@@ -12,6 +12,7 @@ from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.local.sweep import read_sweep, sweep_folders
 from tau2_exp.dispatch.slurm.jobs import SlurmJob, job_of, within
 from tau2_exp.dispatch.slurm.queue import Entry, look_up
+from tau2_exp.runs.progress import read_progress
 from tau2_exp.runs.run import Run, RunStatus
 
 LAST_LINES = 3
@@ -103,30 +104,41 @@ def _why_unknown(run: Run) -> str:
     try:
         Run.open(run.folder)
         _ = run.manifest, run.config
-        return run.damage if run.status is RunStatus.finished else ""
+        if run.status is RunStatus.finished:
+            _ = run.results
     except (ConfigError, OSError) as error:
         return str(error)
+    return ""
+
+
+def _damage(run: Run) -> str:
+    """What is wrong with a file that the run writes anew as it goes on; empty where nothing is."""
+    try:
+        read_progress(run.folder)
+    except (ConfigError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def _report(run: Run, job: SlurmJob | None, entry: Entry | None, needs: Sequence[Report]) -> Report:
     status = run.status  # read after the queue: a job ends after it has written its results
     number = job.id if job else None
     if status is RunStatus.finished:
-        return Report(run, RunState.finished, job=number)
+        return Report(run, RunState.finished, _damage(run), number)
     if entry and entry.waiting:
         return Report(run, RunState.pending, _why_it_waits(entry, needs), number)
     if entry and entry.running:
         return Report(run, RunState.running, f"on {entry.nodes}" if entry.nodes else "", number, entry.seconds)
     if status is RunStatus.running:
         where = "on this machine" if job is None else "outside its job"
-        return Report(run, RunState.running, "; ".join(filter(None, (where, run.damage))), number)
+        return Report(run, RunState.running, "; ".join(filter(None, (where, _damage(run)))), number)
     culprit = next((need for need in needs if need.state in SETTLED - {RunState.finished}), None)
     if culprit and (job or run.failure):
         return Report(run, RunState.skipped, f"{culprit.run.folder.name} {culprit.state.value}", number)
     if status is RunStatus.failed:
         return Report(run, RunState.failed, run.failure, number)
     if job is None:
-        return Report(run, RunState.unfinished, run.damage)
+        return Report(run, RunState.unfinished, _damage(run))
     return _ended(run, job, entry)
 
 
