@@ -12,6 +12,7 @@ from tau2_exp.config.reward import PartWeights, RewardConfig, RewardKind
 from tau2_exp.config.rollout import RolloutConfig
 from tau2_exp.config.speakers import OracleKind, PolicyConfig, PolicyKind, UserConfig, UserKind
 from tau2_exp.config.stage import (
+    CHAIN,
     STAGES,
     DemosConfig,
     EvalConfig,
@@ -22,9 +23,11 @@ from tau2_exp.config.stage import (
     SftConfig,
     StageConfig,
     TrainingConfig,
+    stages_of,
 )
 
 __all__ = [
+    "CHAIN",
     "STAGES",
     "TASK_REVISION",
     "ArtifactKind",
@@ -65,5 +68,6 @@ __all__ = [
     "UserConfig",
     "UserKind",
     "from_data",
+    "stages_of",
     "to_data",
 ]

@@ -10,13 +10,15 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep, value_of
+from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
+from tau2_exp.compose.overrides import given, key_of, read
 from tau2_exp.config import Config, ConfigError
 from tau2_exp.dispatch.dry_run import preview, preview_frozen
 from tau2_exp.dispatch.freeze import Made, all_or_nothing, freeze, take_up
 from tau2_exp.dispatch.local.processes import run_attached
 from tau2_exp.dispatch.plan import Planner
-from tau2_exp.dispatch.resumed import OF_A_COMMAND, change, key_of
+from tau2_exp.dispatch.resources import check_gpus
+from tau2_exp.dispatch.resumed import OF_A_COMMAND, change
 from tau2_exp.dispatch.show import end_lines, plan_lines, remark
 from tau2_exp.dispatch.slurm.cluster import cluster
 from tau2_exp.dispatch.slurm.queued import queued
@@ -30,17 +32,16 @@ from tau2_exp.system.quoting import setting
 
 def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
     """Do what the command line asks for; the exit status. Raises ConfigError before anything starts."""
-    resumed = next((value_of(text) for text in overrides if text.startswith("resume=")), None)
+    resumed = given(read(overrides, sweep), "resume")
     if resumed is not None:
-        return _resume(Path(resumed), overrides)
+        return _resume(Path(resumed).expanduser(), overrides)
     if sweep:
         return _launch_sweep(expand_sweep(overrides), argv)
     config = compose_config(overrides)
     if config.dry_run:
         return preview([overrides], [config])
     target = Planner(Path(config.outputs)).plan(config, partial(chain_settings, overrides))
-    if is_remote(config):
-        cluster()
+    _check_machine([target])
     with all_or_nothing() as made:
         run = freeze(target, argv, _busy([target]), made)
         _tell(target)
@@ -88,8 +89,7 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
         planner.plan(_of_sweep(config, folder), partial(chain_settings, job))
         for config, job in zip(configs, jobs, strict=True)
     ]
-    if is_remote(first):
-        cluster()
+    _check_machine(targets)
     with all_or_nothing() as made:
         busy = _busy(targets)
         runs = [freeze(target, argv, busy, made) for target in targets]
@@ -100,6 +100,17 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
     if is_remote(first):
         return follow(submission, targets, folder, first.wait)
     return run_sweep(folder, sweep, targets, first.hardware)
+
+
+def _check_machine(targets: Sequence[Step]) -> None:
+    """Raises ConfigError, before run folders are made, where there is no cluster, or this machine has not the GPUs."""
+    if is_remote(targets[0].config):
+        cluster()
+        return
+    for target in targets:
+        for step in target.lineage():
+            if not step.finished:
+                check_gpus(step.config)
 
 
 def _of_sweep(config: Config, folder: Path) -> Config:

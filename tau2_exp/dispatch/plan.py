@@ -10,8 +10,17 @@ from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
-from tau2_exp.compose.check import CHAIN, check
-from tau2_exp.config import Config, ConfigError, ModelConfig, PipelineConfig, PolicyKind, SftConfig, StageConfig
+from tau2_exp.compose.check import check
+from tau2_exp.config import (
+    CHAIN,
+    Config,
+    ConfigError,
+    ModelConfig,
+    PipelineConfig,
+    PolicyKind,
+    SftConfig,
+    StageConfig,
+)
 from tau2_exp.dispatch.step import Step
 from tau2_exp.runs.address import content_address, pipeline_address
 from tau2_exp.runs.run import Run, RunStatus, check_name, index_runs

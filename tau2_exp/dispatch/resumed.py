@@ -11,16 +11,17 @@ from typing import Any
 
 from tau2_exp.compose.check import check
 from tau2_exp.compose.composition import read_config
+from tau2_exp.compose.overrides import key_of
 from tau2_exp.config import STAGES, Config, ConfigError, PipelineConfig, from_data, to_data
+from tau2_exp.config.paths import make_absolute
+from tau2_exp.dispatch.plan import TRAINED
 from tau2_exp.dispatch.step import Step
 from tau2_exp.runs.address import content_address
+from tau2_exp.runs.run import Run
+from tau2_exp.system.quoting import setting, shell
 
 OF_A_COMMAND = ("resume", "dry_run", "wait")  # and of no run
 SETTINGS = {field.name for field in fields(Config)} - {*OF_A_COMMAND, "name", "outputs", "parent"}
-
-
-def key_of(override: str) -> str:
-    return override.lstrip("+").partition("=")[0]
 
 
 def change(targets: Sequence[Step], overrides: Sequence[str], folder: Path) -> None:
@@ -33,12 +34,10 @@ def change(targets: Sequence[Step], overrides: Sequence[str], folder: Path) -> N
     for text in given:
         if key_of(text).partition(".")[0] not in SETTINGS:
             raise ConfigError(f"{text}: is no setting of a run, so that it cannot be given anew; drop it")
-        for step in steps:
-            if _address(step, with_settings(step.config, [text])) != _address(step, step.config):
-                raise ConfigError(
-                    f"{text}: resume={folder} goes by the run's own frozen settings, and this would change its result; "
-                    f"drop one of the two (parent={folder} begins a new run with its model)"
-                )
+        if any(_address(step, with_settings(step.config, [text])) != _address(step, step.config) for step in steps):
+            raise ConfigError(
+                f"{text}: resume={folder} goes by the run's own frozen settings; {_instead(folder, text)}"
+            )
         left = [step for step in steps if not step.finished]
         if key_of(text).startswith("stage.") and not any(list(_own(text, step.stage)) for step in left):
             what = (
@@ -50,6 +49,21 @@ def change(targets: Sequence[Step], overrides: Sequence[str], folder: Path) -> N
         if changed != step.config:
             check(changed)
         step.config = changed
+
+
+def _instead(folder: Path, refused: str) -> str:
+    """What to do with a setting that would change the result of a resumed run."""
+    drop = "drop one of the two"
+    if (folder / "sweep.json").is_file() or not key_of(refused).startswith("stage."):
+        return drop
+    run = Run.open(folder)
+    trained = next((one for one in reversed((*run.members, run)) if one.stage in TRAINED), None)
+    if trained is None:
+        return drop
+    own = f"stage.{refused.partition('.')[2].removeprefix(f'{trained.stage}.')}"
+    begin = shell([f"stage={trained.stage}", f"model={trained.config.model.name}"])
+    further = f"{begin} {setting('parent', trained.folder)} {shell([own])}"
+    return f"{drop}, or, once it is finished, train its model further: {further}"
 
 
 def with_settings(config: Config, overrides: Sequence[str]) -> Config:
@@ -69,7 +83,7 @@ def with_settings(config: Config, overrides: Sequence[str]) -> Config:
 
 @cache
 def _composed(stage: str, own: tuple[str, ...]) -> dict[str, Any]:
-    return to_data(read_config([f"stage={stage}", *own]))
+    return to_data(make_absolute(read_config([f"stage={stage}", *own])))
 
 
 def _own(override: str, stage: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from tau2_exp.domains.providers import ProviderError, Source, Toolkit, find_sour
 from tau2_exp.domains.sync import sync_telecom
 from tau2_exp.domains.tables import Database, set_apart
 from tau2_exp.domains.tasks import read_splits, read_tasks
-from tau2_exp.domains.world import Gold, Side, TauWorld
+from tau2_exp.domains.world import Gold, SetupError, Side, TauWorld
 from tau2_exp.types import Role, Schema, Task
 
 NAMES = ("airline", "retail", "telecom", "mock")
@@ -55,10 +55,17 @@ class Domain:
         """τ²-bench's own record of a task, with what is not scored. Raises KeyError where there is none of that id."""
         return self._records[task_id]
 
-    def world(self, task: Task, history: bool = True) -> TauWorld:
-        """A fresh world; without `history` the task's own past conversation is not played first."""
-        sides = {role: self._side(role, toolkit, task) for role, toolkit in self._toolkits.items()}
-        return TauWorld(self, task, sides, history)
+    def world(self, task: Task, history: bool = True, solo: bool = False) -> TauWorld:
+        """A fresh world; without `history` the task's own past conversation is not played first.
+
+        In a `solo` world the agent holds the user's tools, and there is no user. Raises SetupError for a task, of
+        another revision perhaps, that these tools and databases cannot be set up for.
+        """
+        try:
+            sides = {role: self._side(role, toolkit, task) for role, toolkit in self._toolkits.items()}
+            return TauWorld(self, task, sides, history, solo)
+        except Exception as problem:  # whatever the task's own calls and data raise
+            raise SetupError(f"{task.key} cannot be set up: {type(problem).__name__}: {problem}") from problem
 
     def schemas(self, role: Role) -> list[Schema]:
         if role not in self._schemas:

@@ -41,14 +41,19 @@ class Gold:
     changes: dict[str, Any]
 
 
-class TauWorld:
-    """A World (see types). Made by `Domain.world`; `history` says whether the task's own is played before."""
+class SetupError(ValueError):
+    """A task cannot be set up in this world: its calls or data are not of this revision."""
 
-    def __init__(self, domain: Domain, task: Task, sides: dict[Role, Side], history: bool = True):
+
+class TauWorld:
+    """A World (see types). Made by `Domain.world`, which says what `history` and `solo` are."""
+
+    def __init__(self, domain: Domain, task: Task, sides: dict[Role, Side], history: bool = True, solo: bool = False):
         self.task = task
         self.policy = domain.policy
         self._domain = domain
         self._sides = sides
+        self._environment = _Environment(sides, solo)
         self._calls = 0
         self._changes: tuple[int, dict[str, Any]] = (0, {})
         self._sync()
@@ -118,10 +123,10 @@ class TauWorld:
         return self._domain.gold(self.task)
 
     def _run(self, call: ToolCall, sync: bool) -> str:
-        result = _Environment(self._sides).make_tool_call(call.name, requestor=call.requestor, **call.arguments)
+        result = self._environment.make_tool_call(call.name, requestor=call.requestor, **call.arguments)
         if sync:
             self._sync()
-        special = self._sides[call.requestor].render.get(call.name)
+        special = self._sides[self._environment.holder(call.name, call.requestor)].render.get(call.name)
         return (special or render)(result)
 
     def _sync(self) -> None:
@@ -158,11 +163,18 @@ class TauWorld:
 class _Environment:
     """Looks tools up as τ²-bench's environment does, down to what Python says of arguments that clash."""
 
-    def __init__(self, sides: dict[Role, Side]):
-        self.sides = sides
+    def __init__(self, sides: dict[Role, Side], solo: bool):
+        self.sides, self.solo = sides, solo
+
+    def holder(self, tool_name: str, requestor: Role) -> Role:
+        """Whose tool is meant: a solo agent's calls reach the user's first."""
+        user = self.sides.get(Role.USER)
+        return Role.USER if self.solo and user and tool_name in user.tools else requestor
 
     def make_tool_call(self, tool_name: str, requestor: Role = Role.ASSISTANT, **kwargs: Any) -> Any:
-        side = self.sides.get(requestor)
+        if self.solo and requestor is Role.USER:
+            raise ValueError("User tool calls are not allowed in solo mode")
+        side = self.sides.get(self.holder(tool_name, requestor))
         if side is None:
             raise ValueError("User tools not available" if requestor is Role.USER else "Tools not available")
         if tool_name not in side.tools:

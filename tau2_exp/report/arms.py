@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tau2_exp.config import PolicyKind, RewardKind, to_data
+from tau2_exp.evaluation.scores import AGENT, imported_facts
 from tau2_exp.runs.address import NEUTRAL, READS
 from tau2_exp.runs.run import Run
 
@@ -101,8 +103,13 @@ def _settings(run: Run) -> dict[str, Any]:
 
 
 def _agent(run: Run) -> dict[str, Any]:
-    """Who speaks in an evaluation. What a trained model is, its own making says."""
+    """Who speaks in an evaluation. What a trained model is, its own making says; of one played elsewhere, its files."""
     data = to_data(run.config)
+    if agent := imported_facts(run).get(AGENT):
+        arguments = dict(flatten(agent["llm_args"]))
+        # As one text: arguments that only one of two agents has tell them apart as well.
+        told = {"policy.kind": "imported", f"{AGENT}.llm_args": json.dumps(arguments, sort_keys=True)}
+        return told | {f"{AGENT}.{key}": value for key, value in agent.items() if key != "llm_args"}
     kind = run.config.policy.kind
     if kind is PolicyKind.oracle:
         return _chosen(data, ("policy.kind", "policy.oracle"))

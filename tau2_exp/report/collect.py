@@ -31,7 +31,9 @@ def collect(paths: Sequence[Path]) -> Collection:
     problems += [f"unknown: {run.folder}: is gone; it is told from what later runs hold of it" for run in gone]
     found, above = _place(runs, gone)
     problems += _unfinished(found)
-    return Collection(tuple(found), tuple(find_trials(found, above)), tuple(dict.fromkeys(problems)))
+    trials = find_trials(found, above)
+    problems += [line for trial in trials for line in trial.left_out]
+    return Collection(tuple(found), tuple(trials), tuple(dict.fromkeys(problems)))
 
 
 # ---------------------------------------------------------------- which runs

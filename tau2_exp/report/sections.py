@@ -22,9 +22,8 @@ from tau2_exp.report.findings import Findings, Score
 from tau2_exp.report.html import Cell, chart, folded, grid, heading, keys, paragraph, table
 from tau2_exp.report.reference import CITATION, PUBLISHED
 from tau2_exp.report.surfaces import scale, surfaces
-from tau2_exp.report.terminal import difference_text, measured_text, p_text, rank_text, verdict
+from tau2_exp.report.terminal import difference_text, measured_text, nothing_text, p_text, rank_text, verdict
 from tau2_exp.report.trials import Trial
-from tau2_exp.statistics import Estimate
 
 Failed = Sequence[tuple[Score, Failures]]
 Row = list[str | Cell]
@@ -57,7 +56,7 @@ def scores_section(findings: Findings) -> list[str]:
 
 
 def _score_table(trial: Trial, scores: Sequence[Score]) -> str:
-    nothing = measured_text(Estimate(**trial.nothing))
+    nothing = nothing_text(trial)
     rows = [["(nothing)", "", *[nothing] * len(trial.measures)]]
     for score in scores:
         cells = [measured_text(score.measures.get(name)) for name in trial.measures]
@@ -96,9 +95,7 @@ def _comparison_table(family: Family) -> str:
         rows.append(
             [
                 family.short(pair),
-                difference_text(c.difference),
-                f"{c.low_corrected:+.3f} to {c.high_corrected:+.3f}",
-                p_text(c.p),
+                difference_text(c),
                 p_text(c.p_corrected),
                 f"{ahead.value:.0%} [{ahead.low:.0%}, {ahead.high:.0%}]",
                 f"{c.detectable:.3f}",
@@ -106,7 +103,7 @@ def _comparison_table(family: Family) -> str:
                 Cell(verdict(c).partition(";")[0], f"text {kind}"),
             ]
         )
-    headings = "difference, 95 %|all at once|p|p, Holm|ahead on (tasks, ties half)|could have seen|seeds|".split("|")
+    headings = "difference, 95 %|p, corrected|ahead on (tasks, ties half)|could have seen|seeds|".split("|")
     return table(["", *headings], rows)
 
 

@@ -58,7 +58,7 @@ def content_address(config: Config, parent: str | None) -> str:
     if source := data["stage"].get("data"):
         parts["data"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
     if "model" in parts and config.model.path:
-        parts["model files"] = _files(Path(config.model.path).expanduser())
+        parts["model files"] = _files(Path(config.model.path))
     parts |= {"stage": data["stage"], "seed": config.seed, "parent": parent}
     return _digest(parts)
 

@@ -29,6 +29,7 @@ from typing import Any
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
+from tau2_exp.config.names import NAME_RULE, is_name
 from tau2_exp.files import clear_leftovers, whole_folder
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json, write_jsonl
 from tau2_exp.runs.address import differences
@@ -87,6 +88,22 @@ class Run:
         argv: Sequence[str] = (),
     ) -> Run:
         """Freeze a run, whole or not at all: a kill leaves no half folder. Raises ConfigError where `folder` exists."""
+        with cls.making(config, address, folder, parent, members, argv):
+            pass
+        return cls(folder)
+
+    @classmethod
+    @contextmanager
+    def making(
+        cls,
+        config: Config,
+        address: str,
+        folder: Path,
+        parent: Run | None = None,
+        members: Sequence[Run] = (),
+        argv: Sequence[str] = (),
+    ) -> Iterator[Run]:
+        """The same with what the block adds to the run, which is at `folder` once the block has ended well."""
         if folder.exists():
             raise _taken(folder)
         manifest = Manifest(
@@ -108,11 +125,11 @@ class Run:
                 write_json(part / "config.json", to_data(config))
                 write_json(part / "manifest.json", encode(manifest))
                 write_ancestors(part, above)
+                yield cls(part)
         except FileExistsError as error:
-            if not folder.exists():  # it is a folder above it that is none
+            if error.filename != str(folder):
                 raise
             raise _taken(folder) from error
-        return cls(folder)
 
     @classmethod
     def open(cls, folder: Path | str) -> Run:
@@ -410,9 +427,9 @@ def _not_a_run(folder: Path) -> str:
 
 
 def check_name(name: str | None) -> None:
-    """Raises ConfigError for one that leads out of `outputs`, or hides there."""
-    if name is not None and (not name or "/" in name or name.startswith(".")):
-        raise ConfigError(f"name={name}: wants a name without / and no dot before it; outputs says where it goes")
+    """Raises ConfigError for one that a run's folder cannot have."""
+    if name is not None and not is_name(name):
+        raise ConfigError(f"name={ascii(name)[1:-1]}: {NAME_RULE}")
 
 
 def folder_name(stage: str, address: str) -> str:

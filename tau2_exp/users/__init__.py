@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tau2_exp.config import UserConfig, UserKind
-from tau2_exp.interfaces import User, World
-from tau2_exp.llm.completion import Account
-from tau2_exp.types import Task
-from tau2_exp.users.scripted import ScriptedUser
+
+if TYPE_CHECKING:
+    from tau2_exp.interfaces import User, World
+    from tau2_exp.llm.completion import Account
+    from tau2_exp.types import Task
 
 
 def make_user(
@@ -19,6 +22,8 @@ def make_user(
 ) -> User:
     """The user of one episode, whose seed it has; `guidelines` are τ²-bench's own for a simulating model."""
     if config.kind is UserKind.scripted:
+        from tau2_exp.users.scripted import ScriptedUser
+
         return ScriptedUser(task, world)
     from tau2_exp.users.litellm import LitellmUser
 

@@ -72,7 +72,7 @@ def test_what_changes_a_result_is_refused_on_resume(tmp_path: Path, given: str, 
     target = plan(tmp_path, "stage=rft", "name=mine")
     freeze(target, [])
     before = (tmp_path / "mine/config.json").read_bytes()
-    with pytest.raises(ConfigError, match=f"{given}: resume={tmp_path}/mine goes by .* would change its result"):
+    with pytest.raises(ConfigError, match=f"{given}: resume={tmp_path}/mine goes by .*; drop one of the two"):
         launch.launch([f"resume={tmp_path}/mine", given, "hardware.threads=2"], False, [])
     assert (tmp_path / "mine/config.json").read_bytes() == before
 

@@ -61,7 +61,7 @@ def written(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def write(runs: Sequence[Any], folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     write_episodes(
-        runs, folder, modes=lambda t: ["hallucinated tool"] if t.sample == 1 else [], criteria=lambda _: None
+        runs, folder, modes=lambda t, _: ["hallucinated tool"] if t.sample == 1 else [], criteria=lambda *_: None
     )
     return written(folder)
 
@@ -166,19 +166,19 @@ class TestData:
         run = record(tmp_path / "run", GRPO, {"rollouts": [episode(f"t{i // 4}", i % 4, [0.5]) for i in range(200)]})
         before, held = _alive(), []
 
-        def modes(trajectory: Trajectory) -> list[str]:
+        def modes(trajectory: Trajectory, _: Path) -> list[str]:
             if trajectory.sample == 3 and trajectory.task.endswith("9"):
                 held.append(_alive() - before)
             return []
 
-        write_episodes([found(run)], tmp_path / "page", modes, criteria=lambda _: None)
+        write_episodes([found(run)], tmp_path / "page", modes, criteria=lambda *_: None)
         assert len(held) == 5 and max(held) <= 8
 
     def test_what_was_there_stays_until_all_is_written(self, tmp_path: Path):
         run = found(record(tmp_path / "run", ["stage=eval"], {"test": [episode("a", 0, [0.5])]}))
         write([run], tmp_path / "page")
         with pytest.raises(RuntimeError, match="killed"):
-            write_episodes([run], tmp_path / "page", modes=_killed, criteria=lambda _: None)
+            write_episodes([run], tmp_path / "page", modes=_killed, criteria=lambda *_: None)
         assert written(tmp_path / "page")[0]["count"] == 1
         assert sorted(path.name for path in tmp_path.iterdir()) == ["page", "run"]
 
@@ -230,5 +230,5 @@ def _alive() -> int:
     return sum(isinstance(thing, Trajectory) for thing in gc.get_objects())
 
 
-def _killed(_: Trajectory) -> list[str]:
+def _killed(*_: object) -> list[str]:
     raise RuntimeError("killed")
