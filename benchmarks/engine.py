@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from tau2_exp.config import Dtype, HardwareConfig
-from tau2_exp.engines.torch.checkpoint import save_checkpoint
 from tau2_exp.engines.torch.device import dtype_of, prepare
 from tau2_exp.engines.torch.model import CausalLM, new_model
-from tau2_exp.engines.torch.shape import ModelShape
-from tau2_exp.engines.torch.tokenizer import train_tokenizer
+from tau2_exp.engines.torch.shape import INIT_DEVIATION, ModelShape
 from tau2_exp.types import Row
 
 SHAPES = {
     "tiny": ModelShape(1900, 2, 128, 4, 2, 32, 384),
     "qwen3_0_6b": ModelShape(151936, 28, 1024, 16, 8, 128, 3072, rope_base=1e6, context=40960),
+    "qwen3_4b": ModelShape(151936, 36, 2560, 32, 8, 128, 9728, rope_base=5e6, context=262144),
 }
 
 
@@ -30,19 +27,36 @@ def hardware(device: str) -> HardwareConfig:
 
 
 def random_model(shape: ModelShape, device: str, seed: int = 0) -> CausalLM:
+    """Random weights, drawn on the device itself: a large model's would take a CPU minutes."""
     where = hardware(device)
-    return new_model(shape, seed).to(prepare(where), dtype_of(where))
+    place, dtype = prepare(where), dtype_of(where)
+    if place.type == "cpu":
+        return new_model(shape, seed).to(dtype)
+    with torch.device("meta"):
+        model = CausalLM(shape)
+    model = model.to(dtype).to_empty(device=place)
+    generator = torch.Generator(place).manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0.0, INIT_DEVIATION, generator=generator)
+            else:
+                parameter.fill_(1.0)
+    return model
 
 
 def peer(model: CausalLM):
-    """The same weights in transformers' own class, opened from a checkpoint of ours."""
-    from transformers import AutoModelForCausalLM
+    """Transformers' own class with a copy of the same weights."""
+    from transformers import AutoConfig, AutoModelForCausalLM
 
-    tokenizer = train_tokenizer(["hello\n"], 300, ["<|im_end|>"])
-    with tempfile.TemporaryDirectory() as folder:
-        save_checkpoint(Path(folder) / "model", model, tokenizer)
-        theirs = AutoModelForCausalLM.from_pretrained(Path(folder) / "model", dtype=model.head.dtype)
-    return theirs.to(model.device)
+    data = model.shape.to_hf()
+    config = AutoConfig.for_model(data.pop("model_type"), **data)
+    with torch.device(model.device):
+        theirs = AutoModelForCausalLM.from_config(config, dtype=model.head.dtype)
+    missing, unexpected = theirs.load_state_dict(model.state_dict(), strict=False)
+    if unexpected or set(missing) - {"lm_head.weight"}:  # tied: it is the embedding
+        raise RuntimeError(f"the weights do not fit transformers' class: {missing}, {unexpected}")
+    return theirs
 
 
 def dialogue_rows(count: int, low: int, high: int, vocab_size: int, seed: int = 0) -> list[Row]:

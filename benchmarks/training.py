@@ -106,13 +106,15 @@ def main() -> None:
 def _ours(shape: ModelShape, rows: Sequence[Row], device: str, engine: EngineConfig) -> dict[str, float]:
     sft = Trainer(random_model(shape, device), SftConfig(), 1000, engine)
     measured = {"sft": cost(lambda: sft.sft_step(rows), device)}
-    grpo = Trainer(sft.model, GrpoConfig(kl=0.0), 1000, engine)
+    # Each trainer has a model of its own: a bfloat16 model gives its gradients to the first trainer alone.
+    grpo = Trainer(random_model(shape, device), GrpoConfig(kl=0.0), 1000, engine)
     measured["grpo"] = cost(lambda: grpo.grpo_step(rows), device)
     groups = branching(rows, shape.vocab_size)
     distinct = sum(len(Packed(b, grpo.model.device).ids) for b in pack(groups, engine.batch_tokens))
     print(f"groups: {distinct / sum(len(row.ids) for row in rows):.0%} of the tokens are computed")
     measured["grpo, groups"] = cost(lambda: grpo.grpo_step(groups), device)
-    grpo = Trainer(sft.model, GrpoConfig(kl=0.01), 1000, engine, random_model(shape, device, seed=1))
+    reference = random_model(shape, device, seed=1)
+    grpo = Trainer(random_model(shape, device), GrpoConfig(kl=0.01), 1000, engine, reference)
     measured["grpo with KL"] = cost(lambda: grpo.grpo_step(rows), device)
     return measured
 

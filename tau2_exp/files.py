@@ -52,15 +52,15 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def whole_folder(path: Path, replaces: Callable[[], None] | None = None) -> Iterator[Path]:
-    """A folder to fill, which is renamed to `path` when the block ends well.
+def whole_folder(path: Path, replaces: Callable[[], None] | None = None, mode: int = 0o777) -> Iterator[Path]:
+    """A folder to fill, of that mode less the umask, which is renamed to `path` when the block ends well.
 
     With `replaces` it takes the place of what is there, if that call does not raise. Else it raises FileExistsError
     where `path` is there by then; and any other OSError, which names a file.
     """
     part = part_of(path)
     with naming(path):
-        part.mkdir(parents=True)
+        part.mkdir(mode=mode, parents=True)
         handle = os.open(part, os.O_RDONLY)
         try:
             _lock(handle)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import flows
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -22,6 +23,20 @@ SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("repeatable", derandomize=True, **SLOW)
 settings.register_profile("fuzz", max_examples=int(os.environ.get("EXAMPLES", "2000")), print_blob=True, **SLOW)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def smoke_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `smoke` leaves its runs in; tests read it, and leave it as it is."""
+    return tmp_path_factory.mktemp("smoke")
+
+
+@pytest.fixture(scope="session")
+def smoke(smoke_outputs: Path) -> subprocess.CompletedProcess[str]:
+    """The smoke experiment as a user runs it."""
+    done = flows.run_py("experiment=smoke", outputs=smoke_outputs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 @pytest.fixture

@@ -14,11 +14,12 @@ PACKAGE = ROOT / "tau2_exp"
 
 ROOMS = (
     "types",
-    "interfaces",
     "codec",
     "files",
     "jsonl",
     "config",
+    "interfaces",
+    "plugins",
     "statistics",
     "system",
     "protocols",
@@ -39,12 +40,13 @@ ROOMS = (
     "dispatch",
     "report",
     "stages",
+    "api",
     "__main__",
 )
 
 # These answer at once, on machines where nothing heavy is installed.
-BASE = ("types", "interfaces", "codec", "files", "jsonl")  # on the standard library alone
-LIGHT = (*BASE, "config", "system", "engines.slime.plan", "compose", "dispatch")
+BASE = ("types", "codec", "files", "jsonl")  # on the standard library alone
+LIGHT = (*BASE, "config", "interfaces", "plugins", "system", "engines.slime.plan", "compose", "dispatch", "api")
 HEAVY = (
     "torch",
     "transformers",

@@ -12,6 +12,7 @@ from tau2_exp.engines.slime.plan.check import rules as slime_rules
 from tau2_exp.engines.torch.rules import rules as torch_rules
 from tau2_exp.learning.rules import rules as learning_rules
 from tau2_exp.llm.rules import rules as llm_rules
+from tau2_exp.plugins.rules import rules as plugin_rules
 from tau2_exp.policies.rules import rules as policy_rules
 from tau2_exp.system.rules import rules as system_rules
 from tau2_exp.users.rules import rules as user_rules
@@ -27,6 +28,7 @@ def problems(config: Config) -> Iterator[str]:
     """One line for each thing that cannot work; each room trusts what the rooms before it have checked."""
     rooms = (
         schema_rules,
+        plugin_rules,
         domain_rules,
         learning_rules,
         system_rules,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
@@ -18,11 +20,12 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tau2_exp.compose.check import check
-from tau2_exp.compose.choices import CONF
+from tau2_exp.compose.choices import CONF, choices
 from tau2_exp.compose.errors import explain
-from tau2_exp.compose.overrides import SWEPT, key_of, parse, read, swept
+from tau2_exp.compose.overrides import SEARCHPATH, SWEPT, given, key_of, parse, read, swept
 from tau2_exp.config import STAGES, Config, ConfigError, PipelineConfig, StageConfig, from_data
 from tau2_exp.config.paths import expand_home, make_absolute
+from tau2_exp.plugins import PluginError, conf_folders, is_path, named, reach
 
 
 def _register() -> None:
@@ -48,12 +51,51 @@ def read_config(overrides: Sequence[str]) -> Config:
         data = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
         _check_stage(OmegaConf.get_type(composed, "stage"), data["stage"]["name"])
         config = from_data(data)
-    return expand_home(config)
+    config = expand_home(config)
+    if named(config):
+        reach([Path.cwd()])
+        config = _with_own_domain(config)
+    return config
+
+
+def _with_own_domain(config: Config) -> Config:
+    """A custom domain has one name, its own. Raises ConfigError where it cannot be made."""
+    domain = config.domain
+    if not is_path(domain.provider):
+        return config
+    from tau2_exp.domains import open_domain
+
+    try:
+        name = open_domain(domain.provider).name
+    except PluginError as error:
+        raise ConfigError(str(error)) from error
+    if domain.names not in ([], [name]):
+        raise ConfigError(f"domain.names=[{','.join(domain.names)}]: {domain.provider} is [{name}]; drop it")
+    return dataclasses.replace(config, domain=dataclasses.replace(domain, names=[name]))
 
 
 def chain_settings(overrides: Sequence[str]) -> PipelineConfig:
     """The settings of the stages before one that has no parent: those of its groups, untouched by `stage.…`."""
     return _chain_settings(tuple(text for text in read(overrides) if _chooses(text)))
+
+
+def chain_of(config: Config) -> PipelineConfig:
+    """The same for a configuration whose overrides are not at hand: these settings depend on its model's choice alone.
+
+    Raises ConfigError where that is none of those shipped.
+    """
+    if not (choice := model_choice(config)):
+        raise ConfigError(
+            f"model.name={config.model.name}: is none of the models under conf/, so that the settings of the stages "
+            "before this one are unknown; give parent=RUN"
+        )
+    return chain_settings(choice)
+
+
+def model_choice(config: Config) -> list[str]:
+    """The override that chooses its model; none where it is none of those shipped."""
+    name = config.model.name
+    return [f"model={name}"] if name in choices("model") else []
 
 
 def _check_stage(chosen: type[StageConfig] | None, name: str) -> None:
@@ -72,10 +114,10 @@ class _ChainConfig(Config):
 
 
 @cache
-def _chain_settings(choices: tuple[str, ...]) -> PipelineConfig:
+def _chain_settings(chosen: tuple[str, ...]) -> PipelineConfig:
     ConfigStore.instance().store(name="chain_schema", node=_ChainConfig)
-    with _one_line(choices):
-        return cast(PipelineConfig, OmegaConf.to_object(_compose("chain", choices).chain))
+    with _one_line(chosen):
+        return cast(PipelineConfig, OmegaConf.to_object(_compose("chain", chosen).chain))
 
 
 def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
@@ -86,7 +128,7 @@ def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
     own = [text for text in readable if not f"{key_of(text)}.".startswith(f"{SWEPT}.")]
     plain = [text for text in own if not parse(text).is_sweep_override()]
     with _one_line(overrides), _hydra() as loader:
-        composed = compose("config", plain, return_hydra_config=True)
+        composed = compose("config", _with_plugins(plain), return_hydra_config=True)
         params = {**(OmegaConf.select(composed, SWEPT) or {}), **swept(readable)}
         lines = read([f"{key}={values}" for key, values in params.items()], sweep=True)
         parsed = OverridesParser.create(config_loader=loader).parse_overrides([*lines, *own])
@@ -98,7 +140,23 @@ def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
 
 def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
     with _hydra():
-        return compose(name, list(overrides))
+        return compose(name, _with_plugins(overrides))
+
+
+def _with_plugins(overrides: Sequence[str]) -> list[str]:
+    """Import the packages that `+plugins=[…]` names; their folders of YAML join the search path, behind those given.
+
+    Raises ConfigError for one that cannot be imported.
+    """
+    packages = given(overrides, "plugins")
+    if packages is None:
+        return list(overrides)
+    if not isinstance(packages, list):
+        raise ConfigError(f"plugins={packages}: wants a list: +plugins=[{packages}]")
+    reach([Path.cwd()])
+    places = [*(given(overrides, SEARCHPATH) or []), *(f"file://{folder}" for folder in conf_folders(packages))]
+    kept = [text for text in overrides if key_of(text) != SEARCHPATH]
+    return [*kept, f"{SEARCHPATH}=[{','.join(repr(place) for place in places)}]"]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from tau2_exp.config.speakers import OracleKind, PolicyConfig, PolicyKind, UserC
 from tau2_exp.config.stage import (
     CHAIN,
     STAGES,
+    CustomConfig,
     DemosConfig,
     EvalConfig,
     GrpoConfig,
@@ -35,6 +36,7 @@ __all__ = [
     "ConfigError",
     "CurriculumConfig",
     "CurriculumKind",
+    "CustomConfig",
     "DemosConfig",
     "Document",
     "DomainConfig",

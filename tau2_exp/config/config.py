@@ -38,6 +38,9 @@ class Config:
     policy: PolicyConfig = setting(MISSING, "who is the agent; other than the model itself in stage=eval only")
     logger: LoggerConfig = setting(MISSING, "a copy of the run's metrics elsewhere")
     rollout: RolloutConfig = setting(RolloutConfig, "how episodes are played")
+    plugins: list[str] = setting(
+        list, "packages of yours that bring choices, imported before the settings are read: +plugins=[my_lab]"
+    )
     seed: int = setting(0, "seed of everything that is drawn at random")
     parent: str | None = setting(
         None,
@@ -49,6 +52,7 @@ class Config:
     dry_run: Any = setting(
         False, "print what would run and start nothing: true (a shell script), json (data), false (run it)"
     )
+    debug: bool = setting(False, "do the stages in this process, so that breakpoint() works")
     wait: bool = setting(False, "SLURM: whether the command stays, with a live table, until all jobs are done")
     outputs: str = setting("outputs", "folder that run folders are created in", path=True)
     name: str | None = setting(None, "name of the run's folder; null: made from the time and the stage")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from tau2_exp.config.setting import setting
 
@@ -14,13 +15,14 @@ class CurriculumKind(str, Enum):
     none = "none"
     reference = "reference"
     adaptive = "adaptive"
+    custom = "custom"
 
 
 @dataclass
 class CurriculumConfig:
     """The order of the tasks in GRPO, and the weight of their advantages."""
 
-    kind: CurriculumKind = setting(CurriculumKind.none, "which curriculum: none, reference, adaptive")
+    kind: CurriculumKind = setting(CurriculumKind.none, "which curriculum: none, reference, adaptive, custom (yours)")
     attempts: int = setting(5, "reference: episodes of a task before its weight may change", above=0)
     easy_above: float = setting(
         0.75, "reference: solved fraction above which a task counts as easy", at_least=0, at_most=1
@@ -33,3 +35,7 @@ class CurriculumConfig:
     memory: float = setting(
         0.5, "adaptive: share of a task's solved fraction that one new episode replaces", above=0, at_most=1
     )
+    function: str | None = setting(
+        None, "custom: module:name of what makes yours: (keys, config, seed) -> Curriculum; null only without custom"
+    )
+    options: dict[str, Any] = setting(dict, "what function reads: +curriculum.options.NAME=VALUE")

@@ -33,7 +33,9 @@ TASK_REVISION = "tau2-bench@337326e"  # of every task, whichever provider brings
 class DomainConfig:
     """The tasks, and what ends an episode."""
 
-    names: list[str] = setting(MISSING, "domains that the tasks are from: telecom, airline, retail, mock")
+    names: list[str] = setting(
+        MISSING, "domains that the tasks are from: telecom, airline, retail, mock; [] with your own"
+    )
     train_split: str = setting("train", "split of the tasks that the agent is trained on; only train is allowed")
     eval_splits: list[str] = setting(
         lambda: ["train", "test"],
@@ -49,7 +51,8 @@ class DomainConfig:
     document: Document = setting(
         Document.full, "policy document in the system prompt: full, compressed (a summary of it), none"
     )
-    provider: Provider = setting(
-        Provider.auto,
-        "package that brings the tasks: sierra (τ²-bench's own), inspect (inspect-evals), auto (sierra if installed)",
+    provider: str = setting(
+        Provider.auto.value,
+        "package that brings the tasks: sierra (τ²-bench's own), inspect (inspect-evals), auto (sierra if installed); "
+        "or module:name of a domain of your own",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from tau2_exp.config.setting import setting
 
@@ -13,6 +14,7 @@ class LoggerKind(str, Enum):
 
     none = "none"
     wandb = "wandb"
+    custom = "custom"
 
 
 class ArtifactKind(str, Enum):
@@ -27,7 +29,7 @@ class ArtifactKind(str, Enum):
 class LoggerConfig:
     """A copy of a run's metrics elsewhere; the run's folder always has them all."""
 
-    kind: LoggerKind = setting(LoggerKind.none, "where the copy goes: none, wandb (Weights & Biases)")
+    kind: LoggerKind = setting(LoggerKind.none, "where the copy goes: none, wandb (Weights & Biases), custom (yours)")
     project: str = setting("tau2_exp", "W&B's project")
     entity: str | None = setting(None, "W&B's user or team; null: the default of the API key")
     group: str | None = setting(None, "W&B's group; null: the name of the run or sweep")
@@ -37,3 +39,7 @@ class LoggerConfig:
         ArtifactKind.reference,
         "what is kept of a checkpoint: reference (its path, nothing is copied), upload (its files), none",
     )
+    function: str | None = setting(
+        None, "custom: module:name of what makes yours: (config, folder) -> RunLogger; null only without custom"
+    )
+    options: dict[str, Any] = setting(dict, "what function reads: +logger.options.NAME=VALUE")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from tau2_exp.config.setting import setting
 
@@ -14,6 +15,7 @@ class RewardKind(str, Enum):
     outcome = "outcome"
     shaped = "shaped"
     turn_level = "turn_level"
+    custom = "custom"
 
 
 @dataclass
@@ -33,7 +35,7 @@ class PartWeights:
 class RewardConfig:
     """What an episode and a turn earn in GRPO; RFT ranks its samples by the same weights."""
 
-    kind: RewardKind = setting(RewardKind.shaped, "which reward: outcome, shaped, turn_level")
+    kind: RewardKind = setting(RewardKind.shaped, "which reward: outcome, shaped, turn_level, custom (yours)")
     alpha: float = setting(
         0.25, "weight of the partial score beside the outcome (0 or 1); 0: the outcome alone", at_least=0
     )
@@ -60,3 +62,17 @@ class RewardConfig:
     progress_over_deviation: bool = setting(
         False, "turn_level: whether the progress part of the advantage is divided by its standard deviation too"
     )
+    function: str | None = setting(
+        None, "custom: module:name of your score(trajectory, config) -> Reward; null only without custom"
+    )
+    credit: str | None = setting(
+        None,
+        "module:name of your advantages(trajectories, rewards, config), one number for each turn; "
+        "null: those of the reward's kind",
+    )
+    options: dict[str, Any] = setting(dict, "what function and credit read: +reward.options.NAME=VALUE")
+
+    @property
+    def per_turn(self) -> bool:
+        """Whether the turns of one episode may be credited differently."""
+        return self.kind is RewardKind.turn_level or self.credit is not None

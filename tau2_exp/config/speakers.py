@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from tau2_exp.config.setting import setting
 
@@ -13,6 +14,7 @@ class UserKind(str, Enum):
 
     scripted = "scripted"
     litellm = "litellm"
+    custom = "custom"
 
 
 class PolicyKind(str, Enum):
@@ -22,6 +24,7 @@ class PolicyKind(str, Enum):
     sglang = "sglang"
     litellm = "litellm"
     oracle = "oracle"
+    custom = "custom"
 
 
 class OracleKind(str, Enum):
@@ -36,7 +39,8 @@ class UserConfig:
     """Who the agent talks to."""
 
     kind: UserKind = setting(
-        UserKind.scripted, "which user simulator: scripted (rules, no model), litellm (a model behind an API)"
+        UserKind.scripted,
+        "which user simulator: scripted (rules, no model), litellm (a model behind an API), custom (yours)",
     )
     model: str | None = setting(
         None, "litellm: name of the model, such as gpt-4.1-mini or openai/NAME; null only without litellm"
@@ -53,6 +57,7 @@ class UserConfig:
     )
     temperature: float = setting(0.0, "sampling temperature of the user's model", at_least=0)
     max_tokens: int = setting(1024, "most tokens that the user's model may write in one turn", above=0)
+    seed: bool = setting(True, "whether each request carries the episode's seed; false: for servers that take none")
     timeout: float = setting(120.0, "seconds until a request counts as failed", above=0)
     retries: int = setting(4, "further tries of a request that failed", at_least=0)
     cache: bool | None = setting(
@@ -60,13 +65,17 @@ class UserConfig:
         "stage=eval: whether replies are kept, so that an equal request is not paid twice; "
         "null: yes for a hosted model, no for a server of one's own (api_base)",
     )
+    function: str | None = setting(
+        None, "custom: module:name of what makes yours: (task, world, config, seed) -> User; null only without custom"
+    )
+    options: dict[str, Any] = setting(dict, "what function reads: +user.options.NAME=VALUE")
 
 
 @dataclass
 class PolicyConfig:
-    """Who is the agent; anything but the model itself is for stage=eval."""
+    """Who is the agent; anything but the model itself is for stage=eval, and a policy of your own for demos too."""
 
-    kind: PolicyKind = setting(PolicyKind.model, "which policy: model, sglang, litellm, oracle")
+    kind: PolicyKind = setting(PolicyKind.model, "which policy: model, sglang, litellm, oracle, custom (yours)")
     oracle: OracleKind = setting(
         OracleKind.workflow,
         "demos and policy=oracle: workflow (telecom; reads only the conversation), gold (any domain; takes the "
@@ -83,6 +92,7 @@ class PolicyConfig:
         None,
         "name of the environment variable with the API key, never the key; null: no key, or litellm's own variable",
     )
+    seed: bool = setting(True, "whether each request carries the episode's seed; false: for servers that take none")
     timeout: float = setting(300.0, "seconds until a request counts as failed", above=0)
     retries: int = setting(4, "further tries of a request that failed", at_least=0)
     cache: bool | None = setting(
@@ -90,3 +100,7 @@ class PolicyConfig:
         "whether replies are kept, so that an equal request is not paid twice; "
         "null: yes for a hosted model, no for a server of one's own (api_base)",
     )
+    function: str | None = setting(
+        None, "custom: module:name of what makes yours: (config, sampling) -> Policy; null only without custom"
+    )
+    options: dict[str, Any] = setting(dict, "what function reads: +policy.options.NAME=VALUE")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from omegaconf import MISSING
 
@@ -155,6 +156,15 @@ class EvalConfig(StageConfig):
 
 
 @dataclass
+class CustomConfig(TrainingConfig):
+    """A stage of your own; the settings of training are for one that trains."""
+
+    name: str = setting("custom", _NAME)
+    function: str = setting(MISSING, "module:name of what does the stage: (context) -> results")
+    options: dict[str, Any] = setting(dict, "what function reads: +stage.options.NAME=VALUE")
+
+
+@dataclass
 class PipelineConfig(StageConfig):
     """All stages in a row: demos, SFT, RFT, GRPO, each trained one evaluated."""
 
@@ -174,6 +184,7 @@ STAGES: dict[str, type[StageConfig]] = {
     "rft": RftConfig,
     "grpo": GrpoConfig,
     "eval": EvalConfig,
+    "custom": CustomConfig,
     "pipeline": PipelineConfig,
 }
 CHAIN = ("demos", "sft", "rft", "grpo")  # the order in which a pipeline's stages depend on one another

@@ -15,7 +15,7 @@ from tau2_exp.files import clear_leftovers
 from tau2_exp.runs.run import Run, RunStatus, folder_name, index_runs
 
 # What a folder's configuration says of the folder itself and of one command: no later command's.
-OWN = ("name", "outputs", "parent", "resume", "dry_run", "wait")
+OWN = ("name", "outputs", "parent", "resume", "dry_run", "wait", "debug")
 
 
 def freeze(step: Step, argv: Sequence[str], busy: Collection[str] = (), made: Made | None = None) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -12,20 +12,23 @@ from pathlib import Path
 
 from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
 from tau2_exp.compose.overrides import given, key_of, read
-from tau2_exp.config import Config, ConfigError
+from tau2_exp.config import Config, ConfigError, PipelineConfig
 from tau2_exp.dispatch.dry_run import preview, preview_frozen
 from tau2_exp.dispatch.freeze import Made, all_or_nothing, freeze, take_up
-from tau2_exp.dispatch.local.processes import run_attached
+from tau2_exp.dispatch.local.processes import run_attached, run_behind
 from tau2_exp.dispatch.plan import Planner
 from tau2_exp.dispatch.resources import check_gpus
 from tau2_exp.dispatch.resumed import OF_A_COMMAND, change
 from tau2_exp.dispatch.show import end_lines, plan_lines, remark
 from tau2_exp.dispatch.slurm.cluster import cluster
+from tau2_exp.dispatch.slurm.jobs import WORKER_LOG
 from tau2_exp.dispatch.slurm.queued import queued
-from tau2_exp.dispatch.slurm.remote import follow, is_remote
+from tau2_exp.dispatch.slurm.remote import follow, is_remote, tell
 from tau2_exp.dispatch.slurm.submit import submit
 from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import make_tasks
+from tau2_exp.dispatch.worker import work_here
+from tau2_exp.engines.slime.plan.plan import is_planned
 from tau2_exp.runs.run import Run, check_name
 from tau2_exp.system.quoting import setting
 
@@ -40,26 +43,51 @@ def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
     config = compose_config(overrides)
     if config.dry_run:
         return preview([overrides], [config])
-    target = Planner(Path(config.outputs)).plan(config, partial(chain_settings, overrides))
+    return do(prepare(config, partial(chain_settings, overrides), argv), config)
+
+
+def prepare(config: Config, chain: Callable[[], PipelineConfig], argv: Sequence[str]) -> Step:
+    """Plan a configuration, freeze what is not there yet, and hand jobs to SLURM, where it does them.
+
+    Raises ConfigError; nothing is made then.
+    """
+    target = Planner(Path(config.outputs)).plan(config, chain)
+    if config.debug:
+        _check_debug(target)
     _check_machine([target])
     with all_or_nothing() as made:
         run = freeze(target, argv, _busy([target]), made)
-        _tell(target)
+        print("\n".join(plan_lines(target)), flush=True)
         if is_remote(config):
-            submission = submit([target], run.folder, made)
-    if is_remote(config):
-        return follow(submission, [target], run.folder, config.wait)
-    return _do(target)
+            tell(submit([target], run.folder, made), run.folder)
+    return target
 
 
-def _tell(target: Step) -> None:
-    print("\n".join(plan_lines(target)), flush=True)
+def _check_plugins(targets: Sequence[Step]) -> None:
+    """Raises ConfigError where what is left to do calls something of the user's whose source has changed."""
+    for step in (step for target in targets for step in target.lineage()):
+        if step.run and not step.finished:
+            step.run.reach_plugins()
 
 
-def _do(target: Step) -> int:
+def _check_debug(target: Step) -> None:
+    """Raises ConfigError for what is done by other processes than this one."""
+    for step in target.lineage():
+        if is_remote(step.config):
+            raise ConfigError("debug=true: does the stages in this process; take hardware.launcher=local")
+        if is_planned(step.config):
+            raise ConfigError(f"debug=true: {step.stage} with engine=slime has processes of its own; take engine=torch")
+
+
+def do(target: Step, now: Config) -> int:
+    """Do what is left of a prepared target, as `wait` and `debug` of `now` say; the exit status."""
     assert target.run is not None
+    if is_remote(target.config):
+        return follow([target], target.run.folder, now.wait)
     for task in make_tasks([target]):
-        if status := run_attached(task.runs):
+        if now.debug:
+            work_here(task.runs)
+        elif status := run_attached(task.runs):
             print("\n".join(end_lines([target], target.run.folder)), file=sys.stderr)
             return status
     if target.run.table:
@@ -71,11 +99,20 @@ def _do(target: Step) -> int:
     return 0
 
 
+def begin(target: Step) -> None:
+    """Have what is left of a frozen target done, and do not wait for it."""
+    assert target.run is not None
+    for task in [] if is_remote(target.config) else make_tasks([target]):
+        run_behind(task.runs, target.run.folder / WORKER_LOG)
+
+
 def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
     from tau2_exp.dispatch.local.sweep import run_sweep, write_sweep
 
     configs = [compose_config(job) for job in jobs]
     first = configs[0]
+    if first.debug:
+        raise ConfigError("debug=true: a sweep's jobs have a process each; debug one of them, without -m")
     check_name(first.name)
     folder = Path(first.outputs) / (first.name or f"{datetime.now():%Y-%m-%d_%H%M%S}-sweep")
     if first.dry_run:
@@ -96,9 +133,9 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
         sweep = write_sweep(folder, list(zip(jobs, runs, strict=True)), argv)
         made.folders.append(folder)
         if is_remote(first):
-            submission = submit(targets, folder, made)
+            tell(submit(targets, folder, made), folder)
     if is_remote(first):
-        return follow(submission, targets, folder, first.wait)
+        return follow(targets, folder, first.wait)
     return run_sweep(folder, sweep, targets, first.hardware)
 
 
@@ -136,11 +173,13 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     change([target], overrides, folder)
     if now.dry_run:
         return preview_frozen([target], now.dry_run)
+    if now.debug:
+        _check_debug(target)
     _go_on([target])
-    _tell(target)
+    print("\n".join(plan_lines(target)), flush=True)
     if is_remote(target.config):
-        return follow(submit([target], run.folder, Made()), [target], run.folder, now.wait)
-    return _do(target)
+        tell(submit([target], run.folder, Made()), run.folder)
+    return do(target, now)
 
 
 def _resume_sweep(folder: Path, now: Config, overrides: Sequence[str]) -> int:
@@ -154,13 +193,15 @@ def _resume_sweep(folder: Path, now: Config, overrides: Sequence[str]) -> int:
         return preview_frozen(targets, now.dry_run)
     _go_on(targets)
     if is_remote(targets[0].config):
-        return follow(submit(targets, folder, Made()), targets, folder, now.wait)
+        tell(submit(targets, folder, Made()), folder)
+        return follow(targets, folder, now.wait)
     return run_sweep(folder, sweep, targets, targets[0].config.hardware)
 
 
 def _go_on(targets: Sequence[Step]) -> None:
-    """Open again what has no number yet, and freeze what was given anew."""
+    """Open again what has no number yet, and freeze what was given anew. Raises ConfigError."""
     _reopen(targets)
+    _check_plugins(targets)
     busy = _busy(targets)
     for step in {step.address: step for target in targets for step in target.lineage()}.values():
         take_up(step, busy)

@@ -27,7 +27,15 @@ from tau2_exp.runs.run import Run, RunStatus, check_name, index_runs
 from tau2_exp.system.quoting import setting
 
 TRAINED = ("sft", "rft", "grpo")
-STANDS_ON = {"demos": (), "sft": ("demos", *TRAINED), "rft": TRAINED, "grpo": TRAINED, "eval": TRAINED}
+MODELS = (*TRAINED, "custom")  # a stage of the user's own may leave a model
+STANDS_ON = {
+    "demos": (),
+    "sft": ("demos", *MODELS),
+    "rft": MODELS,
+    "grpo": MODELS,
+    "eval": MODELS,
+    "custom": ("demos", *MODELS, "eval"),
+}
 SHAPE = ("path", "layers", "width", "heads", "kv_heads", "head_dim", "ffn", "rope_base", "tied", "protocol")
 NO_PARENT = "model"  # parent=model: begin with model.path itself
 
@@ -101,7 +109,7 @@ class Planner:
             raise ConfigError(f"{given}: stage={stage} stands on {' or '.join(wanted)}, and this run is none of them")
         if run.status is not RunStatus.finished:
             raise ConfigError(f"{given}: is not finished; finish it first: {setting('resume', run.folder)}")
-        if run.stage in TRAINED and (unlike := _unlike(run.config.model, config.model)):
+        if run.stage in MODELS and (unlike := _unlike(run.config.model, config.model)):
             raise ConfigError(f"{given}: is another model than this run's; take {unlike}")
         return self.adopt(run)
 
@@ -118,7 +126,7 @@ def _names_before(config: Config) -> tuple[str, ...]:
     name = config.stage.name
     if name == "eval":
         return () if config.policy.kind is not PolicyKind.model or config.model.path else CHAIN
-    if isinstance(config.stage, SftConfig) and config.stage.data:
+    if name == "custom" or (isinstance(config.stage, SftConfig) and config.stage.data):
         return ()
     return CHAIN[: CHAIN.index(name)]
 

@@ -20,7 +20,7 @@ from tau2_exp.runs.address import content_address
 from tau2_exp.runs.run import Run
 from tau2_exp.system.quoting import setting, shell
 
-OF_A_COMMAND = ("resume", "dry_run", "wait")  # and of no run
+OF_A_COMMAND = ("resume", "dry_run", "wait", "debug")  # and of no run
 SETTINGS = {field.name for field in fields(Config)} - {*OF_A_COMMAND, "name", "outputs", "parent"}
 
 

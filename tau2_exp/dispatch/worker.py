@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from bdb import BdbQuit
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +20,9 @@ from typing import Any
 from tau2_exp.config import Config, ConfigError, EngineName
 from tau2_exp.dispatch.resources import asks_for_gpus, check_gpus, gpu_names
 from tau2_exp.dispatch.slurm.jobs import WORKER_LOG
+from tau2_exp.llm.secrets import masked
 from tau2_exp.runs.run import Run, RunStatus
+from tau2_exp.system.errors import first_error
 from tau2_exp.system.processes import ASKED, heard
 from tau2_exp.system.tee import logged
 
@@ -48,6 +51,45 @@ def work(folders: Sequence[Path], attended: bool = False) -> int:
     except KeyboardInterrupt:  # between two runs, or while another process holds one
         return stop.status
     return 0
+
+
+def work_here(runs: Sequence[Run]) -> None:
+    """`debug=true`: do the runs in this process, one after another. What they raise is noted, and propagates."""
+    for run in runs:
+        with run.claim():
+            if run.status is not RunStatus.finished:
+                _debug(run)
+
+
+def _debug(run: Run) -> None:
+    began = time.monotonic()
+    try:
+        run.record(hardware=_hardware(run.config))
+        importlib.import_module("tau2_exp.stages").run_stage(run)
+    except BdbQuit:  # the debugger was left: an interruption
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        _note(run, error)
+        raise
+    finally:
+        run.close()
+        run.record(seconds=time.monotonic() - began)
+
+
+def _note(run: Run, error: Exception) -> str:
+    """Say in the run's folder why the attempt ended; where that stands, or why it cannot."""
+    try:
+        if isinstance(error, ConfigError):
+            run.fail(str(error))
+        else:
+            run.fail(_reason(error), traceback.format_exc())
+    except OSError as unwritten:
+        return f"failure.json cannot be written: {unwritten.strerror}"
+    return f"all of it: {run.folder}/failure.json"
+
+
+def _reason(error: Exception) -> str:
+    return masked(f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}")
 
 
 class _Stop:
@@ -91,37 +133,34 @@ def _attempt(run: Run, stop: _Stop) -> int:
         print(f"\n{run.folder}: {ended}; the same command goes on with it", file=sys.stderr)
         return stop.status
     except ConfigError as error:
-        _note_failure(run, str(error))
-        print(f"error: {error} (run {run.folder})", file=sys.stderr)
+        _note(run, error)
+        print(f"error: {masked(str(error))} (run {run.folder})", file=sys.stderr)
         return REFUSED
     except Exception as error:
-        reason = " ".join(str(error).split()) or "no message"
-        message = f"{type(error).__name__}: {reason}"
-        where = _note_failure(run, message, traceback.format_exc())
-        print(f"failed: {run.folder}: {message} ({where})", file=sys.stderr)
+        where = _note(run, error)
+        print(f"failed: {run.folder}: {_reason(error)} ({where})", file=sys.stderr)
         return FAILED
     if run.status is not RunStatus.finished:
         raise RuntimeError(f"{run.folder}: stage {run.stage} returned without results")
     return 0
 
 
-def _note_failure(run: Run, message: str, trace: str = "") -> str:
-    """Where the failure is told, or why it cannot be."""
-    try:
-        run.fail(message, trace)
-    except OSError as error:
-        return f"failure.json cannot be written: {error.strerror}"
-    return f"all of it: {run.folder}/failure.json"
-
-
 def _do(run: Run) -> None:
     try:
-        importlib.import_module("tau2_exp.stages").run_stage(run)
+        _run_stage(run)
     except ConfigError:
         raise
     except Exception:
         time.sleep(SIGNAL_SECONDS)
         raise
+
+
+def _run_stage(run: Run) -> None:
+    """Raises what ended the stage as it is, outside of any group of exceptions."""
+    try:
+        importlib.import_module("tau2_exp.stages").run_stage(run)
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from errors
 
 
 def _hardware(config: Config) -> dict[str, Any]:

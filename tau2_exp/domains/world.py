@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tau2_exp.domains.delta import Fingerprint, changes, fingerprint
 from tau2_exp.domains.progress import db_progress
@@ -15,9 +15,6 @@ from tau2_exp.domains.rendering import render
 from tau2_exp.domains.tables import Database
 from tau2_exp.domains.verdict import check_actions, check_communicated, fraction, judge
 from tau2_exp.types import EnvAssertion, GoldAction, Message, Parts, Role, Schema, StopReason, Task, ToolCall, Verdict
-
-if TYPE_CHECKING:
-    from tau2_exp.domains.domain import Domain
 
 _NAMES = {Role.ASSISTANT: "agent", Role.USER: "user"}
 _PYDANTIC_VERSION = re.compile(r"(?<=https://errors\.pydantic\.dev/)\d+\.\d+")
@@ -45,13 +42,23 @@ class SetupError(ValueError):
     """A task cannot be set up in this world: its calls or data are not of this revision."""
 
 
-class TauWorld:
-    """A World (see types). Made by `Domain.world`, which says what `history` and `solo` are."""
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all worlds of one domain have in common. `sync` lets its two toolkits hear of one another."""
 
-    def __init__(self, domain: Domain, task: Task, sides: dict[Role, Side], history: bool = True, solo: bool = False):
+    policy: str
+    schemas: Callable[[Role], list[Schema]]
+    gold: Callable[[Task], Gold]
+    sync: Callable[[Any, Any], None] | None = None
+
+
+class TauWorld:
+    """A World (see interfaces). Made by `TauDomain.world`, which says what `history` and `solo` are."""
+
+    def __init__(self, task: Task, sides: dict[Role, Side], shared: Shared, history: bool = True, solo: bool = False):
         self.task = task
-        self.policy = domain.policy
-        self._domain = domain
+        self.policy = shared.policy
+        self._shared = shared
         self._sides = sides
         self._environment = _Environment(sides, solo)
         self._calls = 0
@@ -61,7 +68,7 @@ class TauWorld:
         self._start = {role: side.database.copy() for role, side in sides.items()}
 
     def schemas(self, requestor: Role) -> list[Schema]:
-        return self._domain.schemas(requestor)
+        return self._shared.schemas(requestor)
 
     def call(self, call: ToolCall) -> Message:
         self._calls += 1
@@ -120,7 +127,7 @@ class TauWorld:
 
     @property
     def _gold(self) -> Gold:
-        return self._domain.gold(self.task)
+        return self._shared.gold(self.task)
 
     def _run(self, call: ToolCall, sync: bool) -> str:
         result = self._environment.make_tool_call(call.name, requestor=call.requestor, **call.arguments)
@@ -130,8 +137,8 @@ class TauWorld:
         return (special or render)(result)
 
     def _sync(self) -> None:
-        if self._domain.sync is not None:
-            self._domain.sync(self._sides[Role.ASSISTANT].kit, self._sides[Role.USER].kit)
+        if self._shared.sync is not None:
+            self._shared.sync(self._sides[Role.ASSISTANT].kit, self._sides[Role.USER].kit)
 
     def _set_up(self, history: bool) -> None:
         for call in self.task.setup:

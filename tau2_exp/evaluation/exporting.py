@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp.config import TASK_REVISION, Config, ConfigError, EvalConfig, PolicyKind, UserKind
-from tau2_exp.domains import Domain, load_domain
+from tau2_exp.domains import TauDomain, load_domain
 from tau2_exp.evaluation.plan import GREEDY, Plan, read_plan
 from tau2_exp.evaluation.records import UNKNOWN
 from tau2_exp.evaluation.results_format import to_simulation
@@ -86,7 +86,7 @@ def export_run(run: Run) -> dict[str, Exported]:
 def _played(run: Run, name: str) -> dict[Trial, Trajectory]:
     """Each episode once: one that a fault ended may have been played again since."""
     found: dict[Trial, Trajectory] = {}
-    for trajectory in run.read_trajectories(name):
+    for trajectory in run.trajectories(name):
         known = found.get(key := (trajectory.key, trajectory.sample))
         if known is None or not known.scored:
             found[key] = trajectory
@@ -94,7 +94,7 @@ def _played(run: Run, name: str) -> dict[Trial, Trajectory]:
 
 
 def _exported(
-    run: Run, plan: Plan, name: str, domain: Domain, played: dict[Trial, Trajectory], sources: Sequence[Source]
+    run: Run, plan: Plan, name: str, domain: TauDomain, played: dict[Trial, Trajectory], sources: Sequence[Source]
 ) -> Exported:
     planned = [p.trial for p in plan.files[name] if p.task.startswith(f"{domain.name}/")]
     tasks = _tasks(domain, planned, sources)
@@ -117,7 +117,7 @@ def _exported(
     return Exported(results, len(planned), len(rest) - len(scored))
 
 
-def _tasks(domain: Domain, planned: Sequence[Trial], sources: Sequence[Source]) -> dict[str, dict[str, Any]]:
+def _tasks(domain: TauDomain, planned: Sequence[Trial], sources: Sequence[Source]) -> dict[str, dict[str, Any]]:
     """τ²-bench's records of the plan's tasks: those that were imported, else ours."""
     theirs = [record for source in sources for record in source.results.get("tasks") or ()]
     tasks = {f"{domain.name}/{record['id']}": record for record in theirs}
@@ -137,7 +137,7 @@ def _given_back(sources: Sequence[Source]) -> dict[Trial, dict[str, Any]]:
     return found
 
 
-def _info_given_back(sources: Sequence[Source], domain: Domain, trials: int) -> dict[str, Any]:
+def _info_given_back(sources: Sequence[Source], domain: TauDomain, trials: int) -> dict[str, Any]:
     """The first file's; what τ²-bench wants and nobody told is null, or says that it is unknown."""
     speaker = {"implementation": UNKNOWN, "llm": None, "llm_args": None}
     untold: dict[str, Any] = dict.fromkeys(("git_commit", "num_trials", "max_steps", "max_errors"))
@@ -146,7 +146,7 @@ def _info_given_back(sources: Sequence[Source], domain: Domain, trials: int) -> 
     return info if len(sources) == 1 and info["num_trials"] else {**info, "num_trials": trials}
 
 
-def _info(config: Config, domain: Domain, trials: int, name: str) -> dict[str, Any]:
+def _info(config: Config, domain: TauDomain, trials: int, name: str) -> dict[str, Any]:
     user, stage = config.user, config.stage
     assert isinstance(stage, EvalConfig)
     simulated, asked = user.kind is UserKind.litellm, config.policy.kind is PolicyKind.litellm

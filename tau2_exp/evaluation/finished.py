@@ -44,7 +44,7 @@ def write_evaluation(
         plan.freeze(made.folder)
         write_sources(made.folder, sources)
         for name, trajectories in played.items():
-            with made.trajectories(name) as lines:
+            with made.write_trajectories(name) as lines:
                 for trajectory in trajectories:
                     lines.write(trajectory)
     run = Run(folder)

@@ -113,6 +113,8 @@ def user_facts(user: UserConfig) -> dict[str, Any]:
     """What of a user's settings shapes what it says."""
     if user.kind is UserKind.scripted:
         return {"kind": user.kind.value}
+    if user.kind is UserKind.custom:
+        return {"kind": user.kind.value, "model": user.function, **user.options}
     facts = {"kind": user.kind.value, "model": user.model, "temperature": user.temperature}
     return {**facts, "max_tokens": user.max_tokens}
 

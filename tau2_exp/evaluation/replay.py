@@ -13,12 +13,15 @@ from typing import Any, TextIO
 
 from tau2_exp.codec import encode
 from tau2_exp.config import TASK_REVISION, ConfigError, Provider
-from tau2_exp.domains import ProviderError, TauWorld, load_domain
+from tau2_exp.domains import ProviderError, TauDomain, TauWorld, load_domain, open_domain
+from tau2_exp.domains.opening import KEY
 from tau2_exp.domains.world import pair_calls, same_result, same_text
 from tau2_exp.evaluation.episodes import FIELDS, HASHES, BadLine, Episode, read_episode
 from tau2_exp.evaluation.plan import PLAN, read_plan
 from tau2_exp.evaluation.results_file import load_json
 from tau2_exp.evaluation.sources import read_sources
+from tau2_exp.interfaces import World
+from tau2_exp.plugins import is_path, load, reach
 from tau2_exp.types import Message, Task, Verdict
 
 
@@ -58,7 +61,8 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser("replay", help="rescore recorded episodes and compare with what they carry")
     parser.add_argument("episodes", nargs="+", type=Path, help="JSONL: recorded τ²-bench episodes or trajectories")
     parser.add_argument("--out", type=Path, help="write one JSON line per episode here")
-    parser.add_argument("--provider", choices=[provider.value for provider in Provider], default=Provider.auto.value)
+    words = ", ".join(Provider)
+    parser.add_argument("--provider", default=Provider.auto.value, help=f"{words}, or module:name of your own domain")
     parser.set_defaults(run=_command)
 
 
@@ -68,7 +72,17 @@ def _command(args: argparse.Namespace) -> int:
         if args.out and args.out.exists() and args.out.samefile(path):
             raise ConfigError(f"--out {args.out}: is one of the files to rescore; name another")
     with args.out.open("w", encoding="utf-8") if args.out else nullcontext() as out:
-        return replay_files(args.episodes, Provider(args.provider), out)
+        return replay_files(args.episodes, _provider(args.provider), out)
+
+
+def _provider(given: str) -> str:
+    """Raises ConfigError for what is neither a word nor a dotted path that can be imported."""
+    if is_path(given):
+        reach([Path.cwd()])
+        load(KEY, given)
+    elif given not in list(Provider):
+        raise ConfigError(f"--provider {given}: there are {', '.join(Provider)}, or module:name of your own domain")
+    return given
 
 
 def _check(path: Path) -> None:
@@ -94,7 +108,7 @@ def _is_results(path: Path) -> bool:
     return bool(data) and isinstance(data[0], dict) if isinstance(data, list) else "simulations" in data
 
 
-def replay_files(paths: list[Path], provider: Provider = Provider.auto, out: TextIO | None = None) -> int:
+def replay_files(paths: list[Path], provider: str = Provider.auto, out: TextIO | None = None) -> int:
     """Rescore every episode of JSONL files; the last line printed counts those that agree.
 
     An episode of another task revision, whose task differs from ours, is counted and not rescored. Returns 0 where all
@@ -102,7 +116,7 @@ def replay_files(paths: list[Path], provider: Provider = Provider.auto, out: Tex
     """
     agreeing = compared = silent = elsewhere = 0
     for path in paths:
-        imported = _imported(path)
+        imported = None if is_path(provider) else _imported(path)
         for number, line in _lines(path):
             where = f"{path}:{number}"
             try:
@@ -159,23 +173,29 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def rescore(episode: Episode, provider: Provider = Provider.auto) -> Rescored:
+def rescore(episode: Episode, provider: str = Provider.auto) -> Rescored:
     """Judge an episode in a world of its own. Raises BadLine where there is no such task."""
     try:
-        domain = load_domain(episode.domain, provider)
+        domain = open_domain(provider, episode.domain)
         task = domain.task(episode.task)
     except (ValueError, ProviderError) as problem:
         raise BadLine(str(problem)) from None
-    world = domain.world(task, history=False, solo=episode.solo)  # the record holds the past conversation too
+    if isinstance(domain, TauDomain):
+        world: World = domain.world(
+            task, history=False, solo=episode.solo
+        )  # the record holds the past conversation too
+    else:
+        world = domain.world(task)
     raised, texts = _run_again(world, episode.messages)
     verdict = world.verdict(episode.messages, episode.stop)
     if raised is not None and episode.stop.natural and _replays(task):
         verdict = Verdict(reward=0.0, raised=raised)
-    hashes = {name: world.db_hash(role) for name, role in HASHES.items() if name in episode.hashes}
+    recorded = {name: role for name, role in HASHES.items() if name in episode.hashes}
+    hashes = {name: world.db_hash(role) for name, role in recorded.items()} if isinstance(world, TauWorld) else {}
     return Rescored(verdict, hashes, texts, _differences(episode, verdict, hashes))
 
 
-def _run_again(world: TauWorld, messages: tuple[Message, ...]) -> tuple[str | None, list[str]]:
+def _run_again(world: World, messages: tuple[Message, ...]) -> tuple[str | None, list[str]]:
     """What τ²-bench's replay of these messages raises, if anything, and every result that reads differently."""
     texts: list[str] = []
     raised: str | None = None

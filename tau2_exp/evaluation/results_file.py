@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from tau2_exp.codec import encode
 from tau2_exp.config import TASK_REVISION, ConfigError
-from tau2_exp.domains import Domain, ProviderError, load_domain
+from tau2_exp.domains import ProviderError, TauDomain, load_domain
 from tau2_exp.domains.domain import NAMES
 from tau2_exp.domains.tasks import read_tasks
 from tau2_exp.evaluation.records import MOST, UNKNOWN, Info, read_record
@@ -35,7 +35,7 @@ class ResultsFile:
     digest: str  # of its bytes
     data: dict[str, Any]
     info: Info
-    domain: Domain
+    domain: TauDomain
     tasks: dict[str, Task]
     revision: str  # ours where its tasks are ours, else what the file says of itself
     trajectories: tuple[Trajectory, ...]
@@ -153,7 +153,7 @@ def _numbered(records: Any) -> list[dict[str, Any]]:
     return numbered
 
 
-def _tasks(domain: Domain, records: Any) -> dict[str, Task]:
+def _tasks(domain: TauDomain, records: Any) -> dict[str, Task]:
     if not isinstance(records, list):
         raise ValueError("tasks: expected a list")
     tasks: dict[str, Task] = {}
@@ -167,7 +167,7 @@ def _tasks(domain: Domain, records: Any) -> dict[str, Task]:
     return tasks
 
 
-def _known(domain: Domain, ids: set[str]) -> dict[str, Task]:
+def _known(domain: TauDomain, ids: set[str]) -> dict[str, Task]:
     """Our tasks of these ids, as far as there are some."""
     found = {}
     for task in sorted(ids):
@@ -176,7 +176,7 @@ def _known(domain: Domain, ids: set[str]) -> dict[str, Task]:
     return found
 
 
-def _domain(info: Info, records: Sequence[dict[str, Any]]) -> Domain:
+def _domain(info: Info, records: Sequence[dict[str, Any]]) -> TauDomain:
     name = info.environment_info.domain_name
     if name != UNKNOWN:
         return load_domain(VARIANTS.get(name, name))
@@ -191,7 +191,7 @@ def _domain(info: Info, records: Sequence[dict[str, Any]]) -> Domain:
     return fitting[0]
 
 
-def _available(name: str) -> Domain | None:
+def _available(name: str) -> TauDomain | None:
     try:
         return load_domain(name)
     except ProviderError:
@@ -203,11 +203,11 @@ def _called(record: dict[str, Any]) -> list[str]:
     return [str(call.get("name")) for m in messages for call in m.get("tool_calls") or () if isinstance(call, dict)]
 
 
-def _tools(domain: Domain) -> set[str]:
+def _tools(domain: TauDomain) -> set[str]:
     return {schema["function"]["name"] for role in (Role.ASSISTANT, Role.USER) for schema in domain.schemas(role)}
 
 
-def _revision(info: Info, domain: Domain, tasks: dict[str, Task] | None) -> str:
+def _revision(info: Info, domain: TauDomain, tasks: dict[str, Task] | None) -> str:
     theirs = f"tau2-bench@{(info.git_commit or UNKNOWN)[:7]}"
     if tasks is None:
         return theirs

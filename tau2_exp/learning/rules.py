@@ -39,8 +39,8 @@ def _reward(config: Config) -> Iterator[str]:
         name = config.domain.names[0]
         yield f"reward.weights: {name} has weights of its own; set reward.domain_weights.{name}.action=… and the like"
     for key in (*reward.domain_weights, *reward.multipliers):
-        if key not in SPLITS:
-            yield f"reward: {key} is no domain{suggest(key, SPLITS)}"
+        if key not in (known := {*SPLITS, *config.domain.names}):
+            yield f"reward: {key} is no domain{suggest(key, known)}"
 
 
 def _file(given: str, key: str, names: list[str]) -> Iterator[str]:

@@ -34,7 +34,7 @@ class Protocol(ABC):
     """One format of conversation. Stateless: a conversation's state is its text."""
 
     stops: tuple[str, ...]  # special tokens that end a turn and are kept in it
-    specials: tuple[str, ...]  # special tokens that a tokenizer must hold
+    specials: tuple[str, ...]  # special tokens of a tokenizer that is trained for this format
 
     @abstractmethod
     def _instructions(self, document: str, schemas: list[Schema]) -> str: ...
@@ -53,6 +53,12 @@ class Protocol(ABC):
         `single_action` words beside done. Raises ValueError where nothing, or too many calls, would be left.
         """
 
+    @property
+    def borders(self) -> tuple[str, ...]:
+        """The special tokens without which no tokenizer can open and end a turn; the others may be plain text."""
+        turn = self.write(Message(Role.ASSISTANT, "Hello."))
+        return tuple(dict.fromkeys([IM_START, IM_END, *(stop for stop in self.stops if turn.endswith(stop))]))
+
     def system(self, document: str, schemas: list[Schema] | None) -> str:
         """The whole system block; without schemas it names no tool and explains no format."""
         text = document.strip() if schemas is None else self._instructions(document.strip(), schemas)
@@ -67,7 +73,7 @@ class Protocol(ABC):
         calls = self._calls(said)
         chunks, results = [], []
         for message in (*messages, None):
-            if message is not None and not _audible(message):
+            if message is not None and not audible(message):
                 continue
             if message is not None and message.role is Role.TOOL:
                 results.append(message)
@@ -104,7 +110,8 @@ class Protocol(ABC):
         return f"{IM_START}assistant\n{text}{self.close(text)}"
 
 
-def _audible(message: Message) -> bool:
+def audible(message: Message) -> bool:
+    """Whether an agent hears it: not a user's own tool calls with their results, nor the greeting."""
     if message.role is Role.TOOL:
         return message.requestor is not Role.USER
     return not (message.role is Role.USER and message.tool_calls) and message != GREETING

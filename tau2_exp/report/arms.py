@@ -8,7 +8,7 @@ from typing import Any
 
 from tau2_exp.config import PolicyKind, RewardKind, to_data
 from tau2_exp.evaluation.scores import AGENT, imported_facts
-from tau2_exp.runs.address import NEUTRAL, READS
+from tau2_exp.runs.address import LOGGER, NEUTRAL, READS
 from tau2_exp.runs.run import Run
 
 Making = dict[tuple[str, str], Any]  # (stage, setting) → value, of a run and of all that it stands on
@@ -21,6 +21,7 @@ _UNREAD = {
     RewardKind.outcome.value: ("alpha", "weights", "domain_weights", "multipliers", "turn_discount"),
     RewardKind.shaped.value: ("turn_discount", "progress_over_deviation"),
     RewardKind.turn_level.value: (),
+    RewardKind.custom.value: (),
 }
 _FIRST = ("reward.kind", "reward.alpha", "samples_per_prompt")  # the order of names in labels
 
@@ -54,6 +55,8 @@ def policy_label(run: Run) -> tuple[str, ...]:
     policy = run.config.policy
     if policy.kind is PolicyKind.oracle:
         return ("oracle", policy.oracle.value)
+    if policy.function is not None:
+        return ("custom", policy.function)
     return (policy.model or policy.kind.value,) if policy.kind is PolicyKind.litellm else (run.config.model.name,)
 
 
@@ -99,6 +102,7 @@ def _settings(run: Run) -> dict[str, Any]:
         found.pop("domain.eval_splits", None)
     for name in _UNREAD[data["reward"]["kind"]]:
         found = {key: value for key, value in found.items() if not f"{key}.".startswith(f"reward.{name}.")}
+    found |= {f"{plugin.key} source": plugin.source for plugin in run.manifest.plugins if plugin.key != LOGGER}
     return found | {key: value for key, value in flatten(data["stage"]) if key != "name"}
 
 
@@ -115,6 +119,8 @@ def _agent(run: Run) -> dict[str, Any]:
         return _chosen(data, ("policy.kind", "policy.oracle"))
     if kind is PolicyKind.litellm:
         return _chosen(data, ("policy.kind", "policy.model", "model.max_new_tokens"))
+    if kind is PolicyKind.custom:
+        return _chosen(data, ("policy.kind", "policy.function", "policy.options"))
     return _chosen(data, ("model", "engine.name", "hardware.dtype"))
 
 

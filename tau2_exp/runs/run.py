@@ -32,11 +32,15 @@ from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
 from tau2_exp.config.names import NAME_RULE, is_name
 from tau2_exp.files import clear_leftovers, whole_folder
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json, write_jsonl
-from tau2_exp.runs.address import differences
+from tau2_exp.llm.secrets import masked
+from tau2_exp.plugins import reach_unchanged
+from tau2_exp.runs.address import differences, plugins_of, revision_of
 from tau2_exp.runs.ancestors import Ancestor, folders_with, read_ancestors, write_ancestors
-from tau2_exp.runs.manifest import Change, Manifest, current_commit, installed_versions
+from tau2_exp.runs.custom_logger import CustomLogger
+from tau2_exp.runs.manifest import Change, Manifest, installed_versions
 from tau2_exp.runs.progress import Progress, read_progress
 from tau2_exp.runs.wandb import Product, WandbLogger, open_logger
+from tau2_exp.system.code import current_commit
 from tau2_exp.system.quoting import setting, shell
 from tau2_exp.types import Trajectory
 
@@ -74,8 +78,11 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._metrics: JsonlWriter | None = None
-        self._logger: WandbLogger | None = None
+        self._logger: WandbLogger | CustomLogger | None = None
         self._save: Callable[[], bool] | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: {self.stage}, {self.status.value})"
 
     @classmethod
     def create(
@@ -114,6 +121,8 @@ class Run:
             argv=tuple(argv),
             commit=current_commit(),
             versions=installed_versions(),
+            revision=revision_of(config),
+            plugins=plugins_of(config),
             parent=os.path.relpath(parent.folder, folder) if parent else None,
             parent_address=parent.manifest.address if parent else None,
             members=tuple(os.path.relpath(member.folder, folder) for member in members),
@@ -121,7 +130,7 @@ class Run:
         )
         above = [one for need in (*members, *([parent] if parent else [])) for one in need.as_ancestors()]
         try:
-            with whole_folder(folder) as part:
+            with whole_folder(folder, mode=0o700) as part:  # it will hold conversations
                 write_json(part / "config.json", to_data(config))
                 write_json(part / "manifest.json", encode(manifest))
                 write_ancestors(part, above)
@@ -164,6 +173,11 @@ class Run:
         manifest = self.manifest
         return self._needed(manifest.parent, manifest.parent_address) if manifest.parent else None
 
+    @property
+    def parents(self) -> tuple[Run, ...]:
+        """The runs that it depends on: its parent, that one's parent, and so on."""
+        return (self.parent, *self.parent.parents) if self.parent else ()
+
     @cached_property
     def members(self) -> tuple[Run, ...]:
         """A pipeline's runs, in the order they are made; empty for any other stage."""
@@ -179,6 +193,10 @@ class Run:
     def as_ancestors(self) -> tuple[Ancestor, ...]:
         """What a run that is made from this one is to hold: those before it, and itself."""
         return (*self.ancestors.values(), Ancestor(self.manifest, to_data(self.config)))
+
+    def reach_plugins(self) -> None:
+        """Let what the user brought to this run be imported. Raises ConfigError where its source has changed since."""
+        reach_unchanged(self.manifest.plugins)
 
     @property
     def status(self) -> RunStatus:
@@ -197,6 +215,12 @@ class Run:
         except ValueError as error:
             mend = f"remove it, and {setting('resume', self.folder)} makes it again"
             raise ConfigError(f"{path}: cannot be read ({error}); {mend}") from None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The folder of the model that it trained, or has trained so far; None where there is none."""
+        model = self.results.get("model") if self.status is RunStatus.finished else "checkpoints/last"
+        return self.folder / model if model and (self.folder / model).is_dir() else None
 
     @property
     def progress(self) -> Progress | None:
@@ -292,19 +316,26 @@ class Run:
         write_jsonl(self.folder / "metrics.jsonl", kept)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Raises ConfigError, naming file and line, where the file is damaged."""
+        """One record a step, each with its `step`. Raises ConfigError, naming the line, where one is damaged."""
         try:
             return list(read_jsonl(self.folder / "metrics.jsonl"))
         except ValueError as error:
             raise ConfigError(str(error)) from None
 
-    def trajectories(self, name: str, keep: int | None = None) -> TrajectoryWriter:
+    def write_trajectories(self, name: str, keep: int | None = None) -> TrajectoryWriter:
         """Append to trajectories/NAME.jsonl, behind its first `keep` (what the checkpoint vouches for; None: all)."""
         return TrajectoryWriter(self._trajectory_file(name), keep)
 
-    def read_trajectories(self, name: str) -> Iterator[Trajectory]:
-        for record in read_jsonl(self._trajectory_file(name)):
-            yield decode(Trajectory, record)
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """The names of its files of trajectories."""
+        return tuple(sorted(path.stem for path in (self.folder / "trajectories").glob("*.jsonl")))
+
+    def trajectories(self, name: str | None = None) -> Iterator[Trajectory]:
+        """The episodes of trajectories/NAME.jsonl in order (none where it is not there), or of all files."""
+        for file in self.recorded if name is None else (name,):
+            for record in read_jsonl(self._trajectory_file(file)):
+                yield decode(Trajectory, record)
 
     def finish(self, results: dict[str, Any], table: str = "") -> None:
         """The run is finished from the moment results.json is there."""
@@ -320,8 +351,10 @@ class Run:
         self.close()
 
     def fail(self, message: str, traceback: str = "") -> None:
+        """Note why the attempt ended, without the secrets that a message or a traceback may hold."""
         try:
-            write_json(self.folder / "failure.json", {"message": message, "traceback": traceback})
+            told = {"message": masked(message), "traceback": masked(traceback)}
+            write_json(self.folder / "failure.json", told)
         finally:
             self.close(failed=True)
 
@@ -388,7 +421,10 @@ class Run:
     def _trajectory_file(self, name: str) -> Path:
         return self.folder / "trajectories" / f"{name}.jsonl"
 
-    def _open_logger(self) -> WandbLogger | None:
+    def _open_logger(self) -> WandbLogger | CustomLogger | None:
+        if self._logger is None and self.config.logger.kind is LoggerKind.custom:
+            self.reach_plugins()
+            self._logger = CustomLogger(self.config, self.folder)
         if self._logger is None and self.config.logger.kind is LoggerKind.wandb:
             name = hashlib.sha256(f"{self.folder.name} {self.manifest.created}".encode()).hexdigest()[:16]
             self._logger = open_logger(self.config, self.folder, self.stage, name, self.metrics)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tau2_exp.config import TASK_REVISION, Config, ConfigError, EvalConfig, PolicyKind, UserKind
+from tau2_exp.config import Config, ConfigError, EvalConfig, PolicyKind, UserKind
 from tau2_exp.evaluation.plan import GREEDY, Place, Plan, limit_facts, score_of_nothing, user_facts
 from tau2_exp.evaluation.scores import Played, evaluation_results, missing
 from tau2_exp.evaluation.table import evaluation_table
 from tau2_exp.llm.budget import Budget, spoken
-from tau2_exp.llm.completion import has_price
+from tau2_exp.llm.client import has_price
 from tau2_exp.rollouts.rollout import check_faults
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.context import StageContext
@@ -63,7 +63,7 @@ def _seats(context: StageContext, stage: EvalConfig) -> dict[str, list[EpisodeSp
 def _plan(context: StageContext, specs: dict[str, list[EpisodeSpec]]) -> Plan:
     tasks = {spec.task.key: spec.task for places in specs.values() for spec in places}
     return Plan(
-        revision=TASK_REVISION,
+        revision=context.run.manifest.revision,
         user=user_facts(context.config.user),
         limits=limit_facts(context.config),
         nothing={key: score_of_nothing(context.episode_setting.world(task)) for key, task in tasks.items()},
@@ -93,8 +93,9 @@ def _reached(run: Run, stage: EvalConfig, budget: Budget, plan: Plan, played: Pl
     given = [f"stage.budget_dollars={dollars:g}"] if dollars is not None else []
     given += [f"stage.budget_tokens={tokens}"] if tokens is not None else []
     total = sum(map(len, plan.files.values()))
+    asking = f"the next request may take {spoken(budget.refused)} more; " if budget.refused else ""
     return (
-        f"{' '.join(given)}: reached; spent {spoken(budget.spent)}; {total - missing(plan, played)} of {total} "
+        f"{' '.join(given)}: reached; spent {spoken(budget.spent)}; {asking}{total - missing(plan, played)} of {total} "
         f"episodes are played; to go on, give more: {setting('resume', run.folder)} {given[0].partition('=')[0]}=…"
     )
 

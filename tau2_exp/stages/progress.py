@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 from tau2_exp.runs.progress import Progress
+from tau2_exp.runs.run import Run
 from tau2_exp.system.tee import Tee
 
 _LINE_EVERY = 10.0  # seconds between plain lines
@@ -14,19 +14,20 @@ _NOTE_EVERY = 1.0  # seconds between notes in the run's folder
 
 
 class ProgressBar:
-    """`with ProgressBar("rft", 148, folder) as bar: bar.advance(reward=0.5)`; the last values given stay shown.
+    """`with ProgressBar("rft", 148, run) as bar: bar.advance(reward=0.5)`; the last values given stay shown.
 
     The label names stage and step. The same is noted in the run's folder, for whoever looks from elsewhere; where
-    what is printed is logged too, the log has plain lines.
+    what is printed is logged too, the log has plain lines. A debugger needs the terminal for itself: with `debug=true`
+    there is no bar.
     """
 
-    def __init__(self, label: str, total: int, folder: Path, done: int = 0):
-        self.label, self.total, self.folder, self.done, self.began = label, total, folder, done, done
+    def __init__(self, label: str, total: int, run: Run, done: int = 0):
+        self.label, self.total, self.folder, self.done, self.began = label, total, run.folder, done, done
         self.values: dict[str, float] = {}
         self.started = time.monotonic()
         self._last_line = self._last_note = self.started
         self._told: tuple[int, str] | None = None  # by the last plain line
-        self._bar = _LiveBar(label, total, done) if sys.stdout.isatty() else None
+        self._bar = _LiveBar(label, total, done) if sys.stdout.isatty() and not run.config.debug else None
 
     def __enter__(self) -> ProgressBar:
         if self._bar:

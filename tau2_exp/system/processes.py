@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,15 +15,16 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from tau2_exp.system.code import ROOT
+
 GRACE_SECONDS = 20.0  # to end after being asked to
 INNER_GRACE_SECONDS = 15.0  # the same, where who asks has itself been asked
 POLL_SECONDS = 0.05
 # What asks a process to end, beside Ctrl-C: anybody, a terminal that closes, SLURM before a job's time is over.
 ASKED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 PYTHONS = ("python", "python3")
-CODE = Path(__file__).resolve().parents[2]
 # Before all else on the path: who works for us reads the same code, in whichever folder it starts.
-WITH_CODE = ("sh", "-c", 'PYTHONPATH="$0${PYTHONPATH:+:$PYTHONPATH}" exec "$@"', str(CODE))
+WITH_CODE = ("sh", "-c", 'PYTHONPATH="$0${PYTHONPATH:+:$PYTHONPATH}" exec "$@"', str(ROOT))
 
 
 def start(
@@ -92,6 +94,10 @@ def heard(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
     """What asks to end (ASKED) interrupts what is inside, as Ctrl-C does."""
@@ -101,7 +107,8 @@ def terminable() -> Iterator[None]:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in heard(ASKED)}
+    numbers = heard(ASKED) if _in_main_thread() else []  # a library's caller: no signal comes there
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
@@ -113,7 +120,7 @@ def terminable() -> Iterator[None]:
 def undisturbed() -> Iterator[None]:
     """What is inside takes seconds and is not to be cut short: a request to end is heard after it."""
     told: list[int] = []
-    signals = heard((signal.SIGINT, *ASKED))
+    signals = heard((signal.SIGINT, *ASKED)) if _in_main_thread() else []
     before = {number: signal.signal(number, lambda number, _frame: told.append(number)) for number in signals}
     try:
         yield

@@ -21,6 +21,10 @@ def make_user(
     account: Account | None = None,
 ) -> User:
     """The user of one episode, whose seed it has; `guidelines` are τ²-bench's own for a simulating model."""
+    if config.function is not None:
+        from tau2_exp.plugins import make
+
+        return make("user.function", config.function, task, world, config, seed)
     if config.kind is UserKind.scripted:
         from tau2_exp.users.scripted import ScriptedUser
 

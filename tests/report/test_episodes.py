@@ -85,8 +85,9 @@ class TestCredit:
     def test_a_group_that_the_learner_passed_over_received_nothing(self):
         """Their turns earned at different times, and in the end the same."""
         config = RewardConfig(kind=RewardKind.turn_level, alpha=0.5)
-        group = [score(episode("a", s, parts), config) for s, parts in enumerate(([1.0, 1.0], [0.0, 0.0, 1.0]))]
-        assert not has_signal(group)
+        played = [episode("a", s, parts) for s, parts in enumerate(([1.0, 1.0], [0.0, 0.0, 1.0]))]
+        group = [(t, score(t, config)) for t in played]
+        assert not has_signal([reward for _, reward in group])
         assert [(one.advantages, one.share) for one in credit(group, config) if one] == [((0, 0), 0), ((0, 0, 0), 0)]
 
     @given(
@@ -101,7 +102,7 @@ class TestCredit:
     def test_the_episodes_share_and_the_turns_own_add_up(self, episodes, kind):
         group = [episode("a", s, parts, float(solved)) for s, (solved, parts) in enumerate(episodes)]
         config = RewardConfig(kind=kind, alpha=0.5)
-        credits = [one for one in credit([score(t, config) for t in group], config) if one]
+        credits = [one for one in credit([(t, score(t, config)) for t in group], config) if one]
         own = [a - one.share for one in credits for a in one.advantages]
         assert sum(own) == pytest.approx(0.0), "turns are credited against the mean of all turns of the group"
         assert sum(one.share for one in credits) == pytest.approx(0.0)

@@ -28,6 +28,10 @@ GRACE_SECONDS = 30.0  # a worker has to save and end; what a plan started has 20
 LAST_SECONDS = 2.0  # it has to end at once
 
 
+# Workers that nobody waits for: one whose object is dropped is told to end.
+_behind: list[subprocess.Popen] = []
+
+
 class State(str, Enum):
     waiting = "waiting"
     running = "running"
@@ -61,6 +65,13 @@ def run_attached(runs: Sequence[Run]) -> int:
             return process.wait()
         finally:
             _end([process])
+
+
+def run_behind(runs: Sequence[Run], log: Path) -> None:
+    """Begin to do the runs in a process that writes to `log`; it ends, having saved, when this one does."""
+    log.parent.mkdir(exist_ok=True)
+    with log.open("ab") as output:
+        _behind.append(_start(runs, runs[0].config.hardware, output, None))
 
 
 def run_side_by_side(jobs: Sequence[Job], hardware: HardwareConfig, show: Callable[[], None]) -> None:

@@ -20,8 +20,8 @@ from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import Task, make_tasks
 from tau2_exp.files import whole_folder
 from tau2_exp.jsonl import write_json
-from tau2_exp.runs.manifest import current_commit
 from tau2_exp.runs.run import Run
+from tau2_exp.system.code import current_commit
 from tau2_exp.system.quoting import setting
 
 if TYPE_CHECKING:

@@ -19,10 +19,14 @@ def is_remote(config: Config) -> bool:
     return config.hardware.launcher is LauncherKind.slurm
 
 
-def follow(submission: Submission | None, targets: Sequence[Step], owner: Path, wait: bool) -> int:
-    """Say what was submitted for `owner`, a run's folder or a sweep's, and how to follow it; or stay."""
+def tell(submission: Submission | None, owner: Path) -> None:
+    """Say what was submitted for `owner`, a run's folder or a sweep's."""
     for line in _submitted(submission, owner):
         print(line, flush=True)
+
+
+def follow(targets: Sequence[Step], owner: Path, wait: bool) -> int:
+    """Say how to follow what was submitted for `owner`; or stay until it is over."""
     if wait:
         return _attend(targets, owner)
     if all(target.finished for target in targets):

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from tau2_exp.files import clear_leftovers, is_part, whole_folder
+from tau2_exp.plugins import Plugin
+from tau2_exp.plugins.source import source_places
+from tau2_exp.system.code import ROOT, is_checkout
 
-ROOT = Path(__file__).resolve().parents[3]
-PARTS = ("tau2_exp", "conf", "run.py", "pyproject.toml")  # those that are there: an installed package stands alone
+# An installed package holds all that it needs.
+PARTS = ("tau2_exp", "conf", "run.py", "pyproject.toml") if is_checkout() else ("tau2_exp",)
 FOLDER = ".code"  # within `outputs`
 
 
-def snapshot(outputs: Path) -> Path:
-    """The folder of a copy of the code, uncommitted changes included; equal code has one copy."""
-    files = {path.relative_to(ROOT): path.read_bytes() for path in _files()}
+def snapshot(outputs: Path, plugins: Iterable[Plugin] = ()) -> Path:
+    """The folder of a copy of the code, uncommitted changes included; equal code has one copy.
+
+    With it lies what the user brought, whole packages, but what was installed as libraries are.
+    """
+    files = {path.relative_to(ROOT): path.read_bytes() for path in _files(ROOT, PARTS)}
+    for plugin in plugins:
+        if not plugin.installed:
+            for place in source_places(plugin.top, f"{plugin.key}={plugin.path}"):
+                files |= {
+                    path.relative_to(place.parent): path.read_bytes() for path in _files(place.parent, [place.name])
+                }
     copy = outputs.resolve() / FOLDER / _digest(files)
     clear_leftovers(copy.parent)
     if copy.exists():
@@ -28,11 +40,11 @@ def snapshot(outputs: Path) -> Path:
     return copy
 
 
-def _files() -> Iterator[Path]:
-    for name in PARTS:
-        path = ROOT / name
+def _files(root: Path, names: Iterable[str]) -> Iterator[Path]:
+    for name in names:
+        path = root / name
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (file for file in found if file.is_file() and not _is_passing(file.relative_to(ROOT)))
+        yield from (file for file in found if file.is_file() and not _is_passing(file.relative_to(root)))
 
 
 def _is_passing(path: Path) -> bool:

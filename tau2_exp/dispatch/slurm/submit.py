@@ -19,6 +19,7 @@ from tau2_exp.dispatch.slurm.queued import dependents, queued, torn
 from tau2_exp.dispatch.slurm.sender import Sender
 from tau2_exp.dispatch.slurm.snapshot import FOLDER, snapshot
 from tau2_exp.dispatch.step import Step
+from tau2_exp.plugins import Plugin
 from tau2_exp.system.processes import terminable, undisturbed
 from tau2_exp.system.quoting import setting, shell
 
@@ -46,7 +47,9 @@ def _submit(targets: Sequence[Step], owner: Path, there: Cluster, made: Made) ->
     at_once = min((limit.at_once for limit in limits if limit.at_once), default=None)
     known = read_jobs(owner)
     earlier = [job for job in known.jobs if job.id in waiting.values()] if known else []
-    sender = Sender(owner.resolve(), _code(owner.parent, made), dict(waiting), dependents(targets), earlier)
+    runs = [step.run for array in arrays for step in array.steps if step.run]
+    code = _code(owner.parent, [plugin for run in runs for plugin in run.manifest.plugins], made)
+    sender = Sender(owner.resolve(), code, dict(waiting), dependents(targets), earlier)
     with submitting(there), terminable():
         try:
             before: list[Array] = []
@@ -78,11 +81,11 @@ def _take_back(sender: Sender, error: BaseException) -> None:
         print(f"nothing is submitted; to submit it: python run.py {setting('resume', sender.owner)}", file=sys.stderr)
 
 
-def _code(outputs: Path, made: Made) -> Path:
+def _code(outputs: Path, plugins: Sequence[Plugin], made: Made) -> Path:
     """The copy of the code; new ones are told."""
     place = outputs.resolve() / FOLDER
     there = {place, *place.iterdir()} if place.exists() else set()
-    copy = snapshot(outputs)
+    copy = snapshot(outputs, plugins)
     made.outputs += [place] if place not in there else []
     made.folders += [copy] if copy not in there else []
     return copy

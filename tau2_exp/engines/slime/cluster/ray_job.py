@@ -14,6 +14,7 @@ from typing import Any
 
 from tau2_exp.config import ConfigError
 from tau2_exp.engines.slime.cluster import ray_token
+from tau2_exp.llm.secrets import masked
 from tau2_exp.runs.run import Run
 from tau2_exp.system.processes import terminable, undisturbed, with_this_python
 
@@ -77,7 +78,7 @@ def _begin(client: Any, url: str, job: str, entry: str, env: dict[str, str]) -> 
 
 
 def _refused(url: str, error: Exception) -> ConfigError:
-    return ConfigError(f"ray: {url} took no job: {' '.join(str(error).split())[:300]}")
+    return ConfigError(f"ray: {url} took no job: {masked(' '.join(str(error).split()))[:300]}")
 
 
 async def _follow(client: Any, job: str) -> None:
