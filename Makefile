@@ -4,7 +4,7 @@ SETUP := $(if $(VIRTUAL_ENV),python,python3) launchers/setup.py
 EXTRAS := hf,litellm,wandb,report,slurm,dev
 ARGS ?=
 
-.PHONY: run test lint bench setup
+.PHONY: run test fuzz lint bench setup
 
 run:  ## the default run: demos, SFT, RFT, GRPO, evaluations
 	@$(SETUP)
@@ -13,6 +13,10 @@ run:  ## the default run: demos, SFT, RFT, GRPO, evaluations
 test:  ## all tests
 	@$(SETUP) --extras $(EXTRAS)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) -m pytest $(ARGS)
+
+fuzz:  ## the properties' search at random and longer, before a release; EXAMPLES=N of each
+	@$(SETUP) --extras $(EXTRAS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -m hypothesis --hypothesis-profile=fuzz $(ARGS)
 
 lint:  ## style, imports, types
 	@$(SETUP) --extras $(EXTRAS)

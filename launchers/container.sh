@@ -16,7 +16,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 models=${HF_HOME:-$HOME/.cache/huggingface}
 mkdir -p "$models"
 
-options=(--rm --gpus all --network host --ipc host --shm-size 16g --ulimit memlock=-1 --ulimit stack=67108864)
+# Whatever becomes of this command: docker ps --filter label=tau2_exp
+options=(--rm --label "tau2_exp=$here" --gpus all --network host --ipc host --shm-size 16g --ulimit memlock=-1 --ulimit stack=67108864)
 options+=(--volume "$here:$here" --workdir "$here" --volume "$models:$models" --env "HF_HOME=$models")
 for name in OPENAI_API_KEY ANTHROPIC_API_KEY WANDB_API_KEY HF_TOKEN; do
   if [[ -n ${!name:-} ]]; then options+=(--env "$name"); fi

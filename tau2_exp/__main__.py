@@ -27,9 +27,8 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
+        about = error.filename2 or error.filename
+        print(f"error: {f'{about}: ' if about else ''}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from tau2_exp.files import naming, whole_file
 
 
 def read_jsonl(path: Path) -> Iterator[Any]:
@@ -45,16 +46,19 @@ class JsonlWriter:
     def __init__(self, path: Path, keep: int | None = None) -> None:
         """`keep` truncates to the first so many records (what a checkpoint vouches for); None keeps all whole ones."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         self._file = path.open("ab")
         self._file.truncate(_end_of_records(path, keep))
 
     def write(self, record: Any) -> None:
         line = json.dumps(record, separators=(",", ":")) + "\n"  # ASCII: half a surrogate pair is text too
-        self._file.write(line.encode())
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(line.encode())
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self._path):
+            self._file.close()
 
     def __enter__(self) -> JsonlWriter:
         return self
@@ -76,10 +80,12 @@ def _end_of_records(path: Path, keep: int | None) -> int:
 
 def write_json(path: Path, data: Any) -> None:
     """Write the file whole or not at all: a kill leaves the old one or the new one."""
-    part = path.with_name(f".{path.name}.part{os.getpid()}")  # two processes of a run may write at once
-    with part.open("w", encoding="utf-8") as file:
-        json.dump(data, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    with whole_file(path) as file:
+        file.write(f"{json.dumps(data, indent=2)}\n".encode())
+
+
+def write_jsonl(path: Path, records: Iterable[Any]) -> None:
+    """The file with these records, whole or not at all."""
+    with whole_file(path) as file:
+        for record in records:
+            file.write(f"{json.dumps(record, separators=(',', ':'))}\n".encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,10 +11,18 @@ from pathlib import Path
 
 import flows
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 # A shell starts what it puts in the background deaf to Ctrl-C, and that is inherited: tests send it to what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# One commit, one verdict: `make test` and CI search the same examples each time, however slow the machine is.
+# `make fuzz` searches others, and more of them.
+SLOW = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("repeatable", derandomize=True, **SLOW)
+settings.register_profile("fuzz", max_examples=int(os.environ.get("EXAMPLES", "2000")), print_blob=True, **SLOW)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(scope="session")

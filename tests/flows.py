@@ -7,15 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE, wait_until
+
 from tau2_exp.jsonl import read_jsonl
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 300.0  # seconds for any one command, on a machine that does other things too
 
 
 def run_py(*arguments: str, outputs: Path) -> subprocess.CompletedProcess[str]:
@@ -30,10 +30,12 @@ def kill_when(reached: Callable[[], bool], *arguments: str, outputs: Path) -> No
         _command(arguments, outputs), stdout=subprocess.DEVNULL, cwd=ROOT, process_group=0
     ) as process:
         try:
-            deadline = time.monotonic() + PATIENCE
-            while not reached():
-                assert process.poll() is None and time.monotonic() < deadline, "the moment to kill it never came"
-                time.sleep(0.002)
+
+            def come() -> bool:
+                assert process.poll() is None, "it ended before the moment to kill it"
+                return reached()
+
+            wait_until(come, "the moment to kill it", poll=0.002)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL

@@ -7,15 +7,13 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from patience import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 STANDIN = ROOT / "tests" / "serve" / "standin"  # where SGLang would be
-PATIENCE = 120.0  # seconds for anything here, on a machine that does other things too
 
 
 @dataclass
@@ -63,13 +61,6 @@ def start_serving(folder: Path, model: Path, *arguments: str) -> Serving:
         command, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     return Serving(process, ready)
-
-
-def wait_until(come: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not come():
-        assert time.monotonic() < deadline, "what was waited for never came"
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:

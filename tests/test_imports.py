@@ -15,6 +15,7 @@ PACKAGE = ROOT / "tau2_exp"
 ROOMS = (
     "types",
     "codec",
+    "files",
     "jsonl",
     "config",
     "interfaces",
@@ -44,19 +45,8 @@ ROOMS = (
 )
 
 # These answer at once, on machines where nothing heavy is installed.
-LIGHT = (
-    "types",
-    "codec",
-    "jsonl",
-    "config",
-    "interfaces",
-    "plugins",
-    "system",
-    "engines.slime.plan",
-    "compose",
-    "dispatch",
-    "api",
-)
+BASE = ("types", "codec", "files", "jsonl")  # on the standard library alone
+LIGHT = (*BASE, "config", "interfaces", "plugins", "system", "engines.slime.plan", "compose", "dispatch", "api")
 HEAVY = (
     "torch",
     "transformers",
@@ -141,7 +131,7 @@ def test_light_rooms_import_nothing_heavy(module: str) -> None:
         waiting += our_modules(found) - seen
 
 
-@pytest.mark.parametrize("name", ["types", "interfaces", "codec", "jsonl"])
+@pytest.mark.parametrize("name", BASE)
 def test_the_base_is_the_standard_library(name: str) -> None:
     tops = {module.split(".")[0] for module in imports(FILES[name])}
     assert tops <= {*sys.stdlib_module_names, "tau2_exp"}

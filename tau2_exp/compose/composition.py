@@ -38,6 +38,13 @@ def _register() -> None:
 
 def compose_config(overrides: Sequence[str]) -> Config:
     """The checked configuration of one run; paths of data and models are absolute. Raises ConfigError."""
+    config = read_config(overrides)
+    check(config)
+    return make_absolute(config)
+
+
+def read_config(overrides: Sequence[str]) -> Config:
+    """The same, before it is checked as a whole, and its paths as they are given. Raises ConfigError."""
     readable = read(overrides)
     with _one_line(overrides):
         composed = _compose("config", readable)
@@ -48,8 +55,7 @@ def compose_config(overrides: Sequence[str]) -> Config:
     if named(config):
         reach([Path.cwd()])
         config = _with_own_domain(config)
-    check(config)
-    return make_absolute(config)
+    return config
 
 
 def _with_own_domain(config: Config) -> Config:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tau2_exp.dispatch.local.processes import settings
-from tau2_exp.dispatch.plan import MODELS, Step
+from tau2_exp.dispatch.plan import MODELS
+from tau2_exp.dispatch.step import Step
 from tau2_exp.engines.slime.plan.places import MODEL
 from tau2_exp.engines.slime.plan.plan import TAU2_EXP, is_planned, make_plan
 from tau2_exp.system.commands import Command

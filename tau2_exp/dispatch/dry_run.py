@@ -13,10 +13,13 @@ from typing import Any
 from tau2_exp.compose.composition import chain_settings, compose_config
 from tau2_exp.config import Config, LauncherKind
 from tau2_exp.dispatch.commands import FREEZE, folder_of, freeze_command, parts
-from tau2_exp.dispatch.plan import Planner, Step, freeze
+from tau2_exp.dispatch.freeze import freeze
+from tau2_exp.dispatch.plan import Planner
 from tau2_exp.dispatch.script import script
 from tau2_exp.dispatch.show import plan_lines
+from tau2_exp.dispatch.step import Step
 from tau2_exp.system.commands import Command
+from tau2_exp.system.quoting import override, shell_comment
 
 
 def freeze_only(overrides: Sequence[str], argv: Sequence[str]) -> int:
@@ -30,9 +33,8 @@ def freeze_only(overrides: Sequence[str], argv: Sequence[str]) -> int:
     return 0
 
 
-def preview(jobs: Sequence[Sequence[str]], form: Any) -> int:
-    """Print what these jobs (each its overrides) would do, in the form that dry_run names; make nothing."""
-    configs = [compose_config(job) for job in jobs]
+def preview(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> int:
+    """Print what these jobs, each its overrides and what they compose, would do, as dry_run names it; make nothing."""
     planner, names = Planner(Path(configs[0].outputs)), _folder_names(configs)
     targets: list[Step] = []
     freezing: dict[int, Command] = {}
@@ -41,8 +43,10 @@ def preview(jobs: Sequence[Sequence[str]], form: Any) -> int:
         targets.append(target)
         if not target.finished:
             kept = [text for text in job if text.partition("=")[0] not in ("dry_run", "name")]
-            freezing[place] = freeze_command([*kept, f"name={name}"], FREEZE if len(jobs) == 1 else f"{FREEZE}-{name}")
-    return _tell(targets, freezing, form)
+            freezing[place] = freeze_command(
+                [*kept, override("name", name)], FREEZE if len(jobs) == 1 else f"{FREEZE}-{name}"
+            )
+    return _tell(targets, freezing, configs[0].dry_run)
 
 
 def preview_frozen(targets: Sequence[Step], form: Any) -> int:
@@ -81,4 +85,4 @@ def _comments(targets: Sequence[Step]) -> list[str]:
         lines.append(f"of {hardware.nodes} x {hardware.gpus} GPUs, in the order of these lines.")
     if hardware.nodes > 1:
         lines.append("On every other node, while a run trains: python -m tau2_exp ray join FOLDER")
-    return [f"# {line.strip()}" for line in lines]
+    return [shell_comment(line) for line in lines]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -12,23 +14,23 @@ from tau2_exp.compose.composition import chain_settings, compose_config, expand_
 from tau2_exp.compose.overrides import given, key_of, read
 from tau2_exp.config import Config, ConfigError, PipelineConfig
 from tau2_exp.dispatch.dry_run import preview, preview_frozen
+from tau2_exp.dispatch.freeze import Made, all_or_nothing, freeze, take_up
 from tau2_exp.dispatch.local.processes import run_attached, run_behind
-from tau2_exp.dispatch.plan import TRAINED, Planner, Step, freeze
+from tau2_exp.dispatch.plan import Planner
 from tau2_exp.dispatch.resources import check_gpus
+from tau2_exp.dispatch.resumed import OF_A_COMMAND, change
+from tau2_exp.dispatch.show import end_lines, plan_lines, remark
+from tau2_exp.dispatch.slurm.cluster import cluster
 from tau2_exp.dispatch.slurm.jobs import WORKER_LOG
-from tau2_exp.dispatch.slurm.remote import ON_RESUME, change, is_remote, send
-from tau2_exp.dispatch.slurm.submit import cluster
+from tau2_exp.dispatch.slurm.queued import queued
+from tau2_exp.dispatch.slurm.remote import follow, is_remote, tell
+from tau2_exp.dispatch.slurm.submit import submit
+from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import make_tasks
 from tau2_exp.dispatch.worker import work_here
 from tau2_exp.engines.slime.plan.plan import is_planned
 from tau2_exp.runs.run import Run, check_name
-
-BUDGETS = ("budget_dollars", "budget_tokens")  # of evaluations
-ALSO_ON_RESUME = {
-    *("resume", "dry_run", "debug", "hardware", "hardware.jobs"),
-    *(f"stage.{name}" for name in BUDGETS),
-    *ON_RESUME,
-}
+from tau2_exp.system.quoting import setting
 
 
 def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
@@ -40,17 +42,24 @@ def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
         return _launch_sweep(expand_sweep(overrides), argv)
     config = compose_config(overrides)
     if config.dry_run:
-        return preview([overrides], config.dry_run)
+        return preview([overrides], [config])
     return do(prepare(config, partial(chain_settings, overrides), argv), config)
 
 
 def prepare(config: Config, chain: Callable[[], PipelineConfig], argv: Sequence[str]) -> Step:
-    """Plan a configuration, and freeze what is not there yet. Raises ConfigError; nothing is made then."""
+    """Plan a configuration, freeze what is not there yet, and hand jobs to SLURM, where it does them.
+
+    Raises ConfigError; nothing is made then.
+    """
     target = Planner(Path(config.outputs)).plan(config, chain)
     if config.debug:
         _check_debug(target)
     _check_machine([target])
-    freeze(target, argv)
+    with all_or_nothing() as made:
+        run = freeze(target, argv, _busy([target]), made)
+        print("\n".join(plan_lines(target)), flush=True)
+        if is_remote(config):
+            tell(submit([target], run.folder, made), run.folder)
     return target
 
 
@@ -71,29 +80,28 @@ def _check_debug(target: Step) -> None:
 
 
 def do(target: Step, now: Config) -> int:
-    """Do what is left of a frozen target, as `wait` and `debug` of `now` say; the exit status."""
-    from tau2_exp.dispatch.show import plan_lines
-
+    """Do what is left of a prepared target, as `wait` and `debug` of `now` say; the exit status."""
     assert target.run is not None
-    print("\n".join(plan_lines(target)), flush=True)
     if is_remote(target.config):
-        return send([target], target.run.folder, now.wait)
+        return follow([target], target.run.folder, now.wait)
     for task in make_tasks([target]):
         if now.debug:
             work_here(task.runs)
         elif status := run_attached(task.runs):
+            print("\n".join(end_lines([target], target.run.folder)), file=sys.stderr)
             return status
     if target.run.table:
         print(target.run.table)
+    if words := remark(target.config):
+        print(words)
     print(f"finished: {target.run.folder}")
+    print("\n".join(end_lines([target], target.run.folder)))
     return 0
 
 
 def begin(target: Step) -> None:
     """Have what is left of a frozen target done, and do not wait for it."""
     assert target.run is not None
-    if is_remote(target.config):
-        send([target], target.run.folder, wait=False)
     for task in [] if is_remote(target.config) else make_tasks([target]):
         run_behind(task.runs, target.run.folder / WORKER_LOG)
 
@@ -108,19 +116,26 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
     check_name(first.name)
     folder = Path(first.outputs) / (first.name or f"{datetime.now():%Y-%m-%d_%H%M%S}-sweep")
     if first.dry_run:
-        return preview(jobs, first.dry_run)
+        return preview(jobs, configs)
     if folder.exists():
-        raise ConfigError(f"name={folder.name}: {folder} already exists; take another name, or resume={folder}")
+        raise ConfigError(
+            f"name={folder.name}: {folder} already exists; take another name, or {setting('resume', folder)}"
+        )
     planner = Planner(Path(first.outputs))
     targets = [
         planner.plan(_of_sweep(config, folder), partial(chain_settings, job))
         for config, job in zip(configs, jobs, strict=True)
     ]
     _check_machine(targets)
-    runs = [freeze(target, argv) for target in targets]
-    sweep = write_sweep(folder, list(zip(jobs, runs, strict=True)), argv)
+    with all_or_nothing() as made:
+        busy = _busy(targets)
+        runs = [freeze(target, argv, busy, made) for target in targets]
+        sweep = write_sweep(folder, list(zip(jobs, runs, strict=True)), argv)
+        made.folders.append(folder)
+        if is_remote(first):
+            tell(submit(targets, folder, made), folder)
     if is_remote(first):
-        return send(targets, folder, first.wait)
+        return follow(targets, folder, first.wait)
     return run_sweep(folder, sweep, targets, first.hardware)
 
 
@@ -140,42 +155,56 @@ def _of_sweep(config: Config, folder: Path) -> Config:
     return replace(config, name=None, logger=replace(config.logger, group=config.logger.group or folder.name))
 
 
+def _busy(targets: Sequence[Step]) -> set[str]:
+    """The addresses of what jobs in the queue do, or are to do. Where no queue can be asked, there are none."""
+    found: set[str] = set()
+    with suppress(ConfigError):
+        found |= queued(targets).keys()
+    return found
+
+
 def _resume(folder: Path, overrides: Sequence[str]) -> int:
-    """Go on with a run or a sweep, by its own frozen configuration."""
-    refused = [text for text in overrides if key_of(text) not in ALSO_ON_RESUME]
-    if refused:
-        raise ConfigError(
-            f"{refused[0]}: resume={folder} goes by the run's own frozen settings; {_instead(folder, refused)}"
-        )
-    budget = [text for text in overrides if text.startswith("stage.")]
-    now = compose_config([text for text in overrides if key_of(text) != "resume" and text not in budget])
+    """Go on with a run or a sweep by its own frozen configuration, less what of it may be given anew."""
+    now = compose_config([text for text in overrides if key_of(text) in OF_A_COMMAND[1:]])
     if (folder / "sweep.json").is_file():
-        return _resume_sweep(folder, now, budget, [text.partition("=")[0] for text in overrides])
+        return _resume_sweep(folder, now, overrides)
     run = Run.open(folder)
-    target = Planner(folder.parent).adopt(run)
+    target = Planner(run.folder.parent).adopt(run)
+    change([target], overrides, folder)
     if now.dry_run:
         return preview_frozen([target], now.dry_run)
     if now.debug:
         _check_debug(target)
-    _reopen([target])
-    _check_plugins([target])
-    _give([target], budget)
-    change([target], now, [text.partition("=")[0] for text in overrides])
+    _go_on([target])
+    print("\n".join(plan_lines(target)), flush=True)
+    if is_remote(target.config):
+        tell(submit([target], run.folder, Made()), run.folder)
     return do(target, now)
 
 
-def _instead(folder: Path, refused: Sequence[str]) -> str:
-    """What to do with settings that a resumed run does not take."""
-    drop = "drop one of the two"
-    if (folder / "sweep.json").is_file() or not all(key_of(text).startswith("stage.") for text in refused):
-        return drop
-    run = Run.open(folder)
-    trained = next((one for one in reversed((*run.members, run)) if one.stage in TRAINED), None)
-    if trained is None:
-        return drop
-    own = [f"stage.{text.partition('.')[2].removeprefix(f'{trained.stage}.')}" for text in refused]
-    begin = f"stage={trained.stage} model={trained.config.model.name} parent={trained.folder} {' '.join(own)}"
-    return f"{drop}, or, once it is finished, train its model further: {begin}"
+def _resume_sweep(folder: Path, now: Config, overrides: Sequence[str]) -> int:
+    from tau2_exp.dispatch.local.sweep import read_sweep, run_sweep, sweep_runs
+
+    sweep = read_sweep(folder)
+    planner = Planner(folder.parent)
+    targets = [planner.adopt(run) for run in sweep_runs(folder, sweep)]
+    change(targets, overrides, folder)
+    if now.dry_run:
+        return preview_frozen(targets, now.dry_run)
+    _go_on(targets)
+    if is_remote(targets[0].config):
+        tell(submit(targets, folder, Made()), folder)
+        return follow(targets, folder, now.wait)
+    return run_sweep(folder, sweep, targets, targets[0].config.hardware)
+
+
+def _go_on(targets: Sequence[Step]) -> None:
+    """Open again what has no number yet, and freeze what was given anew. Raises ConfigError."""
+    _reopen(targets)
+    _check_plugins(targets)
+    busy = _busy(targets)
+    for step in {step.address: step for target in targets for step in target.lineage()}.values():
+        take_up(step, busy)
 
 
 def _reopen(targets: Sequence[Step]) -> None:
@@ -184,35 +213,3 @@ def _reopen(targets: Sequence[Step]) -> None:
         again = step.stage == "pipeline" and step.finished and not all(member.finished for member in step.members)
         if step.run and (again or step.run.lost_samples):
             step.run.reopen()
-
-
-def _give(targets: Sequence[Step], budget: Sequence[str]) -> None:
-    """Freeze the new budget into the evaluations that are not finished. Raises ConfigError where there are none."""
-    if not budget:
-        return
-    stage = compose_config(["stage=eval", "user=litellm", *budget]).stage
-    given = {name: getattr(stage, name) for name in BUDGETS if any(f".{name}=" in text for text in budget)}
-    steps = {step.address: step for target in targets for step in target.lineage()}
-    runs = [step.run for step in steps.values() if step.run and step.stage == "eval" and not step.finished]
-    if not runs:
-        raise ConfigError(f"{budget[0]}: there is no unfinished evaluation to spend it on; drop it")
-    for run in runs:
-        run.refreeze(replace(run.config, stage=replace(run.config.stage, **given)))
-
-
-def _resume_sweep(folder: Path, now: Config, budget: Sequence[str], given: Sequence[str]) -> int:
-    from tau2_exp.dispatch.local.sweep import read_sweep, run_sweep, sweep_runs
-
-    sweep = read_sweep(folder)
-    planner = Planner(folder.parent)
-    targets = [planner.adopt(run) for run in sweep_runs(folder, sweep)]
-    if now.dry_run:
-        return preview_frozen(targets, now.dry_run)
-    _reopen(targets)
-    _check_plugins(targets)
-    _give(targets, budget)
-    change(targets, now, given)
-    if is_remote(targets[0].config):
-        return send(targets, folder, now.wait)
-    hardware = targets[0].config.hardware
-    return run_sweep(folder, sweep, targets, replace(hardware, jobs=now.hardware.jobs or hardware.jobs))

@@ -5,8 +5,8 @@ A run that was made before, with the same content address, takes the place of on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 
@@ -21,8 +21,10 @@ from tau2_exp.config import (
     SftConfig,
     StageConfig,
 )
+from tau2_exp.dispatch.step import Step
 from tau2_exp.runs.address import content_address, pipeline_address
-from tau2_exp.runs.run import Run, RunStatus, check_name, folder_name, index_runs
+from tau2_exp.runs.run import Run, RunStatus, check_name, index_runs
+from tau2_exp.system.quoting import setting
 
 TRAINED = ("sft", "rft", "grpo")
 MODELS = (*TRAINED, "custom")  # a stage of the user's own may leave a model
@@ -36,45 +38,6 @@ STANDS_ON = {
 }
 SHAPE = ("path", "layers", "width", "heads", "kv_heads", "head_dim", "ffn", "rope_base", "tied", "protocol")
 NO_PARENT = "model"  # parent=model: begin with model.path itself
-
-
-@dataclass
-class Step:
-    """One run, to be made or found; steps of equal address are one object."""
-
-    config: Config
-    address: str
-    parent: Step | None = None
-    members: tuple[Step, ...] = ()
-    run: Run | None = None  # found, or frozen
-    fresh: bool = False  # frozen by this command
-    name: str | None = None  # of the folder, where one was asked for
-
-    @property
-    def stage(self) -> str:
-        return self.config.stage.name
-
-    @property
-    def finished(self) -> bool:
-        return self.run is not None and self.run.status is RunStatus.finished
-
-    @property
-    def needs(self) -> tuple[Step, ...]:
-        return self.members or ((self.parent,) if self.parent else ())
-
-    def lineage(self) -> Iterator[Step]:
-        """Everything that must be finished before this step is, then the step: parents first, each once."""
-        seen: set[str] = set()
-
-        def visit(step: Step) -> Iterator[Step]:
-            if step.address in seen:
-                return
-            seen.add(step.address)
-            for needed in step.needs:
-                yield from visit(needed)
-            yield step
-
-        yield from visit(self)
 
 
 class Planner:
@@ -95,9 +58,15 @@ class Planner:
         """The step of a run that is already frozen."""
         address = run.manifest.address
         if address not in self._steps:
-            parent = self.adopt(run.parent) if run.parent else None
-            members = tuple(self.adopt(member) for member in run.members)
-            self._steps[address] = Step(run.config, address, parent, members, run)
+            needs = [*run.members, *([run.parent] if run.parent else [])]
+            gone = next((need for need in needs if need.status is RunStatus.unknown), None)
+            if gone is not None and run.status is not RunStatus.finished:
+                raise ConfigError(f"{run.folder}: {gone.folder}, which it goes on from, is gone; put it back")
+            step = Step(run.config, address, run=run)
+            if gone is None:  # else it is finished, and needs nothing of them
+                step.parent = self.adopt(run.parent) if run.parent else None
+                step.members = tuple(self.adopt(member) for member in run.members)
+            self._steps[address] = step
         return self._steps[address]
 
     def _pipeline(self, config: Config, stage: PipelineConfig) -> Step:
@@ -139,7 +108,7 @@ class Planner:
         if run is None:
             raise ConfigError(f"{given}: stage={stage} stands on {' or '.join(wanted)}, and this run is none of them")
         if run.status is not RunStatus.finished:
-            raise ConfigError(f"{given}: is not finished; finish it first: resume={run.folder}")
+            raise ConfigError(f"{given}: is not finished; finish it first: {setting('resume', run.folder)}")
         if run.stage in MODELS and (unlike := _unlike(run.config.model, config.model)):
             raise ConfigError(f"{given}: is another model than this run's; take {unlike}")
         return self.adopt(run)
@@ -150,22 +119,6 @@ class Planner:
 
     def _keep(self, step: Step) -> Step:
         return self._steps.setdefault(step.address, step)
-
-
-def freeze(step: Step, argv: Sequence[str]) -> Run:
-    """Make the folders of a step and all that it needs, where there are none yet; in W&B they are one group."""
-    names = {part.address: part.name or folder_name(part.stage, part.address) for part in step.lineage()}
-    group = step.config.logger.group or names[step.address]
-    for part in step.lineage():
-        if part.run is None:
-            config = replace(part.config, logger=replace(part.config.logger, group=group))
-            parent = part.parent.run if part.parent else None
-            members = [member.run for member in part.members if member.run]
-            folder = Path(config.outputs) / names[part.address]
-            part.run = Run.create(config, part.address, folder, parent, members, argv)
-            part.fresh = True
-    assert step.run is not None
-    return step.run
 
 
 def _names_before(config: Config) -> tuple[str, ...]:
@@ -188,7 +141,8 @@ def _member_name(config: Config, name: str) -> str | None:
 
 def _last_of(run: Run, wanted: Sequence[str]) -> Run | None:
     """The run itself, or of a pipeline its last member that serves."""
-    return next((member for member in reversed((*run.members, run)) if member.stage in wanted), None)
+    known = [run, *(member for member in reversed(run.members) if member.status is not RunStatus.unknown)]
+    return next((member for member in known if member.stage in wanted), None)
 
 
 def _unlike(theirs: ModelConfig, ours: ModelConfig) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tau2_exp.system.commands import Command
+from tau2_exp.system.quoting import shell_comment
 
 WIDTH = 110
 HEAD = """\
@@ -36,7 +38,7 @@ def script(blocks: Sequence[tuple[str, Sequence[Command]]], seconds: float) -> s
     if any(command.ready for _, commands in blocks for command in commands):
         lines.append(SERVERS)
     for comment, commands in blocks:
-        lines.append(f"# {comment}".rstrip())
+        lines.append(shell_comment(comment))
         lines += _block(commands, seconds)
         lines.append("")
     return "\n".join([*lines, FOOT])
@@ -61,7 +63,7 @@ def _block(commands: Sequence[Command], seconds: float) -> Iterator[str]:
 
 
 def _variable(server: Command) -> str:
-    return server.name.rpartition("/")[2].replace("-", "_")
+    return re.sub(r"\W", "_", server.name.rpartition("/")[2], flags=re.ASCII)
 
 
 def _call(command: Command) -> str:

@@ -1,11 +1,17 @@
-"""What a person sees of a plan."""
+"""What a person sees of a plan, and of its end."""
 
 from __future__ import annotations
 
-from tau2_exp.config import EvalConfig, GrpoConfig, RewardKind
-from tau2_exp.dispatch.plan import Step
-from tau2_exp.runs.run import RunStatus
+from collections.abc import Sequence
+from pathlib import Path
 
+from tau2_exp.config import Config, EvalConfig, GrpoConfig, RewardKind
+from tau2_exp.dispatch.step import Step
+from tau2_exp.runs.run import RunStatus
+from tau2_exp.system.quoting import setting, shell
+
+COMMAND = ("python", "-m", "tau2_exp")
+FEW_TASKS = 20  # below, an interval spans half of what is possible
 KEY_SETTINGS = ("epochs", "steps", "prompts_per_step", "samples_per_prompt", "batch_size", "lr", "temperature")
 
 
@@ -14,6 +20,21 @@ def plan_lines(target: Step) -> list[str]:
     return [
         f"  {step.stage:9}{_fate(step):10}{_where(step):44}  {_settings(step)}".rstrip() for step in target.lineage()
     ]
+
+
+def end_lines(targets: Sequence[Step], owner: Path) -> list[str]:
+    """The commands that come next, for a run's folder or a sweep's."""
+    if all(target.finished for target in targets):
+        return [f"  {shell([*COMMAND, 'report', owner, '--html', owner / 'page'])}"]
+    return [f"  python run.py {setting('resume', owner)}", f"  {shell([*COMMAND, 'status', owner])}"]
+
+
+def remark(config: Config) -> str:
+    """What keeps the numbers of a run from being a result; empty where nothing does."""
+    limit = config.domain.limit
+    if limit is None or limit >= FEW_TASKS:
+        return ""
+    return f"{limit} tasks a split (domain.limit) are no result: scores near 0 or 1 mean nothing here but that it works"
 
 
 def _fate(step: Step) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tau2_exp.dispatch.plan import Step
+from tau2_exp.dispatch.step import Step
 from tau2_exp.runs.run import Run
 
 

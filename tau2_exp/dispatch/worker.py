@@ -12,36 +12,40 @@ import time
 import traceback
 from bdb import BdbQuit
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from tau2_exp.config import Config, ConfigError, EngineName
 from tau2_exp.dispatch.resources import asks_for_gpus, check_gpus, gpu_names
+from tau2_exp.dispatch.slurm.jobs import WORKER_LOG
+from tau2_exp.llm.secrets import masked
 from tau2_exp.runs.run import Run, RunStatus
 from tau2_exp.system.errors import first_error
+from tau2_exp.system.processes import ASKED, heard
+from tau2_exp.system.tee import logged
 
 FAILED, REFUSED, SAVED, INTERRUPTED = 1, 2, 75, 130
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # save and end
+SIGNALS = (signal.SIGINT, *ASKED)  # save and end
 SIGNAL_SECONDS = 1.0  # a signal to a whole job reaches this process within that time, if it ended what the run started
 
 
 def work(folders: Sequence[Path], attended: bool = False) -> int:
     """Do the runs of these folders, in order; the exit status: 0, or that of the first which did not end well.
 
-    SIGINT, SIGTERM and SIGUSR2 mean: save and end. The status is then SAVED, and the same command goes on. `attended`
-    tells it the same when standard input closes: it does not outlive who started it.
+    SIGNALS mean: save and end. The status is then SAVED, and the same command goes on. `attended` tells it the same
+    when standard input closes: it does not outlive who started it.
     """
     stop = _Stop()
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # a shell starts what it puts behind itself deaf to Ctrl-C
-            signal.signal(number, stop)
+    for number in heard(SIGNALS):
+        signal.signal(number, stop)
     if attended:
         threading.Thread(target=_end_with_starter, daemon=True).start()
     try:
         for folder in folders:
             stop.run = run = Run.open(folder)
-            with run.claim():
+            with run.claim(), logged(run.folder / WORKER_LOG):
                 if run.status is not RunStatus.finished and (status := _work(run, stop)):
                     return status
     except KeyboardInterrupt:  # between two runs, or while another process holds one
@@ -72,13 +76,20 @@ def _debug(run: Run) -> None:
         run.record(seconds=time.monotonic() - began)
 
 
-def _note(run: Run, error: Exception) -> None:
-    """Why the attempt ended, in the run's folder."""
-    if isinstance(error, ConfigError):
-        run.fail(str(error))
-    else:
-        reason = " ".join(str(error).split()) or "no message"
-        run.fail(f"{type(error).__name__}: {reason}", traceback.format_exc())
+def _note(run: Run, error: Exception) -> str:
+    """Say in the run's folder why the attempt ended; where that stands, or why it cannot."""
+    try:
+        if isinstance(error, ConfigError):
+            run.fail(str(error))
+        else:
+            run.fail(_reason(error), traceback.format_exc())
+    except OSError as unwritten:
+        return f"failure.json cannot be written: {unwritten.strerror}"
+    return f"all of it: {run.folder}/failure.json"
+
+
+def _reason(error: Exception) -> str:
+    return masked(f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}")
 
 
 class _Stop:
@@ -105,7 +116,8 @@ def _work(run: Run, stop: _Stop) -> int:
     try:
         return _attempt(run, stop)
     finally:
-        run.record(seconds=time.monotonic() - began)
+        with suppress(OSError, ConfigError):  # how long it took is no reason to fail
+            run.record(seconds=time.monotonic() - began)
 
 
 def _attempt(run: Run, stop: _Stop) -> int:
@@ -113,19 +125,20 @@ def _attempt(run: Run, stop: _Stop) -> int:
         run.record(hardware=_hardware(run.config))
         _do(run)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked once is enough
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        run.close()
+        for number in SIGNALS:  # asked once is enough
+            signal.signal(number, signal.SIG_IGN)
+        with suppress(OSError):
+            run.close()
         ended = "told to end: saved" if stop.status == SAVED else "interrupted"
         print(f"\n{run.folder}: {ended}; the same command goes on with it", file=sys.stderr)
         return stop.status
     except ConfigError as error:
         _note(run, error)
-        print(f"error: {run.failure} (run {run.folder})", file=sys.stderr)
+        print(f"error: {masked(str(error))} (run {run.folder})", file=sys.stderr)
         return REFUSED
     except Exception as error:
-        _note(run, error)
-        print(f"failed: {run.folder}: {run.failure} (all of it: {run.folder}/failure.json)", file=sys.stderr)
+        where = _note(run, error)
+        print(f"failed: {run.folder}: {_reason(error)} ({where})", file=sys.stderr)
         return FAILED
     if run.status is not RunStatus.finished:
         raise RuntimeError(f"{run.folder}: stage {run.stage} returned without results")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tau2_exp.codec import decode, encode
+from tau2_exp.files import whole_file
 from tau2_exp.types import ToolCall, Usage
 
 
@@ -43,9 +43,8 @@ class Replies:
         path = self._path(asked)
         for folder in (self.folder, path.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}")
-        part.write_text(json.dumps(encode(reply), separators=(",", ":")), encoding="ascii")
-        part.replace(path)
+        with whole_file(path) as file:
+            file.write(json.dumps(encode(reply), separators=(",", ":")).encode("ascii"))
 
     def _path(self, asked: dict[str, Any]) -> Path:
         text = json.dumps(asked, sort_keys=True, separators=(",", ":"))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import normpath
 from pathlib import Path
 
 from tau2_exp.config import ConfigError
 from tau2_exp.evaluation.plan import PLAN, read_plan
 from tau2_exp.report.arms import Values, arm_label, lineage, making, policy_label, seed_name, tell_apart
 from tau2_exp.report.trials import Found, Trial, find_trials
-from tau2_exp.runs.progress import read_progress
 from tau2_exp.runs.run import Run, RunStatus
 
 
@@ -29,9 +27,11 @@ def collect(paths: Sequence[Path]) -> Collection:
     """Everything in these folders, and what it stands on. Raises ConfigError where one of them holds no run."""
     problems: list[str] = []
     runs = _readable(_unique([folder for path in paths for folder in _folders_of(path)], problems), problems)
-    found = _place(runs)
+    gone = _gone(runs)
+    problems += [f"unknown: {run.folder}: is gone; it is told from what later runs hold of it" for run in gone]
+    found, above = _place(runs, gone)
     problems += _unfinished(found)
-    trials = find_trials(found)
+    trials = find_trials(found, above)
     problems += [line for trial in trials for line in trial.left_out]
     return Collection(tuple(found), tuple(trials), tuple(dict.fromkeys(problems)))
 
@@ -67,11 +67,17 @@ def _unique(folders: Sequence[Path], problems: list[str]) -> list[Run]:
             before = by_address.get(run.manifest.address)
             if before is None or before.status is not RunStatus.finished:
                 by_address[run.manifest.address] = run
-            above = [*run.manifest.members, *([run.manifest.parent] if run.manifest.parent else [])]
-            waiting += [Path(normpath(folder / one)) for one in above]
+            needs = [*run.members, *([run.parent] if run.parent else [])]
+            waiting += [need.folder for need in needs if need.status is not RunStatus.unknown]
         except ConfigError as error:
             problems.append(f"left out: {error}")
     return sorted(by_address.values(), key=lambda run: (run.manifest.created, str(run.folder)))
+
+
+def _gone(runs: Sequence[Run]) -> list[Run]:
+    """The ancestors of these that are not to be found any more."""
+    found = {one.manifest.address: one for run in runs for one in lineage(run) if one.status is RunStatus.unknown}
+    return list(found.values())
 
 
 def _readable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
@@ -80,19 +86,23 @@ def _readable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
         try:
             for one in lineage(run):
                 making(one)
+            if run.status is RunStatus.finished:
+                _ = run.results
+            run.metrics()
             kept.append(run)
         except ConfigError as error:
             problems.append(f"left out: {error}")
     return kept
 
 
-def _place(runs: Sequence[Run]) -> list[Found]:
+def _place(runs: Sequence[Run], gone: Sequence[Run]) -> tuple[list[Found], list[Found]]:
     """Each run with its arm among the runs of its stage. A pipeline is no arm: its members are."""
     values: dict[str, Values] = {}  # by address
-    for kind in dict.fromkeys(map(_kind, runs)):
-        alike = [run for run in runs if _kind(run) == kind]
+    known = [*runs, *gone]
+    for kind in dict.fromkeys(map(_kind, known)):
+        alike = [run for run in known if _kind(run) == kind]
         values |= zip((run.manifest.address for run in alike), tell_apart([making(run) for run in alike]), strict=True)
-    return [_found(run, values) for run in runs]
+    return [_found(run, values) for run in runs], [_found(run, values) for run in gone]
 
 
 def _kind(run: Run) -> tuple[str, bool]:
@@ -115,7 +125,7 @@ def _found(run: Run, values: dict[str, Values]) -> Found:
 def _so_far(run: Run) -> str:
     """How much of it is done, where it has told."""
     if not (run.folder / PLAN).exists():
-        progress = read_progress(run.folder)
+        progress = run.progress
         return f": {progress.label} {progress.done} of {progress.total}" if progress else ""
     wanted = sum(map(len, read_plan(run.folder).files.values()))
     played = sum(1 for file in run.folder.glob("trajectories/*.jsonl") for _ in file.open("rb"))

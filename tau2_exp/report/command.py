@@ -12,6 +12,7 @@ from typing import Any
 from tau2_exp.config import ConfigError
 from tau2_exp.report.collect import Collection, collect
 from tau2_exp.report.trials import Found
+from tau2_exp.system.ours import refuse_strangers
 
 EPISODES = 20_000  # in the viewer, unless told otherwise
 
@@ -96,6 +97,14 @@ def _check(request: Request) -> None:
         raise ConfigError("the report draws with plotly, which is not installed: pip install plotly")
     if request.episodes < 0:
         raise ConfigError(f"--episodes {request.episodes}: wants 0 or more")
+    if request.html:
+        from tau2_exp.report.page import check_replaceable
+
+        check_replaceable(request.html)
+    if request.files:
+        from tau2_exp.report.files import FILES
+
+        refuse_strangers(request.files, FILES, "--files")
     for option in ("html", "files", "svg"):
         folder: Path | None = getattr(request, option)
         if folder and (file := next((path for path in (folder, *folder.parents) if path.is_file()), None)):

@@ -17,6 +17,7 @@ from tau2_exp.report.contrasts import MANY
 from tau2_exp.report.findings import Findings
 from tau2_exp.report.html import script_json
 from tau2_exp.report.surfaces import scale, surfaces
+from tau2_exp.system.ours import note, refuse_strangers
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -40,10 +41,15 @@ async function image(figure) {
 
 
 def write_drawings(findings: Findings, folder: Path) -> list[Path]:
-    """The page's charts of scores, differences, sweeps and learning curves, one SVG file each."""
+    """The page's charts of scores, differences, sweeps and learning curves, one SVG file each.
+
+    Raises ConfigError where one of these is there and was not made by us.
+    """
     named = dict(_named(findings))
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.svg" for name in named]
+    refuse_strangers(folder, [path.name for path in paths], "--svg")
+    folder.mkdir(parents=True, exist_ok=True)
+    note(folder, [path.name for path in paths])
     for path, drawing in zip(paths, draw(list(named.values())), strict=True):
         path.write_text(drawing, encoding="utf-8")
     return paths

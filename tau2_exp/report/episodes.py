@@ -10,17 +10,17 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
-import shutil
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tau2_exp.files import clear_leftovers, whole_folder
 from tau2_exp.report.checks import Lookup, task_criteria
 from tau2_exp.report.trials import Found
 from tau2_exp.report.viewer_episode import Told, episode_record, read_told
 from tau2_exp.runs.run import Run
+from tau2_exp.system.ours import note, refuse_strangers
 from tau2_exp.types import Trajectory
 
 CHUNK = 32  # episodes, at least; a group of GRPO lies in one
@@ -39,20 +39,22 @@ def write_episodes(
     """Write every episode of the runs into `folder` and return the index; `modes` says how an episode failed.
 
     Reads one group at a time. `folder` is replaced once all is written. Raises ConfigError, naming the file, where a
-    line is no trajectory.
+    line is no trajectory, and where `folder` holds what we did not make.
     """
-    part = folder.with_name(f".{folder.name}.part{os.getpid()}")
-    part.mkdir(parents=True)
-    try:
+    clear_leftovers(folder.parent)
+    with whole_folder(folder, replaces=lambda: check_replaceable(folder)) as part:
         writer = _Writer(part, modes, criteria)
         for found in runs:
             writer.add_run(found)
         index = writer.finish()
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        note(part, [path.name for path in part.iterdir()])
     return index
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raises ConfigError where `folder` holds anything that an earlier call did not write."""
+    if folder.exists():
+        refuse_strangers(folder, [path.name for path in folder.iterdir()], "--html")
 
 
 def script(name: str, data: Any) -> str:

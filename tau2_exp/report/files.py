@@ -14,12 +14,18 @@ from tau2_exp.report.findings import Findings, Score
 from tau2_exp.report.reference import PUBLISHED
 from tau2_exp.report.trials import Missing, Trial
 from tau2_exp.statistics import Estimate
+from tau2_exp.system.ours import note, refuse_strangers
 
 Rows = list[dict[str, Any]]
+TABLES = ("scores", "comparisons", "curves", "failures", "costs")
+FILES = (*(f"{name}.csv" for name in TABLES), "report.json")
 
 
 def write_files(findings: Findings, failed: Sequence[tuple[Score, Failures]], folder: Path) -> list[Path]:
-    """scores.csv, comparisons.csv, curves.csv, failures.csv, costs.csv and report.json, which holds all of them."""
+    """A CSV file for each of TABLES, and report.json, which holds all of them.
+
+    Raises ConfigError where one of these is there and was not made by us.
+    """
     tables = {
         "scores": score_rows(findings),
         "comparisons": comparison_rows(findings),
@@ -27,12 +33,14 @@ def write_files(findings: Findings, failed: Sequence[tuple[Score, Failures]], fo
         "failures": failure_rows(failed),
         "costs": [dataclasses.asdict(cost) for cost in findings.costs],
     }
+    refuse_strangers(folder, FILES, "report")
     folder.mkdir(parents=True, exist_ok=True)
+    note(folder, FILES)
     for name, rows in tables.items():
         _write_csv(folder / f"{name}.csv", rows)
     published = [dataclasses.asdict(row) for row in PUBLISHED]
     write_json(folder / "report.json", tables | {"published": published, "problems": findings.collection.problems})
-    return [*(folder / f"{name}.csv" for name in tables), folder / "report.json"]
+    return [folder / name for name in FILES]
 
 
 def score_rows(findings: Findings) -> Rows:

@@ -7,13 +7,27 @@ from importlib import resources
 from os.path import normpath
 from pathlib import Path
 
-from tau2_exp.config import TASK_REVISION
+from tau2_exp.config import TASK_REVISION, ConfigError
 from tau2_exp.report import sections
+from tau2_exp.report.episodes import check_replaceable as check_episodes_replaceable
+from tau2_exp.report.files import FILES
 from tau2_exp.report.findings import Findings
 from tau2_exp.report.html import paragraph, script_json, section
 from tau2_exp.report.viewer import viewer_markup, viewer_script, viewer_style
+from tau2_exp.system.ours import refuse_strangers
 
+PAGE = "index.html"
 EPISODES = "episodes"  # the folder of episode data beside the page
+_GENERATOR = '<meta name="generator" content="tau2_exp">'
+
+
+def check_replaceable(folder: Path) -> None:
+    """Raises ConfigError where a page in `folder` would take the place of anything that we did not make."""
+    page = folder / PAGE
+    if page.exists() and _GENERATOR not in page.read_text(encoding="utf-8", errors="replace"):
+        raise ConfigError(f"--html {folder}: {page} was not made by this command; move it, or name another place")
+    refuse_strangers(folder / "data", FILES, "--html")
+    check_episodes_replaceable(folder / EPISODES)
 
 
 def write_page(findings: Findings, failed: sections.Failed, folder: Path, note: str = "") -> Path:
@@ -32,7 +46,7 @@ def write_page(findings: Findings, failed: sections.Failed, folder: Path, note: 
     shown = {name: entry for name, entry in entries.items() if entry[1]}
     links = "".join(f'<a href="#{name}">{escape(title)}</a>' for name, (title, _) in shown.items())
     body = "".join(section(name, title, *parts) for name, (title, parts) in shown.items())
-    page = folder / "index.html"
+    page = folder / PAGE
     folder.mkdir(parents=True, exist_ok=True)
     page.write_text(_document(findings, links, body), encoding="utf-8")
     return page
@@ -45,6 +59,7 @@ def _document(findings: Findings, links: str, body: str) -> str:
     made = f"{len(runs)} runs, tasks {TASK_REVISION}" + (f", begun {runs[0].run.manifest.created[:10]}" if runs else "")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>tau2_exp report</title>'
+        f"{_GENERATOR}"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{_read('page.css')}\n{viewer_style()}</style></head><body>\n"
         f"<header><h1>Report</h1>{paragraph(made, 'soft')}{paragraph(_origin(findings), 'soft')}</header>\n"

@@ -154,11 +154,14 @@ class Trial:
         )
 
 
-def find_trials(found: Sequence[Found]) -> list[Trial]:
-    """All trials of finished evaluations. Parts of a finished merge are told by the merge."""
+def find_trials(found: Sequence[Found], gone: Sequence[Found] = ()) -> list[Trial]:
+    """All trials of finished evaluations. Parts of a finished merge are told by the merge.
+
+    `gone`: what they were made from, and is not to be found any more.
+    """
     trials: dict[Any, Trial] = {}
     parts = {part for f in found if f.run.status is RunStatus.finished for part in _parts(f.run)}
-    by_address = {f.run.manifest.address: f for f in found}
+    by_address = {f.run.manifest.address: f for f in (*found, *gone)}
     for f in found:
         if f.run.stage != "eval" or f.run.status is not RunStatus.finished or f.run.folder.resolve() in parts:
             continue

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tau2_exp.config import ConfigError, LoggerKind, to_data
 from tau2_exp.dispatch.local.sweep import read_sweep, sweep_runs
+from tau2_exp.files import whole_file
 from tau2_exp.llm.secrets import secret
 from tau2_exp.report.arms import flatten
 from tau2_exp.runs.run import Run
@@ -33,11 +35,27 @@ def register(commands: argparse._SubParsersAction) -> None:
 def _command(arguments: argparse.Namespace) -> int:
     workspace = make_workspace(arguments.sweep, arguments.entity)
     if arguments.to:
-        arguments.to.write_text(workspace._to_model().spec.model_dump_json(by_alias=True, exclude_none=True, indent=2))
+        view = workspace._to_model().spec.model_dump_json(by_alias=True, exclude_none=True, indent=2)
+        _write_view(arguments.to, view)
         print(f"{arguments.to}: {len(workspace.sections)} sections of {workspace.name}")
         return 0
     _save(workspace, sweep_runs(arguments.sweep, read_sweep(arguments.sweep))[0].config.logger.api_key_env)
     return 0
+
+
+def _write_view(path: Path, view: str) -> None:
+    """Raises ConfigError where the file is there and holds anything else than a view."""
+    if path.exists() and not _is_view(path):
+        raise ConfigError(f"--to {path}: is there, and is not a workspace's view; name another file")
+    with whole_file(path) as file:
+        file.write(view.encode())
+
+
+def _is_view(path: Path) -> bool:
+    try:
+        return "section" in json.loads(path.read_text())
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def make_workspace(folder: Path, entity: str | None = None) -> Workspace:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,8 @@ OF_SLIME = {
 }
 # What the user may bring, and its own settings: a run that has none is addressed as if they did not exist.
 BROUGHT = {"function", "credit", "options"}
-# What changes how a result is come by, and not the result.
+# What changes how a result is come by, and not the result; so does whatever READS and OF_SLIME do not name. These
+# settings are taken from the newest command wherever a run that is not finished is taken up: equal addresses say which.
 NEUTRAL = set(
     "save_every keep_optimiser concurrency fault_retries retries timeout api_key_env cache budget_dollars "
     "budget_tokens".split()
@@ -100,6 +101,21 @@ def revision_of(config: Config) -> str:
     from tau2_exp.domains import task_revision
 
     return task_revision(config.domain)
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """The settings in which two configurations differ, by dotted name: (old, new)."""
+    before, after = dict(_leaves(to_data(old))), dict(_leaves(to_data(new)))
+    names = sorted({*before, *after})
+    return {name: (before.get(name), after.get(name)) for name in names if before.get(name) != after.get(name)}
+
+
+def _leaves(data: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(data, dict) and data:
+        for key, value in data.items():
+            yield from _leaves(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, data
 
 
 def _files(folder: Path) -> list[tuple[str, int, int]]:

@@ -14,6 +14,14 @@ PACKAGES = ("torch", "transformers", "tokenizers", "inspect-evals", "tau2", "lit
 
 
 @dataclass(frozen=True)
+class Change:
+    """What a later command set otherwise, for what was then left to do."""
+
+    at: str
+    settings: dict[str, tuple[Any, Any]]  # by dotted name: before, after
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Folders are relative to the run's own, so that `outputs` can be moved."""
 
@@ -29,8 +37,11 @@ class Manifest:
     hardware: dict[str, Any] | None = None  # the worker's
     seconds: float = 0.0  # that workers spent on it; those of a killed attempt are lost
     parent: str | None = None
+    parent_address: str | None = None
     members: tuple[str, ...] = ()  # of a pipeline, in the order they are made
+    member_addresses: tuple[str, ...] = ()
     code: str | None = None  # the copy of the code that its jobs on a cluster are done with
+    changes: tuple[Change, ...] = ()  # of settings that change no result, made when it was taken up again
     plugins: tuple[Plugin, ...] = ()  # what the user brought to it
 
 

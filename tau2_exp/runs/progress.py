@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tau2_exp.codec import decode, encode
+from tau2_exp.config import ConfigError
 from tau2_exp.jsonl import write_json
 
 FILE = "progress.json"
@@ -34,8 +35,11 @@ class Progress:
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """None where the run in this folder has told nothing yet."""
+    """None where the run in this folder has told nothing yet. Raises ConfigError where the file is damaged."""
     try:
         return decode(Progress, json.loads((folder / FILE).read_text()))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        mend = "remove it; the run writes it anew as it goes on"
+        raise ConfigError(f"{folder / FILE}: cannot be read ({error}); {mend}") from None

@@ -1,7 +1,8 @@
 """A run is one stage in one folder, and the folder is all there is to know about it.
 
 config.json          the frozen configuration, complete: the only truth a worker reads
-manifest.json        what it stands on and where it was made: parent, address, commit, versions, hardware
+manifest.json        what it depends on and where it was made: parent, address, commit, versions, hardware
+ancestors.json       the settings of the runs that it was made from
 metrics.jsonl        one line a step
 trajectories/*.jsonl one line an episode
 checkpoints/         what a killed run resumes from, and what the next stage starts from
@@ -29,15 +30,18 @@ from typing import Any
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
 from tau2_exp.config.names import NAME_RULE, is_name
-from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json
+from tau2_exp.files import clear_leftovers, whole_folder
+from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json, write_jsonl
 from tau2_exp.llm.secrets import masked
 from tau2_exp.plugins import reach_unchanged
-from tau2_exp.runs.address import plugins_of, revision_of
+from tau2_exp.runs.address import differences, plugins_of, revision_of
+from tau2_exp.runs.ancestors import Ancestor, folders_with, read_ancestors, write_ancestors
 from tau2_exp.runs.custom_logger import CustomLogger
-from tau2_exp.runs.manifest import Manifest, installed_versions
+from tau2_exp.runs.manifest import Change, Manifest, installed_versions
 from tau2_exp.runs.progress import Progress, read_progress
 from tau2_exp.runs.wandb import Product, WandbLogger, open_logger
 from tau2_exp.system.code import current_commit
+from tau2_exp.system.quoting import setting, shell
 from tau2_exp.types import Trajectory
 
 
@@ -46,6 +50,7 @@ class RunStatus(str, Enum):
     running = "running"  # some process holds it
     failed = "failed"
     unfinished = "unfinished"  # never begun, or killed
+    unknown = "unknown"  # its folder is gone
 
 
 class TrajectoryWriter:
@@ -90,12 +95,28 @@ class Run:
         argv: Sequence[str] = (),
     ) -> Run:
         """Freeze a run, whole or not at all: a kill leaves no half folder. Raises ConfigError where `folder` exists."""
+        with cls.making(config, address, folder, parent, members, argv):
+            pass
+        return cls(folder)
+
+    @classmethod
+    @contextmanager
+    def making(
+        cls,
+        config: Config,
+        address: str,
+        folder: Path,
+        parent: Run | None = None,
+        members: Sequence[Run] = (),
+        argv: Sequence[str] = (),
+    ) -> Iterator[Run]:
+        """The same with what the block adds to the run, which is at `folder` once the block has ended well."""
         if folder.exists():
-            raise ConfigError(f"name={folder.name}: {folder} already exists; take another name or remove it")
+            raise _taken(folder)
         manifest = Manifest(
             stage=config.stage.name,
             address=address,
-            created=datetime.now().astimezone().isoformat(timespec="seconds"),
+            created=_now(),
             seed=config.seed,
             argv=tuple(argv),
             commit=current_commit(),
@@ -103,19 +124,28 @@ class Run:
             revision=revision_of(config),
             plugins=plugins_of(config),
             parent=os.path.relpath(parent.folder, folder) if parent else None,
+            parent_address=parent.manifest.address if parent else None,
             members=tuple(os.path.relpath(member.folder, folder) for member in members),
+            member_addresses=tuple(member.manifest.address for member in members),
         )
-        part = folder.with_name(f".{folder.name}.part{os.getpid()}")
-        part.mkdir(mode=0o700, parents=True)  # it will hold conversations
-        write_json(part / "config.json", to_data(config))
-        write_json(part / "manifest.json", encode(manifest))
-        part.rename(folder)
-        return cls(folder)
+        above = [one for need in (*members, *([parent] if parent else [])) for one in need.as_ancestors()]
+        try:
+            with whole_folder(folder, mode=0o700) as part:  # it will hold conversations
+                write_json(part / "config.json", to_data(config))
+                write_json(part / "manifest.json", encode(manifest))
+                write_ancestors(part, above)
+                yield cls(part)
+        except FileExistsError as error:
+            if error.filename != str(folder):
+                raise
+            raise _taken(folder) from error
 
     @classmethod
     def open(cls, folder: Path | str) -> Run:
-        """Raises ConfigError where there is no run folder."""
+        """A name that was given to an older run leads to that one's folder. Raises ConfigError where there is none."""
         folder = Path(folder)
+        if folder.is_symlink():
+            folder = Path(os.path.normpath(folder.parent / os.readlink(folder)))
         if not (folder / "config.json").is_file() or not (folder / "manifest.json").is_file():
             raise ConfigError(f"{folder}: {_not_a_run(folder)}")
         return cls(folder)
@@ -126,8 +156,8 @@ class Run:
     def config(self) -> Config:
         try:
             return from_data(json.loads((self.folder / "config.json").read_text()))
-        except (ValueError, KeyError) as error:
-            raise ConfigError(f"{self.folder}/config.json: {error}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{self.folder}/config.json: cannot be read ({error})") from None
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -139,7 +169,9 @@ class Run:
 
     @cached_property
     def parent(self) -> Run | None:
-        return self._relative(self.manifest.parent) if self.manifest.parent else None
+        """What it began with; a GoneRun where that is not to be found any more."""
+        manifest = self.manifest
+        return self._needed(manifest.parent, manifest.parent_address) if manifest.parent else None
 
     @property
     def parents(self) -> tuple[Run, ...]:
@@ -149,7 +181,18 @@ class Run:
     @cached_property
     def members(self) -> tuple[Run, ...]:
         """A pipeline's runs, in the order they are made; empty for any other stage."""
-        return tuple(self._relative(member) for member in self.manifest.members)
+        manifest = self.manifest
+        addresses = manifest.member_addresses or (None,) * len(manifest.members)
+        return tuple(map(self._needed, manifest.members, addresses))
+
+    @cached_property
+    def ancestors(self) -> dict[str, Ancestor]:
+        """What its folder holds of the runs that it was made from, by address."""
+        return read_ancestors(self.folder)
+
+    def as_ancestors(self) -> tuple[Ancestor, ...]:
+        """What a run that is made from this one is to hold: those before it, and itself."""
+        return (*self.ancestors.values(), Ancestor(self.manifest, to_data(self.config)))
 
     def reach_plugins(self) -> None:
         """Let what the user brought to this run be imported. Raises ConfigError where its source has changed since."""
@@ -165,8 +208,13 @@ class Run:
 
     @property
     def results(self) -> dict[str, Any]:
-        """Raises FileNotFoundError before the run is finished."""
-        return json.loads((self.folder / "results.json").read_text())
+        """Raises FileNotFoundError before the run is finished, ConfigError where the file is damaged."""
+        path = self.folder / "results.json"
+        try:
+            return decode(dict[str, Any], json.loads(path.read_text()))
+        except ValueError as error:
+            mend = f"remove it, and {setting('resume', self.folder)} makes it again"
+            raise ConfigError(f"{path}: cannot be read ({error}); {mend}") from None
 
     @property
     def checkpoint(self) -> Path | None:
@@ -176,7 +224,11 @@ class Run:
 
     @property
     def progress(self) -> Progress | None:
-        return read_progress(self.folder)
+        """None where it has told nothing yet, and where the file is damaged."""
+        try:
+            return read_progress(self.folder)
+        except ConfigError:
+            return None
 
     @property
     def table(self) -> str:
@@ -186,7 +238,12 @@ class Run:
     @property
     def failure(self) -> str:
         path = self.folder / "failure.json"
-        return json.loads(path.read_text())["message"] if path.exists() else ""
+        try:
+            return str(json.loads(path.read_text())["message"])
+        except FileNotFoundError:
+            return ""
+        except (ValueError, KeyError, TypeError) as error:
+            return f"{path}: cannot be read ({error}); remove it"
 
     def server(self, name: str) -> str:
         """The address of a server that was started for this run. Raises ConfigError where it is not up."""
@@ -194,12 +251,19 @@ class Run:
         try:
             return json.loads(path.read_text())["url"]
         except (OSError, ValueError, KeyError):
-            raise ConfigError(f"{path}: no {name} server of this run is up; resume={self.folder} starts it") from None
+            raise ConfigError(
+                f"{path}: no {name} server of this run is up; {setting('resume', self.folder)} starts it"
+            ) from None
 
     def refreeze(self, config: Config) -> None:
-        """Change what a resumed run may change of its frozen configuration."""
-        write_json(self.folder / "config.json", to_data(config))
-        self.config = config
+        """Take settings that change no result from a later command, and note in the manifest which."""
+        settings = differences(self.config, config)
+        if settings:
+            there = self._read_manifest()
+            self.manifest = replace(there, changes=(*there.changes, Change(_now(), settings)))
+            write_json(self.folder / "config.json", to_data(config))
+            write_json(self.folder / "manifest.json", encode(self.manifest))
+            self.config = config
 
     @property
     def lost_samples(self) -> bool:
@@ -249,17 +313,14 @@ class Run:
         """Forget metrics after `step`, the checkpoint's, so that a resumed run does not tell its steps twice."""
         self.close()
         kept = [record for record in self.metrics() if record["step"] <= step]
-        path = self.folder / "metrics.jsonl"
-        part = path.with_name(".metrics.jsonl.part")
-        part.unlink(missing_ok=True)
-        with JsonlWriter(part) as lines:
-            for record in kept:
-                lines.write(record)
-        part.replace(path)
+        write_jsonl(self.folder / "metrics.jsonl", kept)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """One record a step, each with its `step`."""
-        return list(read_jsonl(self.folder / "metrics.jsonl"))
+        """One record a step, each with its `step`. Raises ConfigError, naming the line, where one is damaged."""
+        try:
+            return list(read_jsonl(self.folder / "metrics.jsonl"))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
 
     def write_trajectories(self, name: str, keep: int | None = None) -> TrajectoryWriter:
         """Append to trajectories/NAME.jsonl, behind its first `keep` (what the checkpoint vouches for; None: all)."""
@@ -291,16 +352,20 @@ class Run:
 
     def fail(self, message: str, traceback: str = "") -> None:
         """Note why the attempt ended, without the secrets that a message or a traceback may hold."""
-        write_json(self.folder / "failure.json", {"message": masked(message), "traceback": masked(traceback)})
-        self.close(failed=True)
+        try:
+            told = {"message": masked(message), "traceback": masked(traceback)}
+            write_json(self.folder / "failure.json", told)
+        finally:
+            self.close(failed=True)
 
     def close(self, failed: bool = False) -> None:
-        if self._metrics:
-            self._metrics.close()
-            self._metrics = None
-        if self._logger:
-            self._logger.finish(failed)
-            self._logger = None
+        metrics, logger, self._metrics, self._logger = self._metrics, self._logger, None, None
+        try:
+            if metrics:
+                metrics.close()
+        finally:
+            if logger:
+                logger.finish(failed)
 
     def on_stop(self, save: Callable[[], bool]) -> None:
         """What a stage in progress does when it is told to save and end; see `stop`."""
@@ -318,6 +383,8 @@ class Run:
             if self._held():
                 print(f"{self.folder.name}: another process works on it; waiting for that", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
+            for folder in (self.folder, self.folder / "servers", self.folder / "slime"):
+                clear_leftovers(folder)
             yield
 
     # ------------------------------------------------------------ inside
@@ -326,7 +393,7 @@ class Run:
         try:
             return decode(Manifest, json.loads((self.folder / "manifest.json").read_text()))
         except ValueError as error:
-            raise ConfigError(f"{self.folder}/manifest.json: {error}") from None
+            raise ConfigError(f"{self.folder}/manifest.json: cannot be read ({error}); remove the folder") from None
 
     def _held(self) -> bool:
         path = self.folder / ".lock"
@@ -339,8 +406,17 @@ class Run:
                 return True
         return False
 
-    def _relative(self, path: str) -> Run:
-        return Run.open(os.path.normpath(self.folder / path))
+    def _needed(self, path: str, address: str | None) -> Run:
+        """A run that this one was made from: where it was, else where one of its address is now."""
+        there = Path(os.path.normpath(self.folder / path))
+        if (there / "manifest.json").is_file() and address in (None, Run(there).manifest.address):
+            return Run.open(there)
+        found = folders_with(address, there.parent, self.folder.parent) if address else iter(())
+        if (moved := next(found, None)) is not None:
+            return Run.open(moved)
+        from tau2_exp.runs.gone import GoneRun
+
+        return GoneRun(there, address or "", self.ancestors)
 
     def _trajectory_file(self, name: str) -> Path:
         return self.folder / "trajectories" / f"{name}.jsonl"
@@ -369,12 +445,20 @@ class Run:
         return {path.stem: [decode(Trajectory, record) for record in read_some(path, count)] for path in paths}
 
 
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _taken(folder: Path) -> ConfigError:
+    return ConfigError(f"name={folder.name}: {folder} already exists; take another name or remove it")
+
+
 def _not_a_run(folder: Path) -> str:
     """What it is instead, and what to give."""
     is_sweep = (folder / "sweep.json").is_file()
     if is_sweep or any(folder.glob("[!.]*/manifest.json")):
         what = "is a sweep" if is_sweep else "holds runs"
-        return f"{what}; give one of its runs: python -m tau2_exp status {folder} lists them"
+        return f"{what}; give one of its runs: {shell(['python', '-m', 'tau2_exp', 'status', folder])} lists them"
     return "no run folder (it has no config.json and manifest.json)"
 
 
@@ -392,6 +476,8 @@ def index_runs(outputs: Path) -> dict[str, Run]:
     """By content address, the run folders directly under `outputs`: a finished one, else the newest to go on with."""
     found: dict[str, Run] = {}
     for path in sorted(outputs.glob("[!.]*/manifest.json")):
+        if path.parent.is_symlink():  # another name of a run
+            continue
         run = Run(path.parent)
         try:
             before = found.get(run.manifest.address)

@@ -25,8 +25,13 @@ def withdraw(path: Path) -> None:
 
 
 def make_way(path: Path) -> None:
-    """Remove what a killed server left. Raises ConfigError where one that lives stands behind the file."""
+    """Remove what a killed server left.
+
+    Raises ConfigError where one that lives stands behind the file, and where the file is no server's.
+    """
     told = _read(path)
+    if path.exists() and not {"url", "pid"} <= told.keys():
+        raise ConfigError(f"--ready {path}: is there, and is not a server's; name another file")
     if told and _alive(told.get("pid")):
         raise ConfigError(
             f"--ready {path}: process {told['pid']} serves {told.get('url')} there; end it, or name another file"

@@ -11,6 +11,7 @@ from pathlib import Path
 from tau2_exp.config import ConfigError
 from tau2_exp.runs.run import Run
 from tau2_exp.system.allocation import own_gpus
+from tau2_exp.system.quoting import setting
 
 LOOPBACK = "127.0.0.1"
 
@@ -115,7 +116,7 @@ def find_model(given: str) -> str:
         try:
             return str((folder / run.results["model"]).absolute())
         except FileNotFoundError:
-            raise ConfigError(f"{given}: the run is not finished; resume={given} goes on with it") from None
+            raise ConfigError(f"{given}: the run is not finished; {setting('resume', given)} goes on with it") from None
         except KeyError:
             raise ConfigError(f"{given}: a run of stage {run.stage} makes no model; give one that trained") from None
     if folder.is_dir():

@@ -62,7 +62,7 @@ class StageContext(RolloutSetting):
             mean.add(trajectory.outcome)
         with (
             self.run.write_trajectories(name, keep=len(kept)) as file,
-            ProgressBar(name, len(specs), self.run, len(done)) as bar,
+            ProgressBar(self._label(name), len(specs), self.run, len(done)) as bar,
         ):
 
             def finished(trajectory: Trajectory) -> None:
@@ -76,6 +76,12 @@ class StageContext(RolloutSetting):
             for start in range(0, len(waiting), block or 1):
                 await rollout(self.episode_setting, policy, waiting[start : start + block], finished)
         return [done[key] for spec in specs if (key := (spec.task.key, spec.sample)) in done]
+
+    def _label(self, name: str) -> str:
+        """Of a bar: the stage and what is played for it; evaluations name the stage that they evaluate."""
+        run = self.run
+        stage = f"eval of {run.parent.stage}" if run.stage == "eval" and run.parent else run.stage
+        return stage if name == run.stage else f"{stage} {name}"
 
 
 def _key(trajectory: Trajectory) -> tuple[str, int]:

@@ -15,6 +15,7 @@ from tau2_exp.rollouts.rollout import check_faults
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.policies import make_policy_factory
+from tau2_exp.system.quoting import setting
 from tau2_exp.types import EpisodeSpec, Sampling, Trajectory
 
 
@@ -42,7 +43,7 @@ async def evaluate(run: Run) -> None:
             print(table, flush=True)
             raise ConfigError(_reached(run, stage, budget, plan, played))
     if missing(plan, {name: [t for t in each if t.scored] for name, each in played.items()}):
-        table += f"\nto play again what faults lost: resume={run.folder}"
+        table += f"\nto play again what faults lost: {setting('resume', run.folder)}"
     run.rewind(-1)  # what an attempt that lost samples told
     run.log(_values(results), step=0)
     run.finish(results, table)
@@ -95,7 +96,7 @@ def _reached(run: Run, stage: EvalConfig, budget: Budget, plan: Plan, played: Pl
     asking = f"the next request may take {spoken(budget.refused)} more; " if budget.refused else ""
     return (
         f"{' '.join(given)}: reached; spent {spoken(budget.spent)}; {asking}{total - missing(plan, played)} of {total} "
-        f"episodes are played; to go on, give more: resume={run.folder} {given[0].partition('=')[0]}=…"
+        f"episodes are played; to go on, give more: {setting('resume', run.folder)} {given[0].partition('=')[0]}=…"
     )
 
 

@@ -7,6 +7,7 @@ import time
 
 from tau2_exp.runs.progress import Progress
 from tau2_exp.runs.run import Run
+from tau2_exp.system.tee import Tee
 
 _LINE_EVERY = 10.0  # seconds between plain lines
 _NOTE_EVERY = 1.0  # seconds between notes in the run's folder
@@ -15,8 +16,9 @@ _NOTE_EVERY = 1.0  # seconds between notes in the run's folder
 class ProgressBar:
     """`with ProgressBar("rft", 148, run) as bar: bar.advance(reward=0.5)`; the last values given stay shown.
 
-    The same is noted in the run's folder, for whoever looks from elsewhere. A debugger needs the terminal for itself:
-    with `debug=true` there are plain lines.
+    The label names stage and step. The same is noted in the run's folder, for whoever looks from elsewhere; where
+    what is printed is logged too, the log has plain lines. A debugger needs the terminal for itself: with `debug=true`
+    there is no bar.
     """
 
     def __init__(self, label: str, total: int, run: Run, done: int = 0):
@@ -24,7 +26,8 @@ class ProgressBar:
         self.values: dict[str, float] = {}
         self.started = time.monotonic()
         self._last_line = self._last_note = self.started
-        self._bar = _rich_bar(label, total, done) if sys.stdout.isatty() and not run.config.debug else None
+        self._told: tuple[int, str] | None = None  # by the last plain line
+        self._bar = _LiveBar(label, total, done) if sys.stdout.isatty() and not run.config.debug else None
 
     def __enter__(self) -> ProgressBar:
         if self._bar:
@@ -33,18 +36,17 @@ class ProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._note()
         if self._bar:
             self._bar.stop()
-        else:
-            self._line()
+        self._line()
+        self._note()
 
     def advance(self, count: int = 1, **values: float) -> None:
         self.done += count
         self.values |= values
         if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=self.done, values=self._values())
-        elif time.monotonic() - self._last_line > _LINE_EVERY:
+            self._bar.update(self.done, self._values())
+        if time.monotonic() - self._last_line > _LINE_EVERY:
             self._line()
         if time.monotonic() - self._last_note > _NOTE_EVERY:
             self._note()
@@ -55,9 +57,18 @@ class ProgressBar:
         Progress(self.label, self.done, self.total, self.began, seconds, self.values).write(self.folder)
 
     def _line(self) -> None:
+        """A plain line, where there is no bar; nothing is said twice."""
         self._last_line = time.monotonic()
+        now = self.done, self._values()
+        if now == self._told:
+            return
+        self._told = now
         seconds = self._last_line - self.started
-        print(f"{self.label}: {self.done}/{self.total} {self._values()} {seconds:.0f} s".replace("  ", " "), flush=True)
+        line = f"{self.label}: {self.done}/{self.total} {self._values()} {seconds:.0f} s".replace("  ", " ")
+        if self._bar is None:
+            print(line, flush=True)
+        elif isinstance(sys.stdout, Tee):
+            sys.stdout.log.write(f"{line}\n")
 
     def _values(self) -> str:
         return " ".join(f"{name} {value:.3g}" for name, value in self.values.items())
@@ -75,17 +86,42 @@ class RunningMean:
         return self.total / self.count
 
 
-def _rich_bar(label: str, total: int, done: int):
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.progress import Progress as RichProgress
+class _LiveBar:
+    """A bar on the terminal; what is printed meanwhile stands above it, and reaches the log as it is."""
 
-    bar = RichProgress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[values]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    bar.add_task(label, total=total, completed=done, values="")
-    return bar
+    def __init__(self, label: str, total: int, done: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichProgress
+
+        self._logged = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, Tee)]
+        self._screens = [stream.screen for stream in self._logged]
+        self._console = Console(file=self._screens[0]) if self._logged else Console()
+        self._bar = RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[values]}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            redirect_stdout=not self._logged,
+            redirect_stderr=not self._logged,
+        )
+        self._task = self._bar.add_task(label, total=total, completed=done, values="")
+
+    def start(self) -> None:
+        from rich.file_proxy import FileProxy
+
+        for stream, screen in zip(self._logged, self._screens, strict=True):
+            stream.screen = FileProxy(self._console, screen)
+        self._bar.start()
+
+    def update(self, done: int, values: str) -> None:
+        self._bar.update(self._task, completed=done, values=values)
+
+    def stop(self) -> None:
+        self._bar.stop()
+        for stream, screen in zip(self._logged, self._screens, strict=True):
+            stream.screen.flush()
+            stream.screen = screen

@@ -12,15 +12,13 @@ The three that slime reads leave slime/config.yaml beside their file: where slim
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 from tau2_exp.codec import encode
 from tau2_exp.config import RftConfig
 from tau2_exp.engines.slime.plan.places import ROWS, SETTINGS, SUMMARY, TASKS
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
-from tau2_exp.jsonl import JsonlWriter, write_json
+from tau2_exp.jsonl import write_json, write_jsonl
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.demos import demos
@@ -43,7 +41,7 @@ def write_tasks(run: Run) -> None:
         for index, task in enumerate(tasks)
     )
     _tell_where(run)
-    _write_lines(run.folder / TASKS, lines)
+    write_jsonl(run.folder / TASKS, lines)
     print(f"tasks: {len(tasks)}")
 
 
@@ -83,7 +81,7 @@ def _keep(run: Run, rows: Sequence[Row], summary: dict[str, int]) -> None:
     """The rows last: they are what says that this part is done."""
     _tell_where(run)
     write_json(run.folder / SUMMARY, summary)
-    _write_lines(run.folder / ROWS, map(encode, rows))
+    write_jsonl(run.folder / ROWS, map(encode, rows))
     print(f"rows: {len(rows)}, {sum(len(row.ids) for row in rows)} tokens")
 
 
@@ -92,13 +90,3 @@ def _tell_where(run: Run) -> None:
     path = run.folder / SETTINGS
     path.parent.mkdir(exist_ok=True)
     write_json(path, {"tau2_exp_run": str(run.folder.absolute())})
-
-
-def _write_lines(path: Path, records: Iterable[Any]) -> None:
-    """The file whole, or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.unlink(missing_ok=True)
-    with JsonlWriter(part) as lines:
-        for record in records:
-            lines.write(record)
-    part.replace(path)

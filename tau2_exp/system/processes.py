@@ -6,9 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,8 @@ from tau2_exp.system.code import ROOT
 GRACE_SECONDS = 20.0  # to end after being asked to
 INNER_GRACE_SECONDS = 15.0  # the same, where who asks has itself been asked
 POLL_SECONDS = 0.05
+# What asks a process to end, beside Ctrl-C: anybody, a terminal that closes, SLURM before a job's time is over.
+ASKED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 PYTHONS = ("python", "python3")
 # Before all else on the path: who works for us reads the same code, in whichever folder it starts.
 WITH_CODE = ("sh", "-c", 'PYTHONPATH="$0${PYTHONPATH:+:$PYTHONPATH}" exec "$@"', str(ROOT))
@@ -86,14 +89,26 @@ def end(processes: Sequence[subprocess.Popen[bytes]], seconds: float = GRACE_SEC
             process.wait()
 
 
+def heard(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """Of these signals, those that this process was not started deaf to (nohup; a shell's background)."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM, and what SLURM sends before a job's time is over, interrupt what is inside as Ctrl-C does."""
+    """What asks to end (ASKED) interrupts what is inside, as Ctrl-C does."""
 
-    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+        if number == signal.SIGHUP:  # shell and kernel both tell that a terminal is gone: that is no second request
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR2)}
+    numbers = heard(ASKED) if _in_main_thread() else []  # a library's caller: no signal comes there
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
@@ -104,15 +119,15 @@ def terminable() -> Iterator[None]:
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """What is inside takes seconds and is not to be cut short: a request to end is heard after it."""
-    heard: list[int] = []
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
-    before = {number: signal.signal(number, lambda number, _frame: heard.append(number)) for number in signals}
+    told: list[int] = []
+    signals = heard((signal.SIGINT, *ASKED)) if _in_main_thread() else []
+    before = {number: signal.signal(number, lambda number, _frame: told.append(number)) for number in signals}
     try:
         yield
     finally:
         for name, handler in before.items():
             signal.signal(name, handler)
-        for number in heard[:1]:
+        for number in told[:1]:
             signal.raise_signal(number)
 
 

@@ -6,19 +6,18 @@ import os
 import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 SANDBOX = ROOT.parent / "shared" / "slurm-sandbox"
 DAEMONS = ("slurmctld", "slurmd", "munged", "sbatch")
 PORT = 20000 + os.getpid() % 5000 * 4  # another session's sandbox may be up
-PATIENCE = 120.0  # seconds for anything to happen
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Cluster:
     sandbox: Path | None  # its nodes may be taken down, and it has the partitions main and low; None: not ours
 
     def ask(self, *command: str) -> str:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout.strip()
 
     def preempted_by(self, seconds: int) -> str:
         """A job on all nodes that the jobs of the low partition make room for; its id."""
@@ -47,14 +46,9 @@ class Cluster:
         self.ask("slurmd", "-N", node)
         # SLURM refuses where the node came back by itself.
         subprocess.run(["scontrol", "update", f"nodename={node}", "state=resume"], capture_output=True, check=False)
-        until(lambda: self.ask("sinfo", "--noheader", f"--nodes={node}", "--format=%t") != "down", "the node is back")
-
-
-def until(reached: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not reached():
-        assert time.monotonic() < deadline, f"it never came to this: {what}"
-        time.sleep(0.1)
+        wait_until(
+            lambda: self.ask("sinfo", "--noheader", f"--nodes={node}", "--format=%t") != "down", "the node is back"
+        )
 
 
 def running_cluster(folder: Path) -> Iterator[Cluster]:
@@ -68,14 +62,14 @@ def running_cluster(folder: Path) -> Iterator[Cluster]:
         pytest.skip(f"no SLURM answers here, and there is no sandbox in {SANDBOX}")
     before = {name: os.environ.get(name) for name in ("PATH", "SLURM_CONF", *_settings(folder))}
     os.environ |= {"PATH": _path(), **_settings(folder)}
-    started = subprocess.run([SANDBOX / "start.sh"], capture_output=True, text=True, check=False, timeout=60)
+    started = subprocess.run([SANDBOX / "start.sh"], capture_output=True, text=True, check=False, timeout=PATIENCE)
     try:
         if started.returncode:
             pytest.skip(f"the SLURM sandbox does not start here: {started.stderr.strip().splitlines()[-1]}")
         os.environ |= {"SLURM_CONF": f"{folder}/slurm.conf", "PATH": f"{folder}/bin:{_path()}"}
         yield Cluster(folder)
     finally:
-        subprocess.run([SANDBOX / "stop.sh", "--purge"], capture_output=True, check=False, timeout=60)
+        subprocess.run([SANDBOX / "stop.sh", "--purge"], capture_output=True, check=False, timeout=PATIENCE)
         for name, value in before.items():
             os.environ.pop(name, None)
             os.environ |= {name: value} if value is not None else {}
@@ -102,7 +96,7 @@ def _processes(job: str) -> list[int]:
 def _answers() -> bool:
     if shutil.which("sbatch") is None:
         return False
-    done = subprocess.run(["sinfo", "--noheader"], capture_output=True, check=False, timeout=60)
+    done = subprocess.run(["sinfo", "--noheader"], capture_output=True, check=False, timeout=PATIENCE)
     return done.returncode == 0
 
 

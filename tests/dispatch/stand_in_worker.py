@@ -1,7 +1,11 @@
-"""A worker whose stages only say that they ran: `seed` 13 fails, 99 hangs, 97 and 98 are in the middle of a step."""
+"""A worker whose stages only say that they ran.
+
+`seed` 13 fails in SFT, 28 fills the disk, 99 hangs, 97 and 98 are in the middle of a step.
+"""
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 import types
@@ -10,7 +14,7 @@ from pathlib import Path
 from tau2_exp.dispatch.worker import work
 from tau2_exp.runs.run import Run
 
-STEP_SECONDS = {97: 60.0, 98: 1.0}  # from being told to save and end
+STEP_SECONDS = {97: 3600.0, 98: 1.0}  # from being told to save and end
 
 
 def run_stage(run: Run) -> None:
@@ -21,11 +25,19 @@ def run_stage(run: Run) -> None:
     if run.config.seed in STEP_SECONDS:
         take_step(run, told)
     if run.config.seed == 99:
-        time.sleep(60)
+        time.sleep(3600)
+    if run.config.seed == 28:
+        fill_disk(run)
     if run.config.seed == 13 and run.stage == "sft":
         raise ValueError("unlucky\nseed")
     run.log({"ran": 1}, 0)
     run.finish({"parent": run.parent.stage if run.parent else None}, table=f"table of {run.stage}")
+
+
+def fill_disk(run: Run) -> None:
+    """Nothing more can be written from here on; the folder has the file that would tell of it, which is none."""
+    (run.folder / "failure.json").mkdir()
+    raise OSError(errno.ENOSPC, "No space left on device", str(run.folder / "metrics.jsonl"))
 
 
 def take_step(run: Run, told: list[bool]) -> None:

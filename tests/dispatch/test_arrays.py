@@ -11,8 +11,10 @@ import pytest
 
 from tau2_exp.compose.composition import chain_settings, compose_config
 from tau2_exp.config import Config
-from tau2_exp.dispatch.plan import Planner, Step, freeze
+from tau2_exp.dispatch.freeze import freeze
+from tau2_exp.dispatch.plan import Planner
 from tau2_exp.dispatch.slurm.arrays import Array, make_arrays, waves
+from tau2_exp.dispatch.step import Step
 
 Change = Callable[[Config], Config]
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
+from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.dry_run import freeze_only
 from tau2_exp.dispatch.launch import launch
+from tau2_exp.system.quoting import override
 
 PIPELINE = ["experiment=reference_pipeline", "name=ref"]
 
@@ -42,7 +47,12 @@ def test_servers_that_do_not_come_up_end_the_script_and_those_beside_them(
     stand_in.write_text('#!/bin/sh\ncase "$*" in *serve*) exec sleep 1;; esac\n')
     stand_in.chmod(0o755)
     done = subprocess.run(
-        ["bash"], input=f"PATH={tmp_path}:$PATH\n{script}", capture_output=True, text=True, timeout=60, check=False
+        ["bash"],
+        input=f"PATH={tmp_path}:$PATH\n{script}",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.returncode == 1
     assert "user.json: its server has ended" in done.stderr
@@ -83,3 +93,21 @@ def test_jobs_of_a_sweep_share_what_they_stand_on(tmp_path: Path, capsys: pytest
     assert names[:2] == ["freeze-study-000", "freeze-study-001"]
     assert names[2:] == ["demos/work", "sft/work", "rft/work", "study-000/work", "study-001/work"]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a b ü", "it's", "100%", "a;b", "$(touch x)"])
+def test_a_script_can_be_run_whatever_the_name(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that the name's own rule lets through."""
+    outputs = tmp_path / "out put's"
+    given = [override("outputs", str(outputs)), "stage=demos", "domain.limit=1", override("name", name)]
+    try:
+        script = told(capsys, [*given, "dry_run=true"])
+    except ConfigError as refused:
+        assert "name=" in str(refused)
+        return
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash"], input=script, capture_output=True, text=True, env=os.environ | {"PATH": path}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert (outputs / name / "results.json").exists()

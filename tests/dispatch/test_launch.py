@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, wait_until
 
 from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import ConfigError
@@ -33,12 +36,12 @@ def folders(outputs: Path, stage: str) -> list[Run]:
     return [Run.open(path) for path in sorted(outputs.iterdir()) if f"-{stage}-" in path.name]
 
 
-def start(outputs: Path, *overrides: str) -> subprocess.Popen[str]:
+def start(outputs: Path, *overrides: str, before: str = "") -> subprocess.Popen[str]:
     """`launch` in a process and a group of its own, to be ended from outside."""
     code = (
-        "import sys\nfrom tau2_exp.dispatch.local import processes as local\n"
+        "import signal, sys\nfrom tau2_exp.dispatch.local import processes as local\n"
         "from tau2_exp.dispatch.launch import launch\n"
-        f"local.WORKER = {STAND_IN!r}\n"
+        f"local.WORKER = {STAND_IN!r}\n{before}\n"
         f"sys.exit(launch({[f'outputs={outputs}', *overrides]!r}, False, []))"
     )
     process = subprocess.Popen(
@@ -50,15 +53,11 @@ def start(outputs: Path, *overrides: str) -> subprocess.Popen[str]:
 
 def read_until(process: subprocess.Popen[str], said: str) -> None:
     assert process.stdout is not None
-    while said not in process.stdout.readline():
-        assert process.poll() is None
+    assert any(said in line for line in process.stdout), f"it ended without: {said}"
 
 
 def wait_for(run: Run, status: RunStatus) -> None:
-    deadline = time.monotonic() + 20
-    while run.status is not status and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert run.status is status
+    wait_until(lambda: run.status is status, f"the run is {status.value}")
 
 
 def test_a_chain_is_done_in_order_and_found_the_second_time(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -142,13 +141,13 @@ def test_resume_goes_by_the_frozen_settings(tmp_path: Path, capfd: pytest.Captur
     assert capfd.readouterr().out.count("demos begins") == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_command_that_is_ended_ends_its_worker(tmp_path: Path, number: signal.Signals) -> None:
     process = start(tmp_path, "stage=demos", "seed=99")
     (run,) = folders(tmp_path, "demos")
     wait_for(run, RunStatus.running)
     os.kill(process.pid, number)
-    process.wait(timeout=20)
+    process.wait(timeout=PATIENCE)
     wait_for(run, RunStatus.unfinished)
 
 
@@ -164,7 +163,7 @@ def test_told_to_end_it_saves_first_and_told_twice_it_ends_at_once(tmp_path: Pat
     tell, number = ENDINGS[ending]
     process = start(tmp_path / "once", "stage=demos", "seed=98")
     tell(process.pid, number)
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=PATIENCE)
     (run,) = folders(tmp_path / "once", "demos")
     assert process.returncode != 0 and (run.folder / "saved").exists()
     assert f"{run.folder}: told to end: saved; the same command goes on with it" in said
@@ -173,7 +172,7 @@ def test_told_to_end_it_saves_first_and_told_twice_it_ends_at_once(tmp_path: Pat
     tell(process.pid, number)
     read_until(process, "told")
     tell(process.pid, number)
-    said, _ = process.communicate(timeout=20)
+    said, _ = process.communicate(timeout=PATIENCE)
     (run,) = folders(tmp_path / "twice", "demos")
     assert process.returncode != 0 and not (run.folder / "saved").exists()
     assert f"{run.folder}: interrupted; the same command goes on with it" in said
@@ -208,3 +207,94 @@ def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, many: bool) -> N
         with pytest.raises(ConfigError, match=f"name={name}: wants a name"):
             launch([f"outputs={tmp_path}/outputs", "stage=demos", "seed=1", f"name={name}"], many, [])
     assert not list(tmp_path.iterdir())
+
+
+# ------------------------------------------------------------ what a person sees, and what goes wrong around a run
+
+
+def test_a_local_run_keeps_its_log_and_ends_with_the_next_commands(tmp_path: Path, capfd) -> None:
+    outputs = tmp_path / "it's ü"
+    setting = "outputs='" + str(outputs).replace("'", r"\'") + "'"
+    assert launch([setting, "stage=sft", "name=mine", "seed=13"], False, []) == 1
+    quoted = str(outputs / "mine").replace("'", "'\"'\"'")
+    assert f"python -m tau2_exp status '{quoted}'" in capfd.readouterr().err
+    demos, sft = outputs / "mine-demos/logs/worker.log", outputs / "mine/logs/worker.log"
+    assert demos.read_text() == "demos begins\n"
+    assert sft.read_text().startswith("sft begins\nfailed: ") and "unlucky seed" in sft.read_text()
+    assert launch([setting, "stage=demos", "name=other"], False, []) == 0
+    said = capfd.readouterr().out
+    assert "demos begins" in said and f"python -m tau2_exp report '{quoted[:-4]}other'" in said.splitlines()[-1]
+
+
+def test_a_few_tasks_are_said_to_be_no_result(tmp_path: Path, capfd) -> None:
+    assert launch([f"outputs={tmp_path}", "stage=demos", "domain.limit=4"], False, []) == 0
+    assert "4 tasks a split (domain.limit) are no result" in capfd.readouterr().out
+    assert launch([f"outputs={tmp_path}", "stage=demos"], False, []) == 0
+    assert "no result" not in capfd.readouterr().out
+
+
+def test_the_heading_of_a_sweep_counts(tmp_path: Path, capfd) -> None:
+    assert launch([f"outputs={tmp_path}", "stage=demos", "seed=1,2,13", "name=study"], True, []) == 0
+    told = capfd.readouterr().out
+    assert f"sweep {tmp_path}/study: 3 jobs, 0 of them finished" in told
+    assert [line for line in told.splitlines() if line.startswith("finished ")][-1].endswith("3 of them finished")
+
+
+def test_a_closed_terminal_is_heard_as_a_request_to_save(tmp_path: Path) -> None:
+    """The terminal hangs up: kernel and shell say so, and nothing that is printed after can be seen."""
+    code = (
+        "import sys\nfrom tau2_exp.dispatch.local import processes as local\n"
+        "from tau2_exp.dispatch.launch import launch\n"
+        f"local.WORKER = {STAND_IN!r}\n"
+        f"sys.exit(launch(['outputs={tmp_path}', 'stage=demos', 'seed=98'], False, []))"
+    )
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    said = b""
+    while b"begins" not in said:
+        said += os.read(terminal, 1024)
+    (run,) = folders(tmp_path, "demos")
+    os.close(terminal)
+    wait_until(lambda: (run.folder / "saved").exists(), "it saved")
+    os.waitpid(pid, 0)
+    wait_until(lambda: run.status is RunStatus.unfinished, "its worker ended")
+    assert "told to end: saved" in (run.folder / "logs/worker.log").read_text()
+
+
+def test_one_that_was_started_deaf_to_a_closed_terminal_goes_on(tmp_path: Path) -> None:
+    process = start(tmp_path, "stage=demos", "seed=99", before="signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+    (run,) = folders(tmp_path, "demos")
+    wait_for(run, RunStatus.running)
+    os.killpg(process.pid, signal.SIGHUP)
+    time.sleep(1)  # what would end it has that long
+    assert process.poll() is None and run.status is RunStatus.running
+    process.terminate()
+    process.wait(PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["name=" + "x" * 300], "name too long|longer|at most"),
+        (["outputs={folder}/file"], "/file: is a file; outputs=.*/file wants a folder"),
+        (["outputs={folder}/file/x"], "/file: is a file; outputs=.*/file/x wants a folder"),
+        (["outputs=/proc/nothing"], "No such file|not permitted|denied"),
+        (["name=taken"], "name=taken: .* already exists"),
+    ],
+    ids=["a long name", "a file in the folder's place", "a file above it", "a read-only place", "a name that is taken"],
+)
+def test_what_stands_in_the_way_of_a_run_is_one_line(tmp_path: Path, overrides: list[str], told: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "outputs/taken").mkdir(parents=True)
+    given = [f"outputs={tmp_path}/outputs", *(text.format(folder=tmp_path) for text in overrides), "stage=demos"]
+    command = [sys.executable, str(ROOT / "run.py"), *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert done.returncode == 2 and re.fullmatch(f"error: .*({told}).*\n", done.stderr, re.IGNORECASE), done.stderr
+
+
+def test_a_full_disk_is_one_line_also_where_the_failure_cannot_be_noted(tmp_path: Path, capfd) -> None:
+    """Seed 28: the stage, and then whoever would note why it failed, finds no space."""
+    assert launch([f"outputs={tmp_path}", "stage=demos", "seed=28", "name=mine"], False, []) == 1
+    told = capfd.readouterr().err
+    assert "No space left on device" in told and "failure.json cannot be written" in told and "Traceback" not in told

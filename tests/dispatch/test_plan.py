@@ -8,7 +8,9 @@ import pytest
 
 from tau2_exp.compose.composition import chain_settings, compose_config
 from tau2_exp.config import ConfigError
-from tau2_exp.dispatch.plan import Planner, Step, freeze
+from tau2_exp.dispatch.freeze import freeze
+from tau2_exp.dispatch.plan import Planner
+from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import make_tasks
 from tau2_exp.runs.run import Run
 

@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from flows import PATIENCE, ROOT, lines, read, run_py, unlike
-from slurm_cluster import Cluster, until
+from flows import ROOT, lines, read, run_py, unlike
+from patience import PATIENCE
+from patience import wait_until as until
+from slurm_cluster import Cluster
 
 from tau2_exp.dispatch.slurm.jobs import SlurmJob, Submission, job_of, read_jobs, within
 

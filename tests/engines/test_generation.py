@@ -7,6 +7,7 @@ import random
 
 import pytest
 import torch
+from patience import PATIENCE
 
 from tau2_exp.config import EngineConfig, SftConfig
 from tau2_exp.engines.torch import cache
@@ -158,7 +159,7 @@ def test_lockstep_waits_for_the_unpaused(model):
         generator.close(1)
         await first
 
-    asyncio.run(asyncio.wait_for(main(), 10))
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
 def test_a_changed_context_is_read_again(model, place):
@@ -278,5 +279,5 @@ def test_a_cancelled_asker_leaves_the_others_alone(model, place):
         generator.close(0)
         return await other
 
-    answer = asyncio.run(asyncio.wait_for(main(), 20))
+    answer = asyncio.run(asyncio.wait_for(main(), PATIENCE))
     check(place, model, tokens(6), Sampling(max_tokens=20), 1, answer)

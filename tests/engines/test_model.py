@@ -132,7 +132,7 @@ def grads(model):
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=settings().max_examples // 7)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=6))
 def test_packed_sequences_do_not_see_each_other(place, lengths):
     model = place.put(lively(new_model(SHAPE, seed=1)))

@@ -48,7 +48,7 @@ def close(place: Place, found: list[torch.Tensor], wanted: list[torch.Tensor]) -
     return place.alike(found, wanted, 2e-6, least=0.25 + max(float(w.abs().max()) for w in wanted))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=settings().max_examples // 2)
 @given(families(), st.sampled_from([8, 25, 1000]))
 def test_each_distinct_prefix_is_there_once_and_every_row_can_be_read_back(place, rows, batch_tokens):
     batches = pack(rows, batch_tokens)
@@ -64,7 +64,7 @@ def test_each_distinct_prefix_is_there_once_and_every_row_can_be_read_back(place
             assert sum((batch[s.row].ids[s.start : s.end] for s in parts), ()) == r.ids
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=settings().max_examples // 4)
 @given(families(), st.sampled_from([25, 1000]), st.booleans())
 def test_gradients_are_those_of_the_rows_one_by_one(place, rows, batch_tokens, recompute):
     model = place.put(lively(new_model(SHAPE, seed=1), 3.0))
@@ -89,7 +89,7 @@ def test_gradients_are_those_of_the_rows_one_by_one(place, rows, batch_tokens, r
     assert close(place, sft._optimiser.gradients, list(wanted))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=settings().max_examples // 4)
 @given(families())
 def test_log_probabilities_are_those_of_the_rows_one_by_one(place, rows):
     model = place.put(lively(new_model(SHAPE, seed=1), 3.0))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 import pytest
+from patience import PATIENCE
 from servers import Answer, Served, completion, refusal, serve
 
 from tau2_exp.codec import decode, encode
@@ -43,7 +44,7 @@ def _no_pauses_and_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
-def make_agent(server: Served, timeout: float = 20.0, key: str | None = None, seed: bool = True) -> Agent:
+def make_agent(server: Served, timeout: float = PATIENCE, key: str | None = None, seed: bool = True) -> Agent:
     config = PolicyConfig(
         model="openai/local", api_base=server.url, timeout=timeout, retries=2, api_key_env=key, seed=seed
     )
@@ -236,7 +237,7 @@ def test_a_request_the_server_rejects_is_not_repeated() -> None:
 
 
 def test_a_stall_is_a_fault_that_names_the_timeout() -> None:
-    with serve(Answer(stall=1.0)) as server:
+    with serve(Answer(stall=PATIENCE)) as server:
         assert "no answer within 0.2 s (policy.timeout)" in fault(server, timeout=0.2)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 from servers import Answer, Served, serve
 
 from tau2_exp.config import ConfigError, PolicyConfig
@@ -23,7 +24,9 @@ def answer(finish: Any = "stop", tokens: Any = ((-0.5, 11, None), (-0.25, 7, Non
     return Answer({"text": "…", "meta_info": {"finish_reason": {"type": finish}, "output_token_logprobs": tokens}})
 
 
-def generate(server: Served, sampling: Sampling | None = None, timeout: float = 5.0, retries: int = 2) -> Generation:
+def generate(
+    server: Served, sampling: Sampling | None = None, timeout: float = PATIENCE, retries: int = 2
+) -> Generation:
     async def once() -> Generation:
         generator = SglangGenerator(PolicyConfig(url=server.url, timeout=timeout, retries=retries))
         generator.open(0)
@@ -82,7 +85,7 @@ def test_a_server_that_dies_in_an_episode_is_a_fault_after_the_retries() -> None
 
 
 def test_a_stall_is_a_fault_that_names_the_timeout() -> None:
-    with serve(Answer(stall=0.5)) as server:
+    with serve(Answer(stall=PATIENCE)) as server:
         assert "no answer within 0.1 s (policy.timeout)" in fault(server, timeout=0.1)
         assert len(server.asked) <= 1, "a stall costs the whole timeout: it is not tried again"
 

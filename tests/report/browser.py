@@ -8,12 +8,11 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SECONDS = 60.0  # for anything that a page should do
+from patience import PATIENCE, wait_until
 
 
 def find_chromium() -> str | None:
@@ -63,7 +62,7 @@ class Browser:
 
     def close(self) -> None:
         self.send("Browser.close")
-        self._process.wait(timeout=SECONDS)
+        self._process.wait(timeout=PATIENCE)
         os.close(self._out)
         os.close(self._in)
 
@@ -114,11 +113,7 @@ class Page:
         return done["result"].get("value")
 
     def wait_for(self, condition: str) -> None:
-        until = time.monotonic() + SECONDS
-        while not self.run(f"Boolean({condition})"):
-            if time.monotonic() > until:
-                raise TimeoutError(condition)
-            time.sleep(0.02)
+        wait_until(lambda: self.run(f"Boolean({condition})"), condition)
 
     def press(self, key: str) -> None:
         typed = {"text": key} if len(key) == 1 else {}

@@ -107,14 +107,15 @@ class TestRuns:
         found = collect([tmp_path])
         assert len(found.trials) == 1 and len(found.problems) == 1 and "unknown field 'colour'" in found.problems[0]
 
-    def test_a_run_whose_parent_is_gone_is_named(self, tmp_path: Path):
+    def test_a_parent_that_is_gone_is_named(self, tmp_path: Path):
         made = Study(tmp_path, tasks=2)
         sft = made.train("sft", 0, None, 0.5)
         made.evaluate(sft)
         made.train("grpo", 0, sft, 0.5)
         shutil.rmtree(sft.folder)
         found = collect([tmp_path])
-        assert not found.runs and len(found.problems) == 1 and str(sft.folder) in found.problems[0]
+        assert [one.run.stage for one in found.runs] == ["eval", "grpo"]
+        assert len(found.problems) == 1 and f"unknown: {sft.folder}: is gone" in found.problems[0]
 
 
 class TestTrials:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from recorded import episode, found, record
 
@@ -98,6 +98,7 @@ class TestCredit:
         ),
         kind=st.sampled_from(RewardKind),
     )
+    @example(episodes=[(False, [0.5]), (False, [0.0, 0.0])], kind=RewardKind.turn_level)  # alike within each episode
     def test_the_episodes_share_and_the_turns_own_add_up(self, episodes, kind):
         group = [episode("a", s, parts, float(solved)) for s, (solved, parts) in enumerate(episodes)]
         config = RewardConfig(kind=kind, alpha=0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections import Counter
@@ -12,9 +13,10 @@ import pytest
 from browser import Browser
 from studies import Study, config
 
+from tau2_exp.config import ConfigError
 from tau2_exp.report import readme
 from tau2_exp.report.collect import collect
-from tau2_exp.report.command import choose
+from tau2_exp.report.command import choose, register
 from tau2_exp.report.drawings import write_drawings
 from tau2_exp.report.failures import Failure, Failures
 from tau2_exp.report.figures import COLOURS, line_styles, modes_figure, scores_figure, stops_figure
@@ -207,3 +209,38 @@ def test_mistakes_are_one_line(tmp_path: Path):
     command = [sys.executable, "-m", "tau2_exp", "report", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "holds no run and no sweep" in done.stderr
+
+
+@pytest.mark.parametrize("theirs", ["index.html", "episodes/precious.txt", "data/scores.csv"])
+def test_nothing_of_a_persons_is_replaced(study: Study, tmp_path: Path, theirs: str, capsys) -> None:
+    """What the command itself made is: it can be given again."""
+    mine = tmp_path / "page" / theirs
+    mine.parent.mkdir(parents=True)
+    mine.write_text("years of work")
+    with pytest.raises(ConfigError, match=rf"--html.*{mine} was not made by this command; move it"):
+        report(study.outputs, "--html", tmp_path / "page")
+    assert mine.read_text() == "years of work"
+    assert [path for path in (tmp_path / "page").rglob("*") if path.is_file()] == [mine]
+    mine.unlink()
+    for _ in range(2):
+        report(study.outputs, "--html", tmp_path / "page")
+    assert (tmp_path / "page/episodes/index.js").exists()
+
+
+def test_tables_are_written_beside_a_persons_files_and_not_over_them(study: Study, tmp_path: Path, capsys) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    for _ in range(2):
+        report(study.outputs, "--files", tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine" and (tmp_path / "scores.csv").stat().st_size > 100
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "report.json").write_text("mine")
+    with pytest.raises(ConfigError, match=r"--files: .*report\.json was not made"):
+        report(study.outputs, "--files", other)
+
+
+def report(*arguments: object) -> None:
+    parser = argparse.ArgumentParser()
+    register(parser.add_subparsers())
+    given = parser.parse_args(["report", *map(str, arguments)])
+    given.run(given)

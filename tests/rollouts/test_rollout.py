@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from patience import PATIENCE
 from players import CounterWorld, ScriptAgent, ScriptUser, make_spec
 
 from tau2_exp.config import ConfigError, RolloutConfig
@@ -48,7 +49,7 @@ def test_episodes_that_wait_do_not_wait_for_one_another():
             CounterWorld, lambda spec, world: MeetingUser("Hi."), Limits(), RolloutConfig(concurrency=64)
         )
         specs = [make_spec(i) for i in range(64)]
-        return len(await asyncio.wait_for(rollout(place, Scripted("one?"), specs), timeout=30))
+        return len(await asyncio.wait_for(rollout(place, Scripted("one?"), specs), timeout=PATIENCE))
 
     assert asyncio.run(all_at_once()) == 64
 

@@ -16,12 +16,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE
 
 from tau2_exp.config import PolicyConfig
 from tau2_exp.engines.torch.model import CausalLM
+from tau2_exp.engines.torch.scheduler import Scheduler
 from tau2_exp.engines.torch.slots import common_length
 from tau2_exp.engines.torch.tokenizer import TextTokenizer
-from tau2_exp.engines.torch.wire import Refused, read_request
+from tau2_exp.engines.torch.wire import Refused, Request, read_request
 from tau2_exp.policies.sglang import SglangGenerator
 from tau2_exp.types import ContextFull, FaultError, Generation, Sampling
 from tests.engines.conftest import tokens
@@ -30,6 +32,8 @@ from tests.serve.conftest import CONTEXT, make_model, served
 
 GREEDY = Sampling(temperature=0.0, max_tokens=12)
 LONG = 120  # tokens of a turn that others come and go beside
+PASSES: list[int] = []  # of a model that is slowed down: the rows of each
+ARRIVED: set[str] = set()  # the requests that came to its server
 
 
 @pytest.fixture
@@ -44,7 +48,7 @@ def url(model: CausalLM, tokenizer: TextTokenizer) -> Iterator[str]:
 
 
 def post(url: str, path: str = "generate", **body: Any) -> httpx.Response:
-    return httpx.post(f"{url}/{path}", json=body, timeout=60, trust_env=False)
+    return httpx.post(f"{url}/{path}", json=body, timeout=PATIENCE, trust_env=False)
 
 
 def generate(url: str, ids: Sequence[int], **params: Any) -> dict[str, Any]:
@@ -56,7 +60,7 @@ def ask(url: str, *contexts: Sequence[int], sampling: Sampling = GREEDY) -> list
     """All contexts at once, through the client that evaluations use."""
 
     async def main() -> list[Generation]:
-        generator = SglangGenerator(PolicyConfig(url=url, timeout=60, retries=0))
+        generator = SglangGenerator(PolicyConfig(url=url, timeout=PATIENCE, retries=0))
         try:
             return await asyncio.gather(*(generator.generate(0, ids, sampling, 0) for ids in contexts))
         finally:
@@ -244,34 +248,44 @@ def test_new_weights_answer_everything_after_them(checkpoints: Path, tokenizer: 
 
 def together(url: str, main: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
     async def run() -> None:
-        async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
-            await asyncio.wait_for(main(client), 60)
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, trust_env=False) as client:
+            await asyncio.wait_for(main(client), PATIENCE)
 
     asyncio.run(run())
 
 
-async def long_turn(client: httpx.AsyncClient, name: str = "long") -> asyncio.Task[httpx.Response]:
-    """A turn of `LONG` tokens that has begun."""
+async def long_turn(client: httpx.AsyncClient, name: str = "long", waits: bool = False) -> asyncio.Task[httpx.Response]:
+    """A turn of `LONG` tokens that has begun; or, where it `waits` for a row, has come to the server."""
+    began = PASSES.copy()
     params = {"temperature": 0, "max_new_tokens": LONG}
     body = {"rid": name, "input_ids": [1, 2, 3], "sampling_params": params, "return_logprob": True}
     task = asyncio.create_task(client.post("/generate", json=body))
-    await asyncio.sleep(0.3)
+    while name not in ARRIVED or (began == PASSES and not waits):
+        await asyncio.sleep(0.01)
     return task
 
 
 @pytest.fixture
 def slowly(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """A server whose model takes its time; how many rows each of its passes had."""
-    logits, passes = CausalLM.logits, []
+    logits, generate = CausalLM.logits, Scheduler.generate
+    PASSES.clear()
+    ARRIVED.clear()
+
+    async def arrive(self: Scheduler, request: Request) -> dict[str, Any]:
+        answer = asyncio.ensure_future(generate(self, request))
+        ARRIVED.add(request.name)
+        return await answer
 
     def slow(self: CausalLM, hidden: torch.Tensor) -> torch.Tensor:
         if threading.current_thread().name == "model":
             time.sleep(0.01)
-            passes.append(len(hidden))
+            PASSES.append(len(hidden))
         return logits(self, hidden)
 
     monkeypatch.setattr(CausalLM, "logits", slow)
-    yield passes
+    monkeypatch.setattr(Scheduler, "generate", arrive)
+    yield PASSES
 
 
 @pytest.mark.usefixtures("slowly")
@@ -293,7 +307,7 @@ def test_a_working_model_does_not_keep_others_waiting_and_is_healthy(url: str) -
 @pytest.mark.usefixtures("slowly")
 def test_what_is_aborted_is_answered_with_what_there_is(model: CausalLM, tokenizer: TextTokenizer) -> None:
     async def main(client: httpx.AsyncClient) -> None:
-        sits, waits = await long_turn(client), await long_turn(client, "waits for the one row")
+        sits, waits = await long_turn(client), await long_turn(client, "waits for the one row", waits=True)
         assert (await client.post("/abort_request", json={})).status_code == 400
         await client.post("/abort_request", json={"rid": "long"})
         made = (await sits).json()
@@ -302,7 +316,7 @@ def test_what_is_aborted_is_answered_with_what_there_is(model: CausalLM, tokeniz
         assert 0 < sampled.max_tokens < LONG
         assert made["output_ids"] == list(naive(model, [1, 2, 3], sampled, 0).ids)
         assert not waits.done()
-        more = await long_turn(client, "waits too")
+        more = await long_turn(client, "waits too", waits=True)
         await client.post("/abort_request", json={"abort_all": True})
         ends = [(await task).json() for task in (waits, more)]
         assert [end["meta_info"]["finish_reason"]["type"] for end in ends] == ["abort", "abort"]
@@ -335,7 +349,7 @@ def test_weights_change_between_turns(checkpoints: Path, tokenizer: TextTokenize
         await asyncio.sleep(0.1)
         after = asyncio.create_task(client.post("/generate", json={"input_ids": [4], "sampling_params": params}))
         assert (await update).json()["success"]
-        made = (await asyncio.wait_for(before, 1)).json()
+        made = (await asyncio.wait_for(before, PATIENCE)).json()
         assert made["meta_info"]["finish_reason"]["type"] == ("abort" if abort else "length")
         sampled = Sampling(0.0, max_tokens=len(made["output_ids"]))
         assert made["output_ids"] == list(naive(make_model(tokenizer.size, 1), [1, 2, 3], sampled, 0).ids)

@@ -95,7 +95,7 @@ def test_a_server_that_dies_costs_the_run_nothing_that_it_counts(make_run, pupil
 
 
 def test_a_server_that_stalls_costs_its_episodes_a_retry(make_run, pupil: Run, serving: Serving) -> None:
-    settings = (*asks(pupil, serving), "policy.timeout=4", "rollout.fault_retries=5", "stage.greedy=false")
+    settings = (*asks(pupil, serving), "policy.timeout=4", "rollout.fault_retries=50", "stage.greedy=false")
     run = make_run(*EVAL, *settings, "stage.samples_per_prompt=8", parent=pupil)
 
     def stall() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from flows import read, unlike
+from patience import wait_until
 
 from tau2_exp.dispatch.worker import SAVED, work
 from tau2_exp.runs.run import Run
@@ -73,7 +74,13 @@ def test_it_goes_on_to_the_same_end(
 def test_told_to_end_while_another_process_holds_the_run(make_run: Callable[..., Run], pupil: Run) -> None:
     run = make_run(*SETTINGS, parent=pupil)
     with run.claim():
-        teller = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
+        before = signal.getsignal(signal.SIGTERM)
+
+        def tell() -> None:
+            wait_until(lambda: signal.getsignal(signal.SIGTERM) != before, "the worker hears signals")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        teller = threading.Thread(target=tell)
         teller.start()
         assert work([run.folder]) == SAVED
         teller.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from patience import PATIENCE
 from players import ScriptAgent
 from servers import Answer, Served, completion, refusal, serve
 
@@ -27,7 +28,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def user_of(server: Served) -> User:
-    config = UserConfig(kind=UserKind.litellm, model="openai/local", api_base=server.url, retries=2, timeout=20.0)
+    config = UserConfig(kind=UserKind.litellm, model="openai/local", api_base=server.url, retries=2, timeout=PATIENCE)
     return make_user(TASK, DOMAIN.world(TASK), "Play the customer.", config)
 
 

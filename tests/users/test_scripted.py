@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tau2_exp.domains import load_domain
@@ -135,7 +135,6 @@ def test_it_has_no_tools_in_retail_and_says_what_it_knows() -> None:
     assert call.say("Shall I go ahead with the exchange?") == "Yes, please."
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(max_size=80) | st.sampled_from(["turn wi-fi off", "reboot", "pay the bill?"]), max_size=3))
 def test_no_agent_breaks_it(texts: list[str]) -> None:
     call = Call(alone("mobile_data_issue", "bad_vpn"))

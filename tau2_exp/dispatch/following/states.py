@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from tau2_exp.dispatch.local.sweep import read_sweep, sweep_runs
+from tau2_exp.config import ConfigError
+from tau2_exp.dispatch.local.sweep import read_sweep, sweep_folders
 from tau2_exp.dispatch.slurm.jobs import SlurmJob, job_of, within
 from tau2_exp.dispatch.slurm.queue import Entry, look_up
+from tau2_exp.runs.progress import read_progress
 from tau2_exp.runs.run import Run, RunStatus
 
 LAST_LINES = 3
@@ -25,6 +27,7 @@ class RunState(str, Enum):
     skipped = "skipped"  # what it needs did not finish
     cancelled = "cancelled"
     lost = "lost"  # its job is gone, and left no results
+    unknown = "unknown"  # its folder is gone, or what says how it stands cannot be read
 
 
 SETTLED = set(RunState) - {RunState.running, RunState.pending}
@@ -43,15 +46,17 @@ class Report:
 
 def runs_of(folder: Path) -> list[Run]:
     """The runs of a sweep or a run with all they stand on: parents first, each once. Raises ConfigError."""
-    return _with_lineage(starts_of(folder))
+    return with_lineage(starts_of(folder))
 
 
 def runs_in(folder: Path) -> list[Run]:
     """The same also of a folder that holds runs."""
-    return _with_lineage([Run(path.parent) for path in sorted(folder.glob("[!.]*/manifest.json"))]) or runs_of(folder)
+    paths = [path.parent for path in sorted(folder.glob("[!.]*/manifest.json")) if not path.parent.is_symlink()]
+    return with_lineage(map(Run, paths)) or runs_of(folder)
 
 
-def _with_lineage(starts: Iterable[Run]) -> list[Run]:
+def with_lineage(starts: Iterable[Run]) -> list[Run]:
+    """Runs behind all they were made from, each once."""
     found: dict[Path, Run] = {}
     for start in starts:
         for run in _lineage(start):
@@ -59,43 +64,81 @@ def _with_lineage(starts: Iterable[Run]) -> list[Run]:
     return list(found.values())
 
 
+def needs_of(run: Run) -> tuple[Run, ...]:
+    """What it was made from; nothing where its folder does not say."""
+    try:
+        return run.members or ((run.parent,) if run.parent else ())
+    except (ConfigError, OSError):
+        return ()
+
+
 def starts_of(folder: Path) -> list[Run]:
-    """A sweep's runs, or the run itself. Raises ConfigError."""
-    return sweep_runs(folder, read_sweep(folder)) if (folder / "sweep.json").is_file() else [Run.open(folder)]
+    """A sweep's runs, whether they are there or not, or the run itself. Raises ConfigError."""
+    if (folder / "sweep.json").is_file():
+        return [Run(path) for path in sweep_folders(folder, read_sweep(folder))]
+    return [Run.open(folder)]
 
 
 def reports(runs: Sequence[Run]) -> list[Report]:
     """Of runs that stand after those they need. Raises ConfigError where the queue cannot be asked."""
-    jobs = {run.folder: job_of(run.folder) for run in runs}
-    unfinished = [job.id for run in runs if (job := jobs[run.folder]) and run.status is not RunStatus.finished]
+    unknown = {run.folder: why for run in runs if (why := _why_unknown(run))}
+    jobs = {run.folder: job_of(run.folder) for run in runs if run.folder not in unknown}
+    unfinished = [job.id for run in runs if (job := jobs.get(run.folder)) and run.status is not RunStatus.finished]
     entries = look_up(unfinished)
     told: dict[Path, Report] = {}
     for run in runs:
-        job = jobs[run.folder]
-        places = [need.folder.resolve() for need in _needs(run)]
+        job = jobs.get(run.folder)
+        places = [need.folder.resolve() for need in needs_of(run)]
         needs = [told[place] for place in places if place in told]
-        told[run.folder.resolve()] = _report(run, job, entries.get(job.id) if job else None, needs)
+        report = Report(run, RunState.unknown, unknown.get(run.folder, ""))
+        if run.folder not in unknown:
+            report = _report(run, job, entries.get(job.id) if job else None, needs)
+        told[run.folder.resolve()] = report
     return list(told.values())
+
+
+def _why_unknown(run: Run) -> str:
+    """What is wrong with a folder that does not say how its run stands; empty where nothing is."""
+    if not run.folder.is_dir():
+        return "its folder is gone"
+    try:
+        Run.open(run.folder)
+        _ = run.manifest, run.config
+        if run.status is RunStatus.finished:
+            _ = run.results
+    except (ConfigError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _damage(run: Run) -> str:
+    """What is wrong with a file that the run writes anew as it goes on; empty where nothing is."""
+    try:
+        read_progress(run.folder)
+    except (ConfigError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def _report(run: Run, job: SlurmJob | None, entry: Entry | None, needs: Sequence[Report]) -> Report:
     status = run.status  # read after the queue: a job ends after it has written its results
     number = job.id if job else None
     if status is RunStatus.finished:
-        return Report(run, RunState.finished, job=number)
+        return Report(run, RunState.finished, _damage(run), number)
     if entry and entry.waiting:
         return Report(run, RunState.pending, _why_it_waits(entry, needs), number)
     if entry and entry.running:
         return Report(run, RunState.running, f"on {entry.nodes}" if entry.nodes else "", number, entry.seconds)
     if status is RunStatus.running:
-        return Report(run, RunState.running, "on this machine" if job is None else "outside its job", number)
+        where = "on this machine" if job is None else "outside its job"
+        return Report(run, RunState.running, "; ".join(filter(None, (where, _damage(run)))), number)
     culprit = next((need for need in needs if need.state in SETTLED - {RunState.finished}), None)
     if culprit and (job or run.failure):
         return Report(run, RunState.skipped, f"{culprit.run.folder.name} {culprit.state.value}", number)
     if status is RunStatus.failed:
         return Report(run, RunState.failed, run.failure, number)
     if job is None:
-        return Report(run, RunState.unfinished)
+        return Report(run, RunState.unfinished, _damage(run))
     return _ended(run, job, entry)
 
 
@@ -129,11 +172,7 @@ def _why_it_waits(entry: Entry, needs: Iterable[Report]) -> str:
     return entry.reason
 
 
-def _needs(run: Run) -> tuple[Run, ...]:
-    return run.members or ((run.parent,) if run.parent else ())
-
-
 def _lineage(run: Run) -> Iterator[Run]:
-    for need in _needs(run):
+    for need in needs_of(run):
         yield from _lineage(need)
     yield run

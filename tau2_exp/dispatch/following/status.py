@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tau2_exp.config import ConfigError
-from tau2_exp.dispatch.following.states import SETTLED, Report, RunState, reports, runs_in, runs_of
-from tau2_exp.dispatch.local.sweep import labels, read_sweep, sweep_runs
+from tau2_exp.dispatch.following.states import SETTLED, Report, RunState, reports, runs_in, runs_of, with_lineage
+from tau2_exp.dispatch.local.sweep import labels, read_sweep, sweep_folders
 from tau2_exp.dispatch.slurm.jobs import Submission, read_jobs, within
 from tau2_exp.dispatch.slurm.queue import cancel, look_up
-from tau2_exp.runs.run import RunStatus
+from tau2_exp.runs.run import Run, RunStatus
 
 if TYPE_CHECKING:
     from tau2_exp.dispatch.local.board import Line
@@ -61,8 +61,8 @@ def run_titles(folder: Path) -> dict[Path, str]:
     sweep = read_sweep(folder)
     names = labels([job.overrides for job in sweep.jobs])
     users: dict[Path, list[int]] = {}
-    for place, target in enumerate(sweep_runs(folder, sweep)):
-        for run in runs_of(target.folder):
+    for place, target in enumerate(sweep_folders(folder, sweep)):
+        for run in with_lineage([Run(target)]):
             users.setdefault(run.folder.resolve(), []).append(place)
     return {
         path: names[places[0]] if len(places) == 1 else f"(for {len(places)} jobs)" for path, places in users.items()
@@ -79,7 +79,9 @@ def _line(report: Report, titles: dict[Path, str]) -> Line:
     run = report.run
     title = titles.get(run.folder.resolve(), run.folder.name)
     detail = " ".join(part for part in (f"job {report.job}" if report.job else "", report.detail) if part)
-    return Line(title, report.state.value, run, report.seconds, detail)
+    return Line(
+        title, report.state.value, run if report.state is not RunState.unknown else None, report.seconds, detail
+    )
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -94,7 +96,7 @@ def _status(arguments: argparse.Namespace) -> int:
         told, titles = reports(runs_in(folder)), run_titles(folder)
         console.print(table([_line(report, titles) for report in told], details=True))
         for report in told:
-            if report.state in (RunState.failed, RunState.lost):
+            if report.state in (RunState.failed, RunState.lost, RunState.unknown):
                 print(f"{report.state.value}: {report.run.folder}: {report.detail}")
     return 0
 

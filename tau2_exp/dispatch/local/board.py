@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
+from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from tau2_exp.runs.run import Run, RunStatus
 
@@ -26,31 +28,37 @@ class Line:
 
 
 class Board:
-    """`lines` is asked again at each update; a job keeps its place."""
+    """`lines` and `heading` are asked again at each update; a job keeps its place."""
 
-    def __init__(self, lines: Callable[[], Sequence[Line]]) -> None:
-        self._lines = lines
+    def __init__(self, lines: Callable[[], Sequence[Line]], heading: Callable[[], str] = str) -> None:
+        self._lines, self._heading = lines, heading
         self._told: dict[int, str] = {}
-        self._live = Live(table(self._lines()), refresh_per_second=2) if sys.stdout.isatty() else None
+        self._live = Live(self._drawn(), refresh_per_second=2) if sys.stdout.isatty() else None
 
     def __enter__(self) -> Board:
         if self._live:
             self._live.start()
+        elif heading := self._heading():
+            print(heading, flush=True)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._live:
-            self._live.update(table(self._lines()), refresh=True)
+            self._live.update(self._drawn(), refresh=True)
             self._live.stop()
 
     def update(self) -> None:
         if self._live:
-            self._live.update(table(self._lines()))
+            self._live.update(self._drawn())
             return
         for place, line in enumerate(self._lines()):
             if self._told.get(place, "waiting") != line.state:
                 self._told[place] = line.state
                 print(f"{line.state:9}{line.title}  {line.detail}".rstrip(), flush=True)
+
+    def _drawn(self) -> Group | Table:
+        heading, shown = self._heading(), table(self._lines())
+        return Group(Text(heading, overflow="fold"), shown) if heading else shown
 
 
 def table(lines: Sequence[Line], details: bool = False) -> Table:

@@ -7,21 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from types import FrameType
-from typing import IO, NoReturn
+from typing import IO
 
 from tau2_exp.config import HardwareConfig
 from tau2_exp.dispatch.resources import usable_gpus
 from tau2_exp.dispatch.tasks import Task
 from tau2_exp.runs.run import Run
-from tau2_exp.system.processes import WITH_CODE
+from tau2_exp.system.processes import WITH_CODE, terminable
 
 # -P: nothing in the folder that it starts in is taken for a library.
 WORKER = (*WITH_CODE, sys.executable, "-P", "-u", "-m", "tau2_exp", "work", "--attended")
@@ -61,7 +59,7 @@ class Job:
 
 def run_attached(runs: Sequence[Run]) -> int:
     """Do the runs in one process whose output is this terminal's; its exit status."""
-    with _terminable():
+    with terminable():
         process = _start(runs, runs[0].config.hardware, None, None)
         try:
             return process.wait()
@@ -82,7 +80,7 @@ def run_side_by_side(jobs: Sequence[Job], hardware: HardwareConfig, show: Callab
     A slot is a device, or a core for each thread of a process. `show` is called again and again while they run.
     """
     free = list(range(slots(hardware)))
-    with _terminable():
+    with terminable():
         try:
             while any(job.state in (State.waiting, State.running) for job in jobs):
                 for job in jobs:
@@ -146,7 +144,8 @@ def _start(
 def _end(processes: Sequence[subprocess.Popen]) -> None:
     """Have what still runs save and end; being interrupted meanwhile hurries it."""
     if any(process.poll() is None for process in processes):
-        print("ends when it has saved; Ctrl-C once more: at once", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print("ends when it has saved; Ctrl-C once more: at once", file=sys.stderr, flush=True)
     for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGINT, LAST_SECONDS), (signal.SIGKILL, math.inf)):
         try:
             _tell(processes, number, seconds)
@@ -162,20 +161,3 @@ def _tell(processes: Sequence[subprocess.Popen], number: signal.Signals, seconds
     deadline = time.monotonic() + seconds
     for process in processes:
         process.wait(max(0.0, deadline - time.monotonic()))
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Being terminated ends the workers as an interruption does."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # a library's caller; no signal comes here
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from os.path import normpath, relpath
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError, HardwareConfig
 from tau2_exp.dispatch.local.processes import Job, State, run_side_by_side
-from tau2_exp.dispatch.plan import Step
-from tau2_exp.dispatch.slurm.submit import COMMAND
+from tau2_exp.dispatch.show import end_lines
+from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import Task, make_tasks
+from tau2_exp.files import whole_folder
 from tau2_exp.jsonl import write_json
 from tau2_exp.runs.run import Run
 from tau2_exp.system.code import current_commit
+from tau2_exp.system.quoting import setting
 
 if TYPE_CHECKING:
     from tau2_exp.dispatch.local.board import Line
@@ -45,17 +48,20 @@ def write_sweep(folder: Path, jobs: Sequence[tuple[Sequence[str], Run]], argv: S
     listed = tuple(SweepJob(tuple(overrides), relpath(run.folder, folder)) for overrides, run in jobs)
     created = datetime.now().astimezone().isoformat(timespec="seconds")
     sweep = Sweep(created, tuple(argv), current_commit(), listed)
-    folder.mkdir(parents=True)
-    write_json(folder / "sweep.json", encode(sweep))
+    with whole_folder(folder) as part:
+        write_json(part / "sweep.json", encode(sweep))
     return sweep
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """Raises ConfigError where the folder is no sweep's."""
+    """Raises ConfigError where the folder is no sweep's, or what says so is damaged."""
+    path = folder / "sweep.json"
     try:
-        return decode(Sweep, json.loads((folder / "sweep.json").read_text()))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{folder}: no sweep ({error})") from None
+        return decode(Sweep, json.loads(path.read_text()))
+    except OSError as error:
+        raise ConfigError(f"{folder}: no sweep ({error.strerror})") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); its runs are beside it, in {folder.parent}") from None
 
 
 def sweep_folders(folder: Path, sweep: Sweep) -> list[Path]:
@@ -76,13 +82,19 @@ def run_sweep(folder: Path, sweep: Sweep, targets: Sequence[Step], hardware: Har
     logs = folder / "logs"
     logs.mkdir(exist_ok=True)
     jobs = [Job(task, logs / f"{place:03}.log") for place, task in enumerate(make_tasks(targets))]
-    board = Board(lambda: [_line(job, names) for job in jobs])
-    print(f"sweep {folder}: {len(targets)} jobs, {sum(target.finished for target in targets)} of them finished")
+
+    def count() -> str:
+        return f"{sum(target.finished for target in targets)} of them finished"
+
+    board = Board(
+        lambda: [_line(job, names, count) for job in jobs], lambda: f"sweep {folder}: {len(targets)} jobs, {count()}"
+    )
     try:
         with board:
             run_side_by_side(jobs, hardware, board.update)
     except KeyboardInterrupt:
-        print(f"ended; to go on: resume={folder}", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be gone
+            print(f"ended; to go on: {setting('resume', folder)}", file=sys.stderr)
         raise
     return _close(folder, sweep, names, targets, jobs)
 
@@ -93,11 +105,13 @@ def labels(overrides: Sequence[Sequence[str]]) -> list[str]:
     return [" ".join(text for text in job if text not in common) or " ".join(job) for job in overrides]
 
 
-def _line(job: Job, names: Sequence[str]) -> Line:
+def _line(job: Job, names: Sequence[str], count: Callable[[], str]) -> Line:
     from tau2_exp.dispatch.local.board import Line, current
 
     running = job.state is State.running
     detail = f"log {job.log}" if running else f"{job.seconds:.0f} s"
+    if job.state is State.finished:
+        detail += f", {count()}"
     doing = current(job.task.runs) if running else None
     return Line(_title(job.task, names), job.state.value, doing, job.seconds if job.began else None, detail)
 
@@ -117,7 +131,8 @@ def _close(folder: Path, sweep: Sweep, names: Sequence[str], targets: Sequence[S
     for place in unfinished:
         print(f"not finished: {names[place]}: {normpath(folder / sweep.jobs[place].run)}")
     if unfinished:
-        print(f"{len(unfinished)} of {len(targets)} jobs are not finished; to go on with them: resume={folder}")
-        return 1
-    print(f"finished: {folder}\n  {COMMAND} report {folder} --html {folder}/page")
-    return 0
+        print(f"{len(unfinished)} of {len(targets)} jobs are not finished; to go on with them, and to see them:")
+    else:
+        print(f"finished: {folder}")
+    print("\n".join(end_lines(targets, folder)))
+    return 1 if unfinished else 0

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from tau2_exp.dispatch.plan import Step
+from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import unfinished
 
 

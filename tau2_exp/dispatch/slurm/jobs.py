@@ -1,4 +1,8 @@
-"""jobs.json: which SLURM jobs were submitted for a run or a sweep, so that any later shell can find them."""
+"""jobs.json: which SLURM jobs were submitted for a run or a sweep, so that any later shell can find them.
+
+A job is noted before it is submitted, by a name that nothing else has, and its id after. So whenever the command that
+submits is cut off, the queue can be asked for what it may have begun.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from pathlib import Path
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError
+from tau2_exp.dispatch.slurm.queue import ids_of
 from tau2_exp.jsonl import write_json
 
 FILE = "jobs.json"
@@ -19,12 +24,13 @@ WORKER_LOG = "logs/worker.log"  # within a run's folder
 class SlurmJob:
     """One run's job. Paths are relative to the folder that jobs.json is in."""
 
-    id: str  # 123, or 123_4: element 4 of array 123
+    id: str  # 123, or 123_4: element 4 of array 123; empty until sbatch has told it
     run: str
     stage: str
     command: str  # what its first node does
     log: str  # what the worker writes
     output: str  # what SLURM writes: why a worker never began, or was ended
+    name: str = ""  # in the queue; an array's elements share it
     array: str | None = None
     index: int | None = None
     after: tuple[str, ...] = ()  # ids of the jobs it waits for
@@ -41,11 +47,11 @@ class Submission:
 
     def lineage(self, job: SlurmJob) -> tuple[SlurmJob, ...]:
         """The jobs of this submission that `job` waits for, directly or not, and itself; in order of submission."""
-        wanted = {job.id}
+        wanted = set(job.after)
         for other in reversed(self.jobs):
             if other.id in wanted:
                 wanted.update(other.after)
-        return tuple(other for other in self.jobs if other.id in wanted)
+        return tuple(other for other in self.jobs if other is job or other.id in wanted)
 
 
 def write_jobs(folder: Path, submission: Submission, start: Path) -> None:
@@ -62,13 +68,34 @@ def write_jobs(folder: Path, submission: Submission, start: Path) -> None:
 
 
 def read_jobs(folder: Path) -> Submission | None:
-    """None where nothing was submitted from or for this folder. Raises ConfigError for a broken file."""
+    """The jobs whose ids are known, and those that the queue knows by their names; None where there are none.
+
+    Raises ConfigError for a damaged file, and where the queue has to be asked and cannot be.
+    """
     try:
-        return decode(Submission, json.loads((folder / FILE).read_text()))
+        submission = decode(Submission, json.loads((folder / FILE).read_text()))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise ConfigError(f"{folder / FILE}: {error}") from None
+        raise ConfigError(f"{folder / FILE}: cannot be read ({error}); squeue lists what is in the queue") from None
+    if names := {job.name for job in submission.jobs if not job.id}:
+        known = ids_of(names)
+        jobs = [job if job.id else _told(job, known.get(job.name)) for job in submission.jobs]
+        submission = replace(submission, jobs=tuple(job for job in jobs if job.id))
+    return submission if submission.jobs else None
+
+
+def _told(job: SlurmJob, number: str | None) -> SlurmJob:
+    """An intended job with the id that the queue told of its name; unchanged where it was never submitted."""
+    if number is None:
+        return job
+    own = number if job.index is None else f"{number}_{job.index}"
+    return replace(job, id=own, output=output_of(own, job.output), array=None if job.index is None else number)
+
+
+def output_of(number: str, given: str) -> str:
+    """Where SLURM writes what a job says; `given` says so of another number, or of none."""
+    return str(Path(given).with_name(f"{number}_0_log.out"))
 
 
 def job_of(folder: Path) -> SlurmJob | None:

@@ -53,6 +53,19 @@ def look_up(ids: Iterable[str]) -> dict[str, Entry]:
     return found | _accounting(wanted - found.keys())
 
 
+def ids_of(names: Iterable[str]) -> dict[str, str]:
+    """The numbers of the jobs and arrays that have these names, by name; those that the queue does not know left out.
+
+    Raises ConfigError where the queue cannot be asked.
+    """
+    wanted = sorted(set(names))
+    done = ask("squeue", "--noheader", "--states=all", f"--name={','.join(wanted)}", "--format=%F|%j")
+    if done.returncode:
+        raise ConfigError(f"squeue: {done.stderr.strip()}")
+    rows = (line.strip().partition("|") for line in done.stdout.splitlines())
+    return {name: number for number, _, name in rows if name in wanted}
+
+
 def cancel(ids: Sequence[str]) -> None:
     """Raises ConfigError where SLURM refuses."""
     if ids:

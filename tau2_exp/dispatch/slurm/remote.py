@@ -1,52 +1,40 @@
-"""A command whose runs are done by SLURM: submit them, say how to follow, and return; or stay, where `wait` is set."""
+"""A command whose runs are done by SLURM: say what was submitted and how to follow it, and return; or stay (`wait`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from itertools import groupby
 from pathlib import Path
 
-from tau2_exp.config import Config, LauncherKind, SlurmConfig
+from tau2_exp.config import Config, LauncherKind
 from tau2_exp.dispatch.following.states import RunState
 from tau2_exp.dispatch.following.status import attend
-from tau2_exp.dispatch.plan import Step
+from tau2_exp.dispatch.show import COMMAND, end_lines
 from tau2_exp.dispatch.slurm.jobs import SlurmJob, Submission, within
-from tau2_exp.dispatch.slurm.submit import COMMAND, submit
-
-ON_RESUME = {"wait", "hardware.launcher", *(f"hardware.slurm.{field.name}" for field in fields(SlurmConfig))}
+from tau2_exp.dispatch.step import Step
+from tau2_exp.system.quoting import shell
 
 
 def is_remote(config: Config) -> bool:
     return config.hardware.launcher is LauncherKind.slurm
 
 
-def send(targets: Sequence[Step], owner: Path, wait: bool) -> int:
-    """Submit what is left to do for frozen targets, in the name of `owner`, a run's folder or a sweep's."""
-    submission = submit(targets, owner)
+def tell(submission: Submission | None, owner: Path) -> None:
+    """Say what was submitted for `owner`, a run's folder or a sweep's."""
     for line in _submitted(submission, owner):
         print(line, flush=True)
+
+
+def follow(targets: Sequence[Step], owner: Path, wait: bool) -> int:
+    """Say how to follow what was submitted for `owner`; or stay until it is over."""
     if wait:
         return _attend(targets, owner)
     if all(target.finished for target in targets):
         _close(targets)
     else:
         for action in ("status", "logs --follow", "cancel"):
-            print(f"  {COMMAND} {action} {owner}")
+            print(f"  {shell([*COMMAND, *action.split(), owner])}")
     return 0
-
-
-def change(targets: Sequence[Step], now: Config, given: Sequence[str]) -> None:
-    """What a resumed run asks of the cluster is what it asked before, less what was `given` (keys) now."""
-    names = [key.removeprefix("hardware.slurm.") for key in given if key.startswith("hardware.slurm.")]
-    slurm = {name: getattr(now.hardware.slurm, name) for name in names}
-    for step in {step.address: step for target in targets for step in target.lineage()}.values():
-        hardware = step.config.hardware
-        launcher = now.hardware.launcher if "hardware.launcher" in given else hardware.launcher
-        changed = replace(hardware, slurm=replace(hardware.slurm, **slurm), launcher=launcher)
-        if changed != hardware and step.run and not step.finished:
-            step.config = replace(step.config, hardware=changed)
-            step.run.refreeze(step.config)
 
 
 def _submitted(submission: Submission | None, owner: Path) -> list[str]:
@@ -74,8 +62,10 @@ def _attend(targets: Sequence[Step], owner: Path) -> int:
             print(f"{report.state.value}: {report.run.folder}: {report.detail}")
     if all(target.finished for target in targets):
         _close(targets)
+        print("\n".join(end_lines(targets, owner)))
         return 0
-    print(f"not all of it is finished; to go on: resume={owner}")
+    print("not all of it is finished; to go on, and to see it:")
+    print("\n".join(end_lines(targets, owner)))
     return 1
 
 

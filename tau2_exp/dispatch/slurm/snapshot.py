@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+from tau2_exp.files import clear_leftovers, is_part, whole_folder
 from tau2_exp.plugins import Plugin
 from tau2_exp.plugins.source import source_places
 from tau2_exp.system.code import ROOT, is_checkout
@@ -30,18 +30,13 @@ def snapshot(outputs: Path, plugins: Iterable[Plugin] = ()) -> Path:
                     path.relative_to(place.parent): path.read_bytes() for path in _files(place.parent, [place.name])
                 }
     copy = outputs.resolve() / FOLDER / _digest(files)
+    clear_leftovers(copy.parent)
     if copy.exists():
         return copy
-    part = copy.with_name(f".{copy.name}.part{os.getpid()}")
-    for path, content in files.items():
-        (part / path).parent.mkdir(parents=True, exist_ok=True)
-        (part / path).write_bytes(content)
-    try:
-        part.rename(copy)
-    except OSError:
-        if not copy.exists():
-            raise
-        shutil.rmtree(part)  # another command was first
+    with suppress(FileExistsError), whole_folder(copy) as part:  # another command may be first
+        for path, content in files.items():
+            (part / path).parent.mkdir(parents=True, exist_ok=True)
+            (part / path).write_bytes(content)
     return copy
 
 
@@ -49,7 +44,12 @@ def _files(root: Path, names: Iterable[str]) -> Iterator[Path]:
     for name in names:
         path = root / name
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (file for file in found if file.is_file() and "__pycache__" not in file.parts)
+        yield from (file for file in found if file.is_file() and not _is_passing(file.relative_to(root)))
+
+
+def _is_passing(path: Path) -> bool:
+    """What Python, or a killed command, left beside the code."""
+    return any(name == "__pycache__" or is_part(Path(name)) for name in path.parts)
 
 
 def _digest(files: dict[Path, bytes]) -> str:

@@ -18,6 +18,7 @@ from tau2_exp.dispatch.slurm.queue import ask
 from tau2_exp.dispatch.worker import SAVED
 from tau2_exp.runs.run import Run, RunStatus
 from tau2_exp.system.allocation import Allocation, allocation
+from tau2_exp.system.processes import ASKED
 
 POLL_SECONDS = 0.1
 
@@ -39,18 +40,19 @@ class StageJob(Checkpointable):
         while not _ended(self._worker):
             time.sleep(POLL_SECONDS)
         status = self._worker.wait()
-        if status == SAVED and here.rank == 0:
+        if (status == SAVED or _was_asked(status)) and here.rank == 0:
             _queue_again(here)
         self._leave(status, here.rank)
 
     def checkpoint(self) -> DelayedSubmission:
         """Have the worker save, and end it; submitit then queues the job again."""
-        assert self._worker is not None
+        if self._worker is None:  # told before anything began
+            return DelayedSubmission(replace(self))
         deadline = time.monotonic() + self.save_seconds
         self._worker.send_signal(signal.SIGUSR2)
         while not _ended(self._worker) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-        if _ended(self._worker) and (status := self._worker.wait()) != SAVED:
+        if _ended(self._worker) and (status := self._worker.wait()) != SAVED and not _was_asked(status):
             self._leave(status, 0)
         return DelayedSubmission(replace(self))
 
@@ -66,15 +68,23 @@ class StageJob(Checkpointable):
 
     def _leave(self, status: int, rank: int) -> NoReturn:
         """End as the worker did. Of a failure, the runs that needed this one tell too."""
+        if _was_asked(status):  # before it could hear
+            status = SAVED
         if status and status != SAVED and rank == 0:
             run = Run.open(self.run)
             if status < 0:
-                run.fail(f"the worker was ended by {signal.Signals(-status).name} (SIGKILL: most often out of memory)")
+                killed = " (most often: out of memory)" if status == -signal.SIGKILL else ""
+                run.fail(f"the worker was ended by {signal.Signals(-status).name}{killed}")
             for folder in self.dependents:
                 dependent = Run.open(folder)
                 if dependent.status is not RunStatus.finished:
                     dependent.fail(f"skipped: {run.folder} failed")
         sys.exit(status if status >= 0 else 128 - status)
+
+
+def _was_asked(status: int) -> bool:
+    """Whether a signal that means: save and end, ended a worker that had nothing to save, and no handler yet."""
+    return status < 0 and -status in (signal.SIGINT, *ASKED)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, wait_until
 
 from tau2_exp.config import ConfigError
 from tau2_exp.engines.slime.cluster.cached import ConversionFailed, convert, read_conversion
@@ -78,9 +78,8 @@ def test_what_fails_or_is_killed_leaves_nothing_that_looks_made(model: Path, tmp
         "{target}",
     )
     with command(model, target, cache, slow) as process:
-        while not (tmp_path / "slow.began").exists():
-            assert process.poll() is None
-            time.sleep(0.02)
+        wait_until(lambda: (tmp_path / "slow.began").exists() or process.poll() is not None)
+        assert process.poll() is None
         process.kill()
     assert not target.exists()
     assert [path for path in cache.iterdir() if path.name[0] != "."] == []
@@ -93,7 +92,7 @@ def test_two_who_need_the_same_make_it_once(model: Path, tmp_path: Path) -> None
     script = 'sleep 0.5; echo made >> "$0"; cp -r "$1" "$2"'
     slow = ("sh", "-c", script, f"{tmp_path}/count", "{source}", "{target}")
     both = [command(model, tmp_path / name, tmp_path / "cache", slow) for name in "ab"]
-    assert [process.wait(60) for process in both] == [0, 0] and count(tmp_path) == 1
+    assert [process.wait(PATIENCE) for process in both] == [0, 0] and count(tmp_path) == 1
     assert (tmp_path / "a").resolve() == (tmp_path / "b").resolve()
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,7 @@ from tau2_exp.codec import encode
 from tau2_exp.engines.slime.cluster.execute import CommandFailed, execute, left_to_do
 from tau2_exp.system.commands import Command
 from tau2_exp.system.processes import WITH_CODE, with_this_python
-
-PATIENCE = 60.0
+from tests.patience import PATIENCE, wait_until
 
 
 def sh(name: str, script: str, **more: object) -> Command:
@@ -39,10 +37,8 @@ def alive(pids: Path) -> list[int]:
 
 def gone(*files: Path) -> bool:
     """Whether those noted there have ended; who was just killed has a moment to be gone."""
-    deadline = time.monotonic() + 10.0
-    while any(map(alive, files)) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not any(map(alive, files))
+    wait_until(lambda: not any(map(alive, files)), "their end")
+    return True
 
 
 def _stat(pid: int) -> str:
@@ -176,10 +172,13 @@ def test_however_it_is_ended_nothing_of_it_stays(tmp_path: Path, number: signal.
     # Killed itself, it can only have its commands told to end: these then end what they started, as ours do.
     trap = number is signal.SIGKILL
     with subprocess.Popen([*WITH_CODE, sys.executable, __file__, "execute", str(tmp_path), str(int(trap))]) as program:
-        deadline = time.monotonic() + PATIENCE
-        while not (tmp_path / "work.pids").exists() or len((tmp_path / "work.pids").read_text().split()) < 2:
-            assert program.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
+        noted = tmp_path / "work.pids"
+
+        def works() -> bool:
+            assert program.poll() is None
+            return noted.exists() and len(noted.read_text().split()) == 2
+
+        wait_until(works, "the plan's work")
         os.kill(program.pid, number)
         program.wait(PATIENCE)
     assert gone(*(tmp_path / f"{name}.pids" for name in ("one", "two", "work")))

@@ -7,12 +7,13 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import patience
 import pytest
+from patience import PATIENCE
 
 from tau2_exp.engines.slime.cluster import ray_cluster
 from tau2_exp.engines.slime.cluster.network import own_address
@@ -22,7 +23,6 @@ from tau2_exp.runs.run import Run
 from tau2_exp.system.processes import WITH_CODE
 from tests.stages.conftest import make
 
-PATIENCE = 180.0
 HERE = Path(__file__).parent
 SECRET = "sk-not-to-be-seen"
 JOB = {"SLURM_JOB_ID": "17", "SLURM_JOB_NODELIST": "127.0.0.[2-3]", "SLURM_RESTART_COUNT": "1"}
@@ -37,10 +37,11 @@ def ray(*arguments: object, log: Path, **env: str) -> subprocess.Popen[bytes]:
 
 
 def wait_until(reached: Callable[[], bool], *alive: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not reached():
-        assert time.monotonic() < deadline and all(process.poll() is None for process in alive)
-        time.sleep(0.05)
+    def come() -> bool:
+        assert all(process.poll() is None for process in alive)
+        return reached()
+
+    patience.wait_until(come)
 
 
 @pytest.fixture(scope="module")

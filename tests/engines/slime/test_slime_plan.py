@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tau2_exp.__main__ import make_parser
@@ -344,7 +344,6 @@ def _varied(draw: Any) -> Config:
     )
 
 
-@settings(max_examples=120, deadline=None)
 @given(st.composite(_varied)())
 def test_every_combination_is_refused_in_a_line_or_taken_by_slimes_parser(config: Config) -> None:
     try:

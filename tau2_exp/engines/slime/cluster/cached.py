@@ -27,6 +27,7 @@ from pathlib import Path
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import ConfigError
 from tau2_exp.engines.torch.hub import download
+from tau2_exp.files import part_of
 from tau2_exp.jsonl import write_json
 from tau2_exp.system.processes import INNER_GRACE_SECONDS, end, how_it_ended, start, status_of, terminable, undisturbed
 
@@ -127,7 +128,7 @@ def read_conversion(folder: Path) -> Conversion:
 def _make(made: Path, source: Path, argv: Sequence[str], conversion: Conversion) -> None:
     for left in made.parent.glob(f".{made.name}.part*"):
         shutil.rmtree(left)  # a killed attempt's; we hold the lock
-    part = made.with_name(f".{made.name}.part{os.getpid()}")
+    part = part_of(made)
     filled = [piece.replace("{source}", str(source)).replace("{target}", str(part)) for piece in argv]
     began = time.monotonic()
     print(f"{made}: is made from {source}", flush=True)
@@ -151,8 +152,7 @@ def _link(target: Path, made: Path) -> None:
     if target.is_dir() and not target.is_symlink():
         raise ConfigError(f"--into {target}: is a folder that holds something else; remove it")
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part{os.getpid()}")
-    part.unlink(missing_ok=True)
+    part = part_of(target)
     part.symlink_to(os.path.relpath(made.resolve(), target.parent.resolve()))
     part.replace(target)
     print(f"{target} -> {made}", flush=True)

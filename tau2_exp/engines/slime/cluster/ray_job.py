@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import os
+import secrets
 import shlex
 import sys
 from pathlib import Path
@@ -42,7 +43,8 @@ def _submit(given: argparse.Namespace) -> int:
 def submit(run: Run, argv: list[str], env: dict[str, str]) -> int:
     """Run it on the head's node, in this process's folder; its output to ours. Returns its exit status.
 
-    Interrupted, or told to end, it stops the job. Raises ConfigError where the run's Ray is not up.
+    Interrupted, or told to end, it stops the job, also one that Ray may have taken and not told of yet: it has a name
+    before it is submitted. Raises ConfigError where the run's Ray is not up.
     """
     from ray.job_submission import JobSubmissionClient
 
@@ -51,10 +53,11 @@ def submit(run: Run, argv: list[str], env: dict[str, str]) -> int:
     entry = f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(with_this_python(argv))}"
     try:
         client = JobSubmissionClient(url, headers=ray_token.headers(run.folder))
-        job = client.submit_job(entrypoint=entry, runtime_env={"env_vars": env})
     except (ConnectionError, RuntimeError) as error:
-        raise ConfigError(f"ray: {url} took no job: {masked(' '.join(str(error).split()))[:300]}") from None
+        raise _refused(url, error) from None
+    job = f"{run.stage}-{secrets.token_hex(8)}"
     try:
+        _begin(client, url, job, entry, env)
         asyncio.run(_follow(client, job))
     except KeyboardInterrupt:
         with undisturbed():
@@ -65,6 +68,17 @@ def submit(run: Run, argv: list[str], env: dict[str, str]) -> int:
         return info.driver_exit_code
     print(f"ray: job {info.status.value.lower()}: {_first_line(info.message)}", file=sys.stderr)
     return 0 if info.status.value == "SUCCEEDED" else 1
+
+
+def _begin(client: Any, url: str, job: str, entry: str, env: dict[str, str]) -> None:
+    try:
+        client.submit_job(entrypoint=entry, submission_id=job, runtime_env={"env_vars": env})
+    except (ConnectionError, RuntimeError) as error:
+        raise _refused(url, error) from None
+
+
+def _refused(url: str, error: Exception) -> ConfigError:
+    return ConfigError(f"ray: {url} took no job: {masked(' '.join(str(error).split()))[:300]}")
 
 
 async def _follow(client: Any, job: str) -> None:
@@ -92,7 +106,10 @@ async def _follow(client: Any, job: str) -> None:
 
 
 async def _stop(client: Any, job: str) -> None:
-    await asyncio.to_thread(client.stop_job, job)
+    try:
+        await asyncio.to_thread(client.stop_job, job)
+    except RuntimeError:  # Ray never took it
+        return
     try:
         async with asyncio.timeout(STOP_SECONDS):
             while not await _over(client, job):

@@ -1,0 +1,139 @@
+"""Planned runs become folders: made, taken up with the settings of the newest command, or found under a given name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tau2_exp.config import Config, ConfigError
+from tau2_exp.dispatch.step import Step
+from tau2_exp.files import clear_leftovers
+from tau2_exp.runs.run import Run, RunStatus, folder_name, index_runs
+
+# What a folder's configuration says of the folder itself and of one command: no later command's.
+OWN = ("name", "outputs", "parent", "resume", "dry_run", "wait", "debug")
+
+
+def freeze(step: Step, argv: Sequence[str], busy: Collection[str] = (), made: Made | None = None) -> Run:
+    """Make the folders of a step and all that it needs, where there are none yet; in W&B they are one group.
+
+    One that is there and is not finished takes this command's settings, unless a process, or a job of the addresses
+    `busy`, is at it. A name that was given leads to the run afterwards. `made` notes what is made. Raises ConfigError.
+    """
+    made = made if made is not None else Made()
+    outputs = Path(step.config.outputs)
+    if file := next((path for path in (outputs, *outputs.parents) if path.is_file()), None):
+        raise ConfigError(f"{file}: is a file; outputs={outputs} wants a folder")
+    clear_leftovers(outputs)
+    if not outputs.exists():
+        made.outputs.append(outputs)
+    _check_names(step, outputs)
+    names = {part.address: part.name or folder_name(part.stage, part.address) for part in step.lineage()}
+    group = step.config.logger.group or names[step.address]
+    for part in step.lineage():
+        if part.run is None:
+            _create(part, outputs / names[part.address], group, argv, made)
+        if part.run is not None and not part.fresh:
+            take_up(part, busy)
+            if part.name:
+                _name(outputs / part.name, part.run, made)
+    assert step.run is not None
+    return step.run
+
+
+class Unsettled(ConfigError):
+    """A command was cut off, and what it began elsewhere may go on: its folders say what that is."""
+
+
+@dataclass
+class Made:
+    """What one command made, so that a command that is refused leaves nothing."""
+
+    folders: list[Path] = field(default_factory=list)
+    names: list[Path] = field(default_factory=list)
+    outputs: list[Path] = field(default_factory=list)
+
+    def remove(self) -> None:
+        for name in self.names:
+            name.unlink(missing_ok=True)
+        for folder in reversed(self.folders):
+            if Run(folder).status is not RunStatus.running:  # another command may have found it
+                shutil.rmtree(folder, ignore_errors=True)
+        for folder in reversed(self.outputs):
+            with suppress(OSError):
+                folder.rmdir()  # where nothing else is in it
+
+
+@contextmanager
+def all_or_nothing() -> Iterator[Made]:
+    """What is made inside, and told so, is removed where the block raises OSError, or ConfigError but Unsettled."""
+    made = Made()
+    try:
+        yield made
+    except Unsettled:
+        raise
+    except (ConfigError, OSError):
+        made.remove()
+        raise
+
+
+def take_up(step: Step, busy: Collection[str] = ()) -> None:
+    """Freeze this command's settings into a run that is there and not finished. What changes a result is the same."""
+    run = step.run
+    assert run is not None
+    if run.status in (RunStatus.finished, RunStatus.running) or step.address in busy:
+        return
+    step.config = _kept(run.config, step.config)
+    run.refreeze(step.config)
+
+
+def _kept(before: Config, now: Config) -> Config:
+    """The settings of now, with what the run's folder says of itself."""
+    own = {name: getattr(before, name) for name in OWN}
+    return replace(now, **own, logger=replace(now.logger, group=now.logger.group or before.logger.group))
+
+
+def _create(step: Step, folder: Path, group: str, argv: Sequence[str], made: Made) -> None:
+    config = replace(step.config, logger=replace(step.config.logger, group=group))
+    parent = step.parent.run if step.parent else None
+    members = [member.run for member in step.members if member.run]
+    try:
+        step.run = Run.create(config, step.address, folder, parent, members, argv)
+    except ConfigError:
+        # Another command may have made the same run since this one was planned.
+        step.run = index_runs(folder.parent).get(step.address)
+        if step.run is None:
+            raise
+        return
+    step.fresh = True
+    made.folders.append(folder)
+
+
+def _check_names(target: Step, outputs: Path) -> None:
+    """Raises ConfigError where a name that was given is another run's, before anything is made."""
+    for step in reversed(list(target.lineage())):
+        folder = outputs / (step.name or "")
+        if step.name and folder.exists() and not _is(folder, step):
+            raise ConfigError(f"name={step.name}: {folder} already exists; take another name or remove it")
+
+
+def _is(folder: Path, step: Step) -> bool:
+    """Whether a folder is the step's run, which another command may have made since this one was planned."""
+    try:
+        return Run.open(folder).manifest.address == step.address
+    except ConfigError:
+        return False
+
+
+def _name(folder: Path, run: Run, made: Made) -> None:
+    """Let the name lead to a run of another name: a relative link, so that `outputs` can be moved."""
+    if folder.is_symlink() and not folder.exists():
+        folder.unlink()  # it led to a run that is gone
+    if not folder.exists():
+        folder.symlink_to(os.path.relpath(run.folder.resolve(), folder.parent.resolve()))
+        made.names.append(folder)
+        print(f"{folder}: the same settings as {run.folder}, which it leads to", flush=True)

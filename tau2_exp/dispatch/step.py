@@ -1,0 +1,48 @@
+"""One run of a plan, with all that must be finished before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tau2_exp.config import Config
+from tau2_exp.runs.run import Run, RunStatus
+
+
+@dataclass
+class Step:
+    """One run, to be made or found; steps of equal address are one object."""
+
+    config: Config
+    address: str
+    parent: Step | None = None
+    members: tuple[Step, ...] = ()
+    run: Run | None = None  # found, or frozen
+    fresh: bool = False  # frozen by this command
+    name: str | None = None  # of the folder, where one was asked for
+
+    @property
+    def stage(self) -> str:
+        return self.config.stage.name
+
+    @property
+    def finished(self) -> bool:
+        return self.run is not None and self.run.status is RunStatus.finished
+
+    @property
+    def needs(self) -> tuple[Step, ...]:
+        return self.members or ((self.parent,) if self.parent else ())
+
+    def lineage(self) -> Iterator[Step]:
+        """Everything that must be finished before this step is, then the step: parents first, each once."""
+        seen: set[str] = set()
+
+        def visit(step: Step) -> Iterator[Step]:
+            if step.address in seen:
+                return
+            seen.add(step.address)
+            for needed in step.needs:
+                yield from visit(needed)
+            yield step
+
+        yield from visit(self)
