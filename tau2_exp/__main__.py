@@ -61,7 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _register_freeze(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("freeze", help="make the run folders that run.py would, and start nothing")
+    command = commands.add_parser("freeze", help="create the run folders that run.py would create, and start nothing")
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for run.py")
     command.set_defaults(run=_freeze)
 
@@ -73,16 +73,16 @@ def _freeze(arguments: argparse.Namespace) -> int:
 
 
 def _register_work(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("work", help="do frozen runs, one after another (run.py starts this)")
+    command = commands.add_parser("work", help="execute frozen runs one after another (run.py calls this)")
     command.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    command.add_argument("--attended", action="store_true", help="end when standard input closes")
+    command.add_argument("--attended", action="store_true", help="exit when standard input closes")
     command.set_defaults(run=_work)
 
 
 def _register_slime(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("slime", help="a part of a stage that slime trains (plans call this)")
+    command = commands.add_parser("slime", help="run one part of a stage that slime trains (plans call this)")
     command.add_argument("part", choices=["tasks", "rows", "samples", "evaluate", "demos"])
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="a run's")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="a run folder")
     command.set_defaults(run=_slime)
 
 

@@ -107,7 +107,7 @@ def test_a_second_time_all_of_it_is_found(smoke, outputs: Path) -> None:
     again = run_py("experiment=smoke", outputs=outputs)
     assert again.returncode == 0 and sorted(outputs.iterdir()) == before
     assert _table(again.stdout) == _table(smoke.stdout)
-    assert "to make" not in again.stdout and again.stdout.count(" found ") == 8
+    assert "to create" not in again.stdout and again.stdout.count(" found ") == 8
     assert "training" not in again.stdout
 
 

@@ -67,7 +67,7 @@ def check(config: Config) -> None:
 
 def _problems(config: Config) -> Iterator[str]:
     if config.dry_run not in (True, False, "json"):
-        yield f"dry_run={config.dry_run}: wants true (a shell script), json (data) or false"
+        yield f"dry_run={config.dry_run}: must be true (a shell script), json (data) or false"
     yield from _ranges(config, "")
     yield from _domain(config)
     yield from _model(config)
@@ -94,11 +94,11 @@ def _ranges(section: Any, prefix: str) -> Iterator[str]:
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             continue
         if field.name in POSITIVE and not value > 0:
-            yield f"{key}={value}: wants a number above 0"
+            yield f"{key}={value}: must be above 0"
         if (field.name in NOT_NEGATIVE or field.name in AT_MOST_ONE) and not value >= 0:
-            yield f"{key}={value}: wants 0 or more"
+            yield f"{key}={value}: must be 0 or more"
         if field.name in AT_MOST_ONE and not value <= 1:
-            yield f"{key}={value}: wants at most 1"
+            yield f"{key}={value}: must be at most 1"
 
 
 def _domain(config: Config) -> Iterator[str]:
@@ -109,11 +109,11 @@ def _domain(config: Config) -> Iterator[str]:
         if name not in SPLITS:
             yield f"domain.names={name}: no such domain{suggest(name, SPLITS)} (there are {', '.join(SPLITS)})"
     if domain.names == ["mock"] and not isinstance(config.stage, EvalConfig):
-        yield f"domain=mock: has no train split and is only evaluated; take stage=eval, not {config.stage.name}"
+        yield f"domain=mock: has no train split and is only evaluated; use stage=eval, not {config.stage.name}"
     if "mock" in domain.names and domain.provider is Provider.inspect:
-        yield "domain.provider=inspect: has no tools for mock; take domain.provider=sierra (pip install '.[tau2]')"
+        yield "domain.provider=inspect: has no tools for mock; use domain.provider=sierra (pip install '.[tau2]')"
     if domain.train_split != "train":
-        yield f"domain.train_split={domain.train_split}: all that trains reads train; leave it at train"
+        yield f"domain.train_split={domain.train_split}: training uses the train split only; leave it at train"
     if not domain.eval_splits:
         yield "domain.eval_splits=[]: name at least one split"
     for name in domain.names:
@@ -129,11 +129,11 @@ def _domain(config: Config) -> Iterator[str]:
 def _model(config: Config) -> Iterator[str]:
     model = config.model
     if model.max_new_tokens >= model.context:
-        yield f"model.max_new_tokens={model.max_new_tokens}: wants less than model.context={model.context}"
+        yield f"model.max_new_tokens={model.max_new_tokens}: must be less than model.context={model.context}"
     if model.heads % model.kv_heads:
-        yield f"model.kv_heads={model.kv_heads}: wants a divisor of model.heads={model.heads}"
+        yield f"model.kv_heads={model.kv_heads}: must divide model.heads={model.heads}"
     if model.head_dim % 2:
-        yield f"model.head_dim={model.head_dim}: wants an even number"
+        yield f"model.head_dim={model.head_dim}: must be even"
     if model.path and re.match(r"[/.~]", model.path) and not (Path(model.path).expanduser() / "config.json").is_file():
         yield f"model.path={model.path}: no model folder there (no config.json); a hub name has the form owner/name"
 
@@ -141,7 +141,7 @@ def _model(config: Config) -> Iterator[str]:
 def _reward(config: Config) -> Iterator[str]:
     reward, curriculum = config.reward, config.curriculum
     if reward.kind is RewardKind.outcome and reward.alpha != 0:
-        yield f"reward.alpha={reward.alpha}: reward=outcome has no shaping; take reward=shaped, or alpha 0"
+        yield f"reward.alpha={reward.alpha}: reward=outcome has no shaping; use reward=shaped, or alpha 0"
     for key in ("turn_discount", "progress_over_deviation"):
         value = getattr(reward, key)
         if reward.kind is not RewardKind.turn_level and value != getattr(RewardConfig, key):
@@ -157,9 +157,9 @@ def _reward(config: Config) -> Iterator[str]:
             yield f"reward: {key} is no domain{suggest(key, SPLITS)}"
     for name, value in reward.multipliers.items():
         if not value > 0:
-            yield f"reward.multipliers.{name}={value}: wants a number above 0"
+            yield f"reward.multipliers.{name}={value}: must be above 0"
     if curriculum.kind is not CurriculumKind.none and curriculum.hard_below > curriculum.easy_above:
-        yield f"curriculum.hard_below={curriculum.hard_below}: wants at most easy_above={curriculum.easy_above}"
+        yield f"curriculum.hard_below={curriculum.hard_below}: must be at most easy_above={curriculum.easy_above}"
 
 
 def _dotted(prefix: str, items: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -169,9 +169,9 @@ def _dotted(prefix: str, items: dict[str, Any]) -> list[tuple[str, Any]]:
 def _machine(config: Config) -> Iterator[str]:
     hardware = config.hardware
     if not re.fullmatch(r"cpu|cuda(:\d+)?", hardware.device):
-        yield f"hardware.device={hardware.device}: wants cpu, cuda or cuda:N"
+        yield f"hardware.device={hardware.device}: must be cpu, cuda or cuda:N"
     if hardware.device == "cpu" and hardware.dtype is Dtype.bfloat16:
-        yield "hardware.dtype=bfloat16: slower and coarser than float32 on a CPU; take float32, or hardware=gpu_1"
+        yield "hardware.dtype=bfloat16: slower and coarser than float32 on a CPU; use float32, or hardware=gpu_1"
     if hardware.launcher is LauncherKind.slurm:
         yield from _slurm(hardware.slurm)
     if config.engine.name is EngineName.torch:
@@ -193,11 +193,11 @@ def _torch(config: Config) -> Iterator[str]:
     hardware, model = config.hardware, config.model
     for name, value in (("gpus", hardware.gpus), ("nodes", hardware.nodes)):
         if value > 1:
-            yield f"hardware.{name}={value}: engine=torch computes on one device; take engine=slime, or hardware=gpu_1"
+            yield f"hardware.{name}={value}: engine=torch computes on one device; use engine=slime, or hardware=gpu_1"
     if model.experts:
-        yield f"model.experts={model.experts}: engine=torch has no mixtures of experts; take engine=slime"
+        yield f"model.experts={model.experts}: engine=torch has no mixtures of experts; use engine=slime"
     if config.user.serve:
-        yield f"user.serve={config.user.serve}: wants GPUs of its own; take engine=slime, or give user.api_base=URL"
+        yield f"user.serve={config.user.serve}: needs GPUs of its own; use engine=slime, or give user.api_base=URL"
 
 
 def _slime(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
@@ -225,7 +225,7 @@ def _speakers(config: Config) -> Iterator[str]:
     if policy.kind is PolicyKind.sglang and not (config.model.path or config.parent):
         yield "model.path=null: policy=sglang needs the served model's tokenizer; model.path=FOLDER, or parent=RUN"
     if policy.kind is not PolicyKind.model and not isinstance(config.stage, EvalConfig):
-        yield f"policy={policy.kind.value}: only stage=eval has another speaker than the model; drop it"
+        yield f"policy={policy.kind.value}: only stage=eval can use a policy other than the model; remove it"
 
 
 def _holds_secret(url: str) -> bool:
@@ -244,36 +244,36 @@ def _of_stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
     if isinstance(stage, DemosConfig):
         yield from _oracle(config)
         if stage.samples_per_prompt < 1:
-            yield f"{name}={stage.samples_per_prompt}: wants 1 or more"
+            yield f"{name}={stage.samples_per_prompt}: must be 1 or more"
     elif isinstance(stage, SftConfig):
         if stage.data and not Path(stage.data).is_file():
             yield f"{prefix}data={stage.data}: no such file"
     elif isinstance(stage, RftConfig):
         if stage.samples_per_prompt < 1:
-            yield f"{name}={stage.samples_per_prompt}: wants 1 or more"
+            yield f"{name}={stage.samples_per_prompt}: must be 1 or more"
         if stage.temperature == 0 and stage.samples_per_prompt > 1:
-            yield f"{prefix}temperature=0: makes {stage.samples_per_prompt} equal samples; take 0.8, or one sample"
+            yield f"{prefix}temperature=0: makes {stage.samples_per_prompt} equal samples; use 0.8, or one sample"
     elif isinstance(stage, GrpoConfig):
         if stage.samples_per_prompt < 2:
-            yield f"{name}={stage.samples_per_prompt}: a group of one has no advantage; wants 2 or more"
+            yield f"{name}={stage.samples_per_prompt}: a group of one has no advantage; it must be 2 or more"
         if stage.temperature == 0:
-            yield f"{prefix}temperature=0: explores nothing; take 0.7 to 1.0"
+            yield f"{prefix}temperature=0: explores nothing; use 0.7 to 1.0"
     elif isinstance(stage, EvalConfig):
         if config.policy.kind is PolicyKind.oracle:
             yield from _oracle(config)
         bounded = stage.budget_dollars is not None or stage.budget_tokens is not None
         if bounded and config.user.kind is not UserKind.litellm and config.policy.kind is not PolicyKind.litellm:
-            yield f"{prefix}budget_…: only what litellm is asked is counted; take user=litellm or policy=litellm"
+            yield f"{prefix}budget_…: only what litellm is asked is counted; use user=litellm or policy=litellm"
         if stage.samples_per_prompt == 0 and not stage.greedy:
-            yield f"{name}=0: nothing to evaluate; take 4, or {prefix}greedy=true"
+            yield f"{name}=0: nothing to evaluate; use 4, or {prefix}greedy=true"
         if stage.temperature == 0 and stage.samples_per_prompt > 1 and config.policy.kind is PolicyKind.model:
-            yield f"{prefix}temperature=0: makes equal samples; take {name}=0 {prefix}greedy=true"
+            yield f"{prefix}temperature=0: makes equal samples; use {name}=0 {prefix}greedy=true"
 
 
 def _oracle(config: Config) -> Iterator[str]:
     if config.policy.oracle is OracleKind.workflow and config.domain.names != ["telecom"]:
         names = ",".join(config.domain.names)
-        yield f"policy.oracle=workflow: knows only telecom, not domain.names=[{names}]; take policy.oracle=gold"
+        yield f"policy.oracle=workflow: knows only telecom, not domain.names=[{names}]; use policy.oracle=gold"
 
 
 def _pipeline(config: Config, stage: PipelineConfig) -> Iterator[str]:
@@ -282,7 +282,7 @@ def _pipeline(config: Config, stage: PipelineConfig) -> Iterator[str]:
         if name not in CHAIN:
             yield f"{given}: {name} is no stage of a pipeline{suggest(name, CHAIN)} (there are {', '.join(CHAIN)})"
     if not stage.stages or sorted(stage.stages, key=CHAIN.index) != stage.stages:
-        yield f"{given}: wants some of {', '.join(CHAIN)}, in this order"
+        yield f"{given}: must be some of {', '.join(CHAIN)}, in this order"
     if len(set(stage.stages)) < len(stage.stages):
         yield f"{given}: names one twice"
     if config.parent or stage.stages == ["demos"]:
@@ -290,4 +290,4 @@ def _pipeline(config: Config, stage: PipelineConfig) -> Iterator[str]:
     if "sft" not in stage.stages:
         yield f"{given}: has no sft to begin with; add it, or give parent=RUN"
     if "demos" not in stage.stages and not stage.sft.data:
-        yield f"{given}: sft has nothing to learn from; add demos, or give stage.sft.data=FILE"
+        yield f"{given}: sft has no training data; add demos, or give stage.sft.data=FILE"

@@ -116,7 +116,7 @@ def _missing(text: str, overrides: Sequence[str]) -> str:
 def _null_group(text: str, overrides: Sequence[str]) -> str:
     if "Config group override must be" not in text:
         return ""
-    return next((f"{o}: a group wants the name of a choice" for o in overrides if o.endswith("=null")), "")
+    return next((f"{o}: give the name of one of the group's choices" for o in overrides if o.endswith("=null")), "")
 
 
 def _wrong_value(text: str, overrides: Sequence[str]) -> str:
@@ -127,13 +127,13 @@ def _wrong_value(text: str, overrides: Sequence[str]) -> str:
     value = given.partition("=")[2]
     if found := re.search(r"expected one of \[([^\]]+)\]", text):
         options = found[1].split(", ")
-        return f"{given}: wants one of {', '.join(options)}{suggest(value, options)}"
+        return f"{given}: must be one of {', '.join(options)}{suggest(value, options)}"
     if "is not a ListConfig" in text:
-        return f"{given}: wants a list: {key}=[{value}]"
+        return f"{given}: must be a list: {key}=[{value}]"
     if found := re.search(r"could not be converted to (\w+)", text):
-        return f"{given}: wants {WANTED.get(found[1], found[1])}"
+        return f"{given}: must be {WANTED.get(found[1], found[1])}"
     if "is not Optional" in text:
-        return f"{given}: wants a value, not null"
+        return f"{given}: must not be null"
     return f"{given}: {text.splitlines()[0]}"
 
 

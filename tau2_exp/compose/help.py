@@ -26,7 +26,7 @@ Train and evaluate multi-turn tool-use agents on τ²-bench.
 
   python run.py                                       the whole pipeline: demos, SFT, RFT, GRPO, evaluations
   python run.py experiment=smoke                      the same on a few tasks, in under a minute
-  python run.py stage=grpo reward.alpha=0.5           one stage; what it stands on is made first, or found
+  python run.py stage=grpo reward.alpha=0.5           one stage; what it depends on is created first, or reused
   python run.py stage=eval parent=RUN                 one stage on a run folder of your own
   python run.py -m stage=grpo reward.alpha=0,0.25,0.5 seed=0,1,2
                                                       a sweep: every combination, side by side
@@ -43,7 +43,7 @@ Choices (GROUP=CHOICE; the default first):
 
 Settings (KEY=VALUE; `--cfg job` lists them all), among them:
   seed=0              of everything that is drawn
-  parent=RUN          what the stage stands on; parent=model begins with model.path itself
+  parent=RUN          what the stage depends on; parent=model begins with model.path itself
   name=NAME           of the run's folder
   outputs=FOLDER      where run folders go
   domain.limit=N      only N tasks of each split and domain, evenly spaced

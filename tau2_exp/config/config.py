@@ -36,7 +36,7 @@ class Config:
     logger: LoggerConfig = MISSING
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     seed: int = 0
-    parent: str | None = None  # the run folder this stage stands on; null: found by content, or made
+    parent: str | None = None  # the run folder this stage depends on; null: found by content, or made
     resume: str | None = None  # continue this run or sweep
     dry_run: Any = False  # print what would run: true (a shell script that one could paste) or json
     wait: bool = False  # slurm: stay until all is done, with a live table

@@ -65,7 +65,7 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
     if first.dry_run:
         return preview(jobs, first.dry_run)
     if folder.exists():
-        raise ConfigError(f"name={folder.name}: {folder} already exists; take another name, or resume={folder}")
+        raise ConfigError(f"name={folder.name}: {folder} already exists; use another name, or resume={folder}")
     planner = Planner(Path(first.outputs))
     targets = [
         planner.plan(_of_sweep(config, folder), partial(chain_settings, job))
@@ -89,7 +89,7 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     """Go on with a run or a sweep, by its own frozen configuration."""
     refused = [text for text in overrides if text.partition("=")[0] not in ALSO_ON_RESUME]
     if refused:
-        raise ConfigError(f"{refused[0]}: resume={folder} goes by the run's own frozen settings; drop one of the two")
+        raise ConfigError(f"{refused[0]}: resume={folder} uses the run's own frozen settings; remove one of the two")
     budget = [text for text in overrides if text.startswith("stage.")]
     now = compose_config([text for text in overrides if not text.startswith("resume=") and text not in budget])
     if (folder / "sweep.json").is_file():
@@ -121,7 +121,7 @@ def _give(targets: Sequence[Step], budget: Sequence[str]) -> None:
     steps = {step.address: step for target in targets for step in target.lineage()}
     runs = [step.run for step in steps.values() if step.run and step.stage == "eval" and not step.finished]
     if not runs:
-        raise ConfigError(f"{budget[0]}: there is no unfinished evaluation to spend it on; drop it")
+        raise ConfigError(f"{budget[0]}: there is no unfinished evaluation to apply it to; remove it")
     for run in runs:
         run.refreeze(replace(run.config, stage=replace(run.config.stage, **given)))
 

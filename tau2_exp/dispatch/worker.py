@@ -82,8 +82,8 @@ def _attempt(run: Run, stop: _Stop) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked once is enough
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         run.close()
-        ended = "told to end: saved" if stop.status == SAVED else "interrupted"
-        print(f"\n{run.folder}: {ended}; the same command goes on with it", file=sys.stderr)
+        ended = "stopped and saved" if stop.status == SAVED else "interrupted"
+        print(f"\n{run.folder}: {ended}; run the same command to continue", file=sys.stderr)
         return stop.status
     except ConfigError as error:
         run.fail(str(error))
@@ -92,7 +92,7 @@ def _attempt(run: Run, stop: _Stop) -> int:
     except Exception as error:
         reason = " ".join(str(error).split()) or "no message"
         run.fail(f"{type(error).__name__}: {reason}", traceback.format_exc())
-        print(f"failed: {run.folder}: {run.failure} (all of it: {run.folder}/failure.json)", file=sys.stderr)
+        print(f"failed: {run.folder}: {run.failure} (details: {run.folder}/failure.json)", file=sys.stderr)
         return FAILED
     if run.status is not RunStatus.finished:
         raise RuntimeError(f"{run.folder}: stage {run.stage} returned without results")
@@ -136,7 +136,7 @@ def _gpu(config: Config) -> str:
     import torch
 
     if not torch.cuda.is_available():
-        raise ConfigError(f"hardware.device={hardware.device}: torch sees no GPU here; take hardware=cpu")
+        raise ConfigError(f"hardware.device={hardware.device}: torch sees no GPU here; use hardware=cpu")
     return torch.cuda.get_device_name(hardware.device)
 
 

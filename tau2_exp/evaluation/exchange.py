@@ -27,14 +27,16 @@ from tau2_exp.types import Role, Task, Trajectory
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add `export` and `import` to a parser's subcommands."""
-    command = commands.add_parser("export", help="an evaluation as τ²-bench's own results files")
+    command = commands.add_parser("export", help="write an evaluation in τ²-bench's results format")
     command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder")
     command.add_argument("--to", type=Path, required=True, metavar="PATH", help="a folder, or FILE.json for one file")
     command.set_defaults(run=_export)
-    command = commands.add_parser("import", help="τ²-bench's own results files of one agent as an evaluation")
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="one a domain and split, and greedy ones")
-    command.add_argument("--name", required=True, help="of the run's folder")
-    command.add_argument("--outputs", type=Path, default=Path("outputs"), help="where it goes")
+    command = commands.add_parser("import", help="read τ²-bench results files of one agent as an evaluation")
+    command.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="one per domain and split, and those of greedy episodes"
+    )
+    command.add_argument("--name", required=True, help="name of the new run folder")
+    command.add_argument("--outputs", type=Path, default=Path("outputs"), help="where the run folder is created")
     command.set_defaults(run=_import)
 
 
@@ -50,7 +52,7 @@ def _export(arguments: argparse.Namespace) -> int:
         path = target if target.suffix == ".json" else target / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, results)
-        left = f"; {lost} ended in a fault and are left out" if lost else ""
+        left = f"; {lost} ended in a fault and were left out" if lost else ""
         print(f"{path}: {len(results['tasks'])} tasks, {len(results['simulations'])} simulations{left}")
     return 0
 

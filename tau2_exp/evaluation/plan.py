@@ -57,7 +57,9 @@ class Plan:
         if not path.exists():
             write_json(path, encode(self))
         elif difference := differs(read_plan(folder), self):
-            raise ConfigError(f"{path}: the run's plan no longer holds: {difference}; evaluate anew, without resume=")
+            raise ConfigError(
+                f"{path}: the evaluation plan has changed: {difference}; start a new evaluation, without resume="
+            )
 
 
 def read_plan(folder: Path) -> Plan:

@@ -49,7 +49,7 @@ class Rescored:
 
 def register(subparsers: Any) -> None:
     """Add the `replay` command to a parser's subcommands."""
-    parser = subparsers.add_parser("replay", help="rescore recorded episodes and compare with what they carry")
+    parser = subparsers.add_parser("replay", help="rescore recorded episodes and compare with their recorded verdicts")
     parser.add_argument("episodes", nargs="+", type=Path, help="JSONL: recorded τ²-bench episodes or trajectories")
     parser.add_argument("--out", type=Path, help="write one JSON line per episode here")
     parser.add_argument("--provider", choices=[provider.value for provider in Provider], default=Provider.auto.value)
@@ -111,7 +111,7 @@ def replay_files(paths: list[Path], provider: Provider = Provider.auto, out: Tex
         if rescored.differences:
             print(f"{where}: {episode.domain} {episode.task}: {'; '.join(rescored.differences)}")
     if silent:
-        print(f"{silent} carry no verdict to compare with")
+        print(f"{silent} have no recorded verdict")
     print(f"{agreeing} of {compared} agree")
     return 0 if agreeing == compared else 1
 
@@ -178,9 +178,9 @@ def _replays(task: Task) -> bool:
 def _differences(episode: Episode, verdict: Verdict, hashes: dict[str, str | None]) -> list[str]:
     carried = episode.verdict
     if carried is not None and carried.get("raises"):
-        return [] if verdict.raised else [f"raises: carries {carried['raises']!r}, now {verdict.reward}"]
+        return [] if verdict.raised else [f"raises: recorded {carried['raises']!r}, now {verdict.reward}"]
     found = [
-        f"{name}: carries {episode.hashes[name][:12]}, now {str(now)[:12]}"
+        f"{name}: recorded {episode.hashes[name][:12]}, now {str(now)[:12]}"
         for name, now in hashes.items()
         if now != episode.hashes[name]
     ]
@@ -192,7 +192,7 @@ def _differences(episode: Episode, verdict: Verdict, hashes: dict[str, str | Non
     for name in _FIELDS:
         mine = ours.get(name)
         if name in carried and _present(carried[name]) != _present(mine):
-            found.append(f"{name}: carries {carried[name]!r}, now {mine!r}")
+            found.append(f"{name}: recorded {carried[name]!r}, now {mine!r}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""A README's diagram of the pipeline and chart of its results, from a run's own files."""
+"""The diagram of a pipeline and the chart of its results in a Markdown file, from a run's own files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def marked_text(readme: Path) -> str:
     """What the file says. Raises ConfigError where it has no marks to put the diagram between."""
     text = readme.read_text(encoding="utf-8")
     if not _MARKED.search(text):
-        raise ConfigError(f"--readme {readme}: wants a file with the lines {BEGIN} and {END}")
+        raise ConfigError(f"--readme {readme}: the file must hold the lines {BEGIN} and {END}")
     return text
 
 
@@ -85,7 +85,7 @@ def results_figure(findings: Findings) -> go.Figure:
         rows = [(s.subject.label, s.measures.get("pass@1")) for s in findings.of(trial)]
         known = [(label, e) for label, e in rows if isinstance(e, Estimate)]
         nothing = Estimate(**trial.nothing)
-        labels, values = ["(nothing)", *(label for label, _ in known)], [nothing, *(e for _, e in known)]
+        labels, values = ["(do nothing)", *(label for label, _ in known)], [nothing, *(e for _, e in known)]
         figure.add_bar(
             name=f"{trial.name}, {len(trial.tasks)} tasks",
             x=labels,

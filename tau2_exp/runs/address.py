@@ -42,7 +42,7 @@ NEUTRAL = set(
 
 
 def content_address(config: Config, parent: str | None) -> str:
-    """The address of one stage's run; `parent` is that of the run it stands on."""
+    """The address of one stage's run; `parent` is that of the run it depends on."""
     data = to_data(config)
     parts = {key: _select(data, key) for key in READS[config.stage.name]}
     if config.stage.name == "eval":

@@ -1,7 +1,7 @@
 """A run is one stage in one folder, and the folder is all there is to know about it.
 
 config.json          the frozen configuration, complete: the only truth a worker reads
-manifest.json        what it stands on and where it was made: parent, address, commit, versions, hardware
+manifest.json        what it depends on and where it was made: parent, address, commit, versions, hardware
 metrics.jsonl        one line a step
 trajectories/*.jsonl one line an episode
 checkpoints/         what a killed run resumes from, and what the next stage starts from
@@ -82,7 +82,7 @@ class Run:
     ) -> Run:
         """Freeze a run, whole or not at all: a kill leaves no half folder. Raises ConfigError where `folder` exists."""
         if folder.exists():
-            raise ConfigError(f"name={folder.name}: {folder} already exists; take another name or remove it")
+            raise ConfigError(f"name={folder.name}: {folder} already exists; use another name or remove it")
         manifest = Manifest(
             stage=config.stage.name,
             address=address,
@@ -281,7 +281,7 @@ class Run:
         """Hold the run, alone among all processes; waits while another does. A kill lets go."""
         with (self.folder / ".lock").open("w") as lock:
             if self._held():
-                print(f"{self.folder.name}: another process works on it; waiting for that", flush=True)
+                print(f"{self.folder.name}: another process is running it; waiting", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -343,7 +343,7 @@ def _not_a_run(folder: Path) -> str:
 def check_name(name: str | None) -> None:
     """Raises ConfigError for one that leads out of `outputs`, or hides there."""
     if name is not None and (not name or "/" in name or name.startswith(".")):
-        raise ConfigError(f"name={name}: wants a name without / and no dot before it; outputs says where it goes")
+        raise ConfigError(f"name={name}: a name has no / and no leading dot; outputs=FOLDER sets the place")
 
 
 def folder_name(stage: str, address: str) -> str:
@@ -358,7 +358,7 @@ def index_runs(outputs: Path) -> dict[str, Run]:
         try:
             before = found.get(run.manifest.address)
         except ConfigError as error:
-            print(f"left out: {error}", flush=True)
+            print(f"skipped: {error}", flush=True)
             continue
         if before is None or before.status is not RunStatus.finished:
             found[run.manifest.address] = run

@@ -72,7 +72,7 @@ class WandbLogger:
         self._try(lambda run: run.summary.update(_brief(results)))
 
     def use(self, product: Product) -> None:
-        """The run stands on this."""
+        """The run depends on this."""
         self._artifact(product, used=True)
 
     def keep(self, product: Product) -> None:
@@ -100,7 +100,7 @@ class WandbLogger:
         try:
             act(self._run)
         except Exception as error:
-            print(f"wandb: {_one_line(error)}; going on without it (the run's folder holds everything)", flush=True)
+            print(f"wandb: {_one_line(error)}; continuing without it (the run's folder holds everything)", flush=True)
             self._run = None
 
 
@@ -134,7 +134,7 @@ def _connect(config: Config, folder: Path, stage: str, name: str) -> tuple[Wandb
                 why_offline = _one_line(error)
         return _offline(facts, folder, why_offline)
     except Exception as error:  # importing it can break too, by what else is installed
-        print(f"wandb: {_one_line(error)}; going on without it", flush=True)
+        print(f"wandb: {_one_line(error)}; continuing without it", flush=True)
         return None, 0
 
 

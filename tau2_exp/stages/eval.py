@@ -93,8 +93,8 @@ def _reached(run: Run, stage: EvalConfig, budget: Budget, plan: Plan, played: Pl
     given += [f"stage.budget_tokens={tokens}"] if tokens is not None else []
     total = sum(map(len, plan.files.values()))
     return (
-        f"{' '.join(given)}: reached; spent {spoken(budget.spent)}; {total - missing(plan, played)} of {total} "
-        f"episodes are played; to go on, give more: resume={run.folder} {given[0].partition('=')[0]}=…"
+        f"{' '.join(given)}: reached: spent {spoken(budget.spent)}; {total - missing(plan, played)} of {total} "
+        f"episodes are done; to continue with a larger budget: resume={run.folder} {given[0].partition('=')[0]}=…"
     )
 
 

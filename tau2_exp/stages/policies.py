@@ -50,4 +50,4 @@ def starting_point(context: StageContext) -> Path | str:
         return parent.folder / parent.results["model"]
     if path:
         return path
-    raise ConfigError(f"stage={context.config.stage.name}: has no model to begin with; give parent=RUN or model.path=…")
+    raise ConfigError(f"stage={context.config.stage.name}: has no model to start from; give parent=RUN or model.path=…")

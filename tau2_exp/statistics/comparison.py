@@ -42,7 +42,7 @@ class Comparison:
 def compare(a: Arm, b: Arm, measure: Measure = Measure.PASS_AT, k: int = 1) -> Comparison:
     """The difference of a's measure and b's over the same tasks, with a 95 % interval.
 
-    The standard error stands on the tasks' differences (seeds averaged) and on the seeds' differences (tasks averaged):
+    The standard error combines the tasks' differences (seeds averaged) and the seeds' differences (tasks averaged):
     their two variances of a mean are added, which is two-way clustering without the term for the cells (Cameron,
     Gelbach & Miller 2011, Robust inference with multiway clustering, Journal of Business & Economic Statistics 29(2)),
     slightly too wide and never negative. Where the arms share seeds, those are compared, seed by seed; arms that share

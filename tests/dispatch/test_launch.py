@@ -167,7 +167,7 @@ def test_told_to_end_it_saves_first_and_told_twice_it_ends_at_once(tmp_path: Pat
     said, _ = process.communicate(timeout=20)
     (run,) = folders(tmp_path / "once", "demos")
     assert process.returncode != 0 and (run.folder / "saved").exists()
-    assert f"{run.folder}: told to end: saved; the same command goes on with it" in said
+    assert f"{run.folder}: stopped and saved; run the same command to continue" in said
 
     process = start(tmp_path / "twice", "stage=demos", "seed=97")
     tell(process.pid, number)
@@ -176,7 +176,7 @@ def test_told_to_end_it_saves_first_and_told_twice_it_ends_at_once(tmp_path: Pat
     said, _ = process.communicate(timeout=20)
     (run,) = folders(tmp_path / "twice", "demos")
     assert process.returncode != 0 and not (run.folder / "saved").exists()
-    assert f"{run.folder}: interrupted; the same command goes on with it" in said
+    assert f"{run.folder}: interrupted; run the same command to continue" in said
 
 
 def test_an_interrupted_sweep_says_how_to_go_on(
@@ -188,7 +188,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(
     monkeypatch.setattr(sweep, "run_side_by_side", interrupted)
     with pytest.raises(KeyboardInterrupt):
         launch([f"outputs={tmp_path}", "stage=demos", "seed=1,2", "name=study"], True, [])
-    assert f"to go on: resume={tmp_path / 'study'}" in capsys.readouterr().err
+    assert f"to continue: resume={tmp_path / 'study'}" in capsys.readouterr().err
 
 
 def test_a_worker_takes_no_library_from_the_folder_that_it_starts_in(

@@ -54,7 +54,7 @@ def test_what_is_not_played_yet_is_missing_and_no_number(outputs: Path, large: R
         write_json(run.folder / "plan.json", encode(read_plan(large.folder)))
     half = merge(killed, "half")
     assert half.results["splits"]["test"]["measures"]["pass@1"] == {"value": None, "missing": 8, "tasks": 2}
-    assert "8 episodes of the plan were not played" in half.table
+    assert "8 episodes of the plan were not run" in half.table
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_what_breaks_in_the_mirror_does_not_break_the_run(
         monkeypatch.setattr(wandb, part, broken)
     finish(run)
     assert run.results == {"pass": 1.0}
-    assert capsys.readouterr().out.count("wandb: no; going on without it") == 1
+    assert capsys.readouterr().out.count("wandb: no; continuing without it") == 1
 
 
 def test_what_was_logged_is_read_back_number_for_number(tmp_path: Path) -> None:

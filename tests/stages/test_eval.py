@@ -67,7 +67,7 @@ def test_who_resumes_a_finished_evaluation_plays_again_what_it_lost(make_run, mo
         lose(broken, lambda task: task.id == unlucky)
         run_stage(run)
     run.record(hardware={"device": "cpu"})
-    assert f"to play again what faults lost: resume={run.folder}" in run.table
+    assert f"to retry the episodes lost to faults: resume={run.folder}" in run.table
     monkeypatch.setattr(launch, "run_attached", lambda runs: [run_stage(run) for run in runs] and 0)
     assert launch.launch([f"resume={run.folder}"], False, []) == 0
     again = Run.open(run.folder)
@@ -148,7 +148,7 @@ def test_a_budget_stops_a_run_cleanly_and_more_of_it_goes_on(make_run, kept: boo
         with pytest.raises(ConfigError) as caught:
             run_stage(run)
         asked = len(server.asked) - full
-        assert str(caught.value).startswith("stage.budget_tokens=200: reached; spent an unknown sum (")
+        assert str(caught.value).startswith("stage.budget_tokens=200: reached: spent an unknown sum (")
         played = sum(1 for name in ("train", "train-greedy") for _ in run.read_trajectories(name))
         assert f"and {18 * asked} tokens; {played} of 6 episodes are played" in str(caught.value)
         assert f"resume={run.folder} stage.budget_tokens=" in str(caught.value)
@@ -190,7 +190,7 @@ def test_a_cost_that_nobody_lists_is_unknown_and_bounds_nothing(make_run) -> Non
         run_stage(run)
         assert run.results["spent"]["dollars"] is None
         bounded = make_run(*api(server, "stage.budget_dollars=1"))
-        with pytest.raises(ConfigError, match=r"litellm lists no price for openai/local; take stage.budget_tokens"):
+        with pytest.raises(ConfigError, match=r"litellm lists no price for openai/local; use stage.budget_tokens"):
             run_stage(bounded)
 
 
@@ -198,7 +198,7 @@ def test_a_listed_price_is_added_up_and_bounds(make_run) -> None:
     reply = 11 * 0.40e-6 + 7 * 1.60e-6  # dollars: the server's tokens at gpt-4.1-mini's prices
     with serve(by_seed) as server:
         run = make_run(*api(server, "policy.model=gpt-4.1-mini", f"stage.budget_dollars={4.5 * reply}"))
-        with pytest.raises(ConfigError, match=r"reached; spent \$0.0001 and 90 tokens; 1 of 6 episodes are played"):
+        with pytest.raises(ConfigError, match=r"reached: spent \$0.0001 and 90 tokens; 1 of 6 episodes are played"):
             run_stage(run)
         assert len(server.asked) == 5
     assert has_price("gpt-4.1-mini") and not has_price("openai/local")
@@ -212,7 +212,7 @@ def test_resume_takes_a_new_budget_and_nothing_else(make_run, monkeypatch) -> No
     assert launch.launch([f"resume={run.folder}", "stage.budget_tokens=null", "stage.budget_dollars=2"], False, []) == 3
     stage = Run.open(run.folder).config.stage
     assert (stage.budget_tokens, stage.budget_dollars, stage.temperature) == (None, 2.0, 0.5)
-    for wrong, why in (("stage.temperature=1", "frozen settings"), ("stage.budget_dollars=-1", "wants 0 or more")):
+    for wrong, why in (("stage.temperature=1", "frozen settings"), ("stage.budget_dollars=-1", "must be 0 or more")):
         with pytest.raises(ConfigError, match=why):
             launch.launch([f"resume={run.folder}", wrong], False, [])
     with pytest.raises(ConfigError, match="no unfinished evaluation"):

@@ -92,7 +92,7 @@ def test_bad_lines_are_named_before_anything_is_trained(make_run, tmp_path: Path
 def test_what_the_run_cannot_say_is_named_with_its_line_and_what_would_do(make_run, demos: Run, tmp_path: Path) -> None:
     trajectory = json.loads((demos.folder / "trajectories/demos.jsonl").read_text().splitlines()[0])
     retail = write(tmp_path / "retail.jsonl", PUBLISHED, trajectory, trajectory | {"domain": "retail"})
-    valid = "take domain=retail, or domain.names=[telecom,retail]"
+    valid = "use domain=retail, or domain.names=[telecom,retail]"
     refused(make_run, retail, f"{retail}:3: is of retail, not of domain.names=[telecom]; {valid}")
     call = {"function": {"name": "toggle_roaming", "arguments": {}}}
     two = {"prompt": [*PUBLISHED["prompt"][:2], {"role": "assistant", "tool_calls": [call, call]}]}

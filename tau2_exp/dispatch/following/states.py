@@ -42,7 +42,7 @@ class Report:
 
 
 def runs_of(folder: Path) -> list[Run]:
-    """The runs of a sweep or a run with all they stand on: parents first, each once. Raises ConfigError."""
+    """The runs of a sweep or a run with all they depend on: parents first, each once. Raises ConfigError."""
     return _with_lineage(starts_of(folder))
 
 

@@ -82,7 +82,7 @@ def run_sweep(folder: Path, sweep: Sweep, targets: Sequence[Step], hardware: Har
         with board:
             run_side_by_side(jobs, hardware, board.update)
     except KeyboardInterrupt:
-        print(f"ended; to go on: resume={folder}", file=sys.stderr)
+        print(f"stopped; to continue: resume={folder}", file=sys.stderr)
         raise
     return _close(folder, sweep, names, targets, jobs)
 
@@ -105,7 +105,7 @@ def _line(job: Job, names: Sequence[str]) -> Line:
 def _title(task: Task, names: Sequence[str]) -> str:
     if len(task.targets) == 1:
         return names[task.targets[0]]
-    return f"{' '.join(run.stage for run in task.runs)} (for {len(task.targets)} jobs)"
+    return f"{' '.join(run.stage for run in task.runs)} (shared by {len(task.targets)} jobs)"
 
 
 def _close(folder: Path, sweep: Sweep, names: Sequence[str], targets: Sequence[Step], jobs: Sequence[Job]) -> int:
@@ -117,7 +117,7 @@ def _close(folder: Path, sweep: Sweep, names: Sequence[str], targets: Sequence[S
     for place in unfinished:
         print(f"not finished: {names[place]}: {normpath(folder / sweep.jobs[place].run)}")
     if unfinished:
-        print(f"{len(unfinished)} of {len(targets)} jobs are not finished; to go on with them: resume={folder}")
+        print(f"{len(unfinished)} of {len(targets)} jobs are not finished; to continue: resume={folder}")
         return 1
     print(f"finished: {folder}\n  {COMMAND} report {folder} --html {folder}/page")
     return 0

@@ -51,7 +51,7 @@ def change(targets: Sequence[Step], now: Config, given: Sequence[str]) -> None:
 
 def _submitted(submission: Submission | None, owner: Path) -> list[str]:
     if submission is None:
-        return [f"{owner}: nothing to submit; what is left of it is in the queue, or finished"]
+        return [f"{owner}: nothing to submit: every run is queued or finished"]
     lines = [f"submitted {len(submission.jobs)} jobs to SLURM, with the code in {within(owner, submission.code)}"]
     for _, group in groupby(submission.jobs, key=lambda job: job.array or job.id):
         lines.append(_array(list(group), owner))
@@ -75,7 +75,7 @@ def _attend(targets: Sequence[Step], owner: Path) -> int:
     if all(target.finished for target in targets):
         _close(targets)
         return 0
-    print(f"not all of it is finished; to go on: resume={owner}")
+    print(f"not everything finished; to continue: resume={owner}")
     return 1
 
 

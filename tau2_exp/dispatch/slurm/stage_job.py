@@ -69,7 +69,9 @@ class StageJob(Checkpointable):
         if status and status != SAVED and rank == 0:
             run = Run.open(self.run)
             if status < 0:
-                run.fail(f"the worker was ended by {signal.Signals(-status).name} (SIGKILL: most often out of memory)")
+                run.fail(
+                    f"the worker was killed by {signal.Signals(-status).name} (SIGKILL usually means out of memory)"
+                )
             for folder in self.dependents:
                 dependent = Run.open(folder)
                 if dependent.status is not RunStatus.finished:

@@ -141,7 +141,7 @@ def test_a_failure_names_step_status_log_and_its_end_and_ends_the_servers(
         ),
         (sh("never", "sleep 600", ready="never.json"), r"never: not ready within 1 s \(engine.slime.start_seconds\)"),
         (sh("killed", "kill -9 $$"), "killed: was ended by SIGKILL"),
-        (sh("idle", "true", makes="/nowhere/at all"), "idle: ended well, but without having made /nowhere/at all"),
+        (sh("idle", "true", makes="/nowhere/at all"), "idle: succeeded, but did not create /nowhere/at all"),
         (Command("absent", ("no-such-program",)), "absent: ended with status 127 .*no-such-program"),
     ],
     ids=lambda value: value.name if isinstance(value, Command) else "",

@@ -120,7 +120,7 @@ class TestFlags:
         [
             ("entropy-coeff=0.1", "did you mean entropy-coef?"),
             ("use-slime-router=true", "would drop it without a word"),
-            ("lr-decay-iters=1.5", "wants a whole number"),
+            ("lr-decay-iters=1.5", "must be a whole number"),
             ("balance-data=3", "is a switch"),
             ("router-policy=cache_awar", "did you mean cache_aware?"),
             ("rampup-batch-size=[1,2]", "takes 3 values"),
@@ -174,12 +174,12 @@ class TestRefused:
             (["hardware=cpu"], "take hardware=gpu_8, or engine=torch"),
             (["hardware.dtype=float32"], "slime trains in bfloat16"),
             (["model=tiny"], "model.path=null"),
-            (["hardware=gpu_1"], "take engine.slime.tensor_parallel=1"),
+            (["hardware=gpu_1"], "use engine.slime.tensor_parallel=1"),
             (["hardware.nodes=2", "engine.slime.tensor_parallel=3"], "a divisor of model.heads=32"),
             (["engine.slime.tensor_parallel=16", "hardware.nodes=2"], "a divisor of model.kv_heads=8"),
             (["engine.slime.pipeline_parallel=5"], "a divisor of model.layers=36"),
             (["engine.slime.context_parallel=3"], "a power of 2"),
-            (["engine.slime.expert_parallel=2"], "is dense; take 1"),
+            (["engine.slime.expert_parallel=2"], "is dense; use 1"),
             (["model=qwen3_30b_a3b_instruct_2507", "hardware=gpu_4"], "expert_parallel=8"),
             (["model=qwen3_30b_a3b_instruct_2507", "engine.slime.expert_parallel=3"], "model.experts=128"),
             (
@@ -206,7 +206,7 @@ class TestRefused:
             (["engine=torch", "hardware=gpu_1", "model=qwen3_30b_a3b_instruct_2507"], "no mixtures of experts"),
             (["engine=torch", "hardware=gpu_1", "user=local"], "user.api_base=URL"),
             (["engine=torch", "hardware=gpu_1", "hardware.nodes=2"], "hardware.nodes=2"),
-            (["dry_run=yaml"], "wants true (a shell script), json (data)"),
+            (["dry_run=yaml"], "must be true (a shell script), json (data)"),
         ],
     )
     def test_what_cannot_be_is_refused(self, overrides: list[str], told: str) -> None:
@@ -215,12 +215,12 @@ class TestRefused:
     def test_sizes_that_are_not_the_checkpoints(self, tmp_path: Path) -> None:
         said = {"num_hidden_layers": 36, "rope_parameters": {"rope_theta": 1000000}, "tie_word_embeddings": True}
         (tmp_path / "config.json").write_text(json.dumps(said))
-        assert "take model.rope_base=1000000" in refusal(f"model.path={tmp_path}")
+        assert "use model.rope_base=1000000" in refusal(f"model.path={tmp_path}")
         grpo(f"model.path={tmp_path}", "model.rope_base=1000000")
 
     def test_a_pipeline_is_refused_for_the_stage_that_cannot(self) -> None:
         told = refusal("stage=pipeline", "stage.rft.batch_size=6", "domain=all")
-        assert told.startswith("stage.rft.batch_size=6: wants a multiple of 4")
+        assert told.startswith("stage.rft.batch_size=6: must be a multiple of 4")
 
 
 class TestLayout:

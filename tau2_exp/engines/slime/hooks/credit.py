@@ -62,7 +62,7 @@ def set_advantages(args: Any, rollout_data: dict[str, Any]) -> None:
     there is none, or where a teacher's log-probabilities have its place.
     """
     if getattr(args, "use_opd", False):
-        raise ValueError("--use-opd: on-policy distillation and credit for each turn need the same field; drop one")
+        raise ValueError("--use-opd: on-policy distillation and credit for each turn need the same field; remove one")
     if _FIELD not in rollout_data:
         raise ValueError(
             "no credit came with the samples: --custom-reward-post-process-path has to be post_process_rewards"

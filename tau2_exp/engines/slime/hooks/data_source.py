@@ -22,7 +22,7 @@ class DataSource:
         if self.context is None and args.rollout_global_dataset:
             raise ConfigError("--custom-config-path: names no tau2_exp_run, the folder of the run")
         if getattr(args, "partial_rollout", False):
-            raise ConfigError("--partial-rollout: a world cannot be taken up in the middle; drop the flag")
+            raise ConfigError("--partial-rollout: a world cannot be taken up in the middle; remove the flag")
         self.buffer: list[list[Any]] = []  # groups that slime gave back unfinished
         self._nothing = 0  # groups of nothing handed out
         if self.context is not None and self.context.trains_on_episodes:
@@ -40,7 +40,7 @@ class DataSource:
             first, self._nothing = self._nothing, self._nothing + count
             return groups + [self._group(index, "") for index in range(first, first + count)]
         if not self.context.trains_on_episodes:
-            raise ConfigError("--rollout-function-path: a supervised stage wants sft_rollout, which reads rows")
+            raise ConfigError("--rollout-function-path: a supervised stage needs sft_rollout, which reads rows")
         drawn = self.context.groups.draw(self._missing(self.context, count))
         return groups + [self._group(index, key) for index, key in drawn]
 
