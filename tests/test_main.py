@@ -44,8 +44,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         ("report outputs --readme file", "--readme file: the file must hold the lines <!-- pipeline -->"),
         ("report outputs --readme nowhere.md", "nowhere.md: No such file or directory"),
         ("report outputs --episodes -1", "--episodes -1: must be 0 or more"),
-        ("merge outputs/demos outputs/sft --name a/b", "name=a/b: wants a name"),
-        ("import file --name ../x", "name=../x: wants a name"),
+        ("merge outputs/demos outputs/sft --name a/b", "name=a/b: a name has"),
+        ("import file --name ../x", "name=../x: a name has"),
         ("logs outputs", "outputs: holds runs; give one of its runs"),
         ("export outputs/study --to x", "outputs/study: is a sweep; give one of its runs"),
     ],
@@ -70,7 +70,7 @@ def test_who_worked_without_a_log_wrote_to_a_terminal(command: Command, capsys: 
     assert capsys.readouterr().out == "Nothing has been logged yet.\n"
     Run.open("outputs/demos").record(hardware={"device": "cpu"})
     assert command("logs", "outputs/demos") == 0
-    assert capsys.readouterr().out.startswith("no logs: what it wrote went to the terminal")
+    assert capsys.readouterr().out.startswith("This run has no log file: it printed to the terminal")
 
 
 @pytest.mark.usefixtures("command")

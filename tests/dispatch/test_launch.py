@@ -134,7 +134,7 @@ def test_a_bad_job_refuses_the_whole_sweep(tmp_path: Path) -> None:
 def test_resume_goes_by_the_frozen_settings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert launch([f"outputs={tmp_path}", "stage=sft", "seed=13"], False, []) == 1
     (sft,) = folders(tmp_path, "sft")
-    with pytest.raises(ConfigError, match=r"seed=1: resume=.* drop one"):
+    with pytest.raises(ConfigError, match=r"seed=1: resume=.* remove one"):
         launch([f"resume={sft.folder}", "seed=1"], False, [])
     with pytest.raises(ConfigError, match="no run folder"):
         launch([f"resume={tmp_path}/nothing"], False, [])
@@ -205,6 +205,6 @@ def test_a_worker_takes_no_library_from_the_folder_that_it_starts_in(
 @pytest.mark.parametrize("many", [False, True], ids=["run", "sweep"])
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, many: bool) -> None:
     for name in ("../x", "a/b", "/etc/x", ".hidden"):
-        with pytest.raises(ConfigError, match=f"name={name}: wants a name"):
+        with pytest.raises(ConfigError, match=f"name={name}: a name has"):
             launch([f"outputs={tmp_path}/outputs", "stage=demos", "seed=1", f"name={name}"], many, [])
     assert not list(tmp_path.iterdir())

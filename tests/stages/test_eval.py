@@ -53,7 +53,7 @@ def test_a_fault_is_a_missing_sample_and_not_a_failed_one(make_run, monkeypatch)
     assert spared["faults"] == {} and all(m["value"] == 1.0 for m in spared["measures"].values())
     assert hit["nothing"]["value"] == 0.0
     table = run.table.splitlines()
-    (row,) = (line for line in table if "eval" not in line and " train " in line and "(nothing)" not in line)
+    (row,) = (line for line in table if "eval" not in line and " train " in line and "(do nothing)" not in line)
     assert row.count("2 samples missing") == 3 and "[" not in row
     assert "episodes lost to faults: 3 of the user" in run.table
     lost = [t for t in run.read_trajectories("train") if not t.scored]
@@ -150,7 +150,7 @@ def test_a_budget_stops_a_run_cleanly_and_more_of_it_goes_on(make_run, kept: boo
         asked = len(server.asked) - full
         assert str(caught.value).startswith("stage.budget_tokens=200: reached: spent an unknown sum (")
         played = sum(1 for name in ("train", "train-greedy") for _ in run.read_trajectories(name))
-        assert f"and {18 * asked} tokens; {played} of 6 episodes are played" in str(caught.value)
+        assert f"and {18 * asked} tokens; {played} of 6 episodes are done" in str(caught.value)
         assert f"resume={run.folder} stage.budget_tokens=" in str(caught.value)
         assert asked == 12 if kept else asked >= 12  # 12 × 18 tokens is the first sum above 200
         assert not (run.folder / "results.json").exists() and played < 6
@@ -198,7 +198,7 @@ def test_a_listed_price_is_added_up_and_bounds(make_run) -> None:
     reply = 11 * 0.40e-6 + 7 * 1.60e-6  # dollars: the server's tokens at gpt-4.1-mini's prices
     with serve(by_seed) as server:
         run = make_run(*api(server, "policy.model=gpt-4.1-mini", f"stage.budget_dollars={4.5 * reply}"))
-        with pytest.raises(ConfigError, match=r"reached: spent \$0.0001 and 90 tokens; 1 of 6 episodes are played"):
+        with pytest.raises(ConfigError, match=r"reached: spent \$0.0001 and 90 tokens; 1 of 6 episodes are done"):
             run_stage(run)
         assert len(server.asked) == 5
     assert has_price("gpt-4.1-mini") and not has_price("openai/local")
