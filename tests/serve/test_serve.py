@@ -146,7 +146,7 @@ def test_a_user_simulator_gets_its_tool_calls_parsed() -> None:
     ("service", "mend"),
     [
         (Service("m"), "--engine torch serves a small model"),
-        (Service("m", Role.user, Engine.torch), "take --engine sglang"),
+        (Service("m", Role.user, Engine.torch), "use --engine sglang"),
         (Service("m", engine=Engine.torch, gpus=("0", "1")), "name one of them"),
         (Service("m", engine=Engine.torch, memory_fraction=0.5), "is for --engine sglang alone"),
     ],

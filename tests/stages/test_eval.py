@@ -55,7 +55,7 @@ def test_a_fault_is_a_missing_sample_and_not_a_failed_one(make_run, monkeypatch)
     table = run.table.splitlines()
     (row,) = (line for line in table if "eval" not in line and " train " in line and "(do nothing)" not in line)
     assert row.count("2 samples missing") == 3 and "[" not in row
-    assert "episodes lost to faults: 3 of the user" in run.table
+    assert "episodes lost to faults: user 3" in run.table
     lost = [t for t in run.read_trajectories("train") if not t.scored]
     assert [t.attempts for t in lost] == [2, 2]
 
@@ -129,7 +129,7 @@ def test_a_plan_is_frozen_before_it_is_played_and_knows_nothing_of_the_agent(mak
         run_stage(another)
     (another.folder / "plan.json").replace(run.folder / "plan.json")
     with pytest.raises(
-        ConfigError, match=r"plan no longer holds: train-greedy: .* has seed \d+ and \d+; evaluate anew"
+        ConfigError, match=r"plan has changed: train-greedy: .* has seed \d+ and \d+; start a new evaluation"
     ):
         run_stage(run)
 
