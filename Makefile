@@ -22,7 +22,7 @@ lint:  ## style, imports, types
 
 docs:  ## the documentation as a site, in site/
 	@$(SETUP) --extras $(EXTRAS)
-	$(PYTHON) -m mkdocs build --strict --quiet
+	$(PYTHON) -m mkdocs build --strict
 
 bench:  ## speed and memory, beside what users would take instead
 	@$(SETUP) --extras $(EXTRAS)

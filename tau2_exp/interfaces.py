@@ -69,7 +69,7 @@ class Agent(Protocol):
 
 
 class Policy(Protocol):
-    """Who speaks as the agent. `make_agent` makes the speaker of one episode in its world."""
+    """What acts as the agent. `make_agent` makes the agent of one episode in its world."""
 
     name: str
 

@@ -65,7 +65,7 @@ class ContextFull(Exception):
 
 
 class BudgetReached(Exception):
-    """Raised by a user or an agent that may spend no more: the episode is left, to be played another time."""
+    """Raised by a user or an agent that may spend no more: the episode is left, to be run another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class Scenario:
     reason: str = ""
     known: str = ""
     unknown: str = ""
-    guidance: str = ""  # the task's instructions to whoever plays the user
+    guidance: str = ""  # the task's instructions to the user simulator
     persona: str = ""
 
 
@@ -268,7 +268,7 @@ class Trajectory:
     tool_errors: int = 0
     attempts: int = 1  # how often the episode was started, faults included
     seconds: float = 0.0
-    user: str = ""  # which user simulator spoke
+    user: str = ""  # which user simulator it was
     user_usage: Usage = Usage()
     policy_usage: Usage = Usage()
 
@@ -322,12 +322,12 @@ class Row:
     advantages: tuple[float, ...]
 
 
-# ---------------------------------------------------------------- who meets in an episode
+# ---------------------------------------------------------------- one episode
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeSpec:
-    """Which episode an agent speaks in; `seed` is the episode's own, and a turn's follows from it."""
+    """Which episode an agent acts in; `seed` is the episode's own, and a turn's follows from it."""
 
     task: Task
     sample: int

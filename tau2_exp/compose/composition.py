@@ -35,7 +35,7 @@ def _register() -> None:
 def compose_config(overrides: Sequence[str]) -> Config:
     """The checked configuration of one run. Raises ConfigError."""
     if empty := next((text for text in overrides if text.partition("=")[1:] == ("=", "")), None):
-        raise ConfigError(f"{empty}: has no value (a shell variable that is not set?); give one, or drop it")
+        raise ConfigError(f"{empty}: has no value (a shell variable that is not set?); give one, or remove it")
     with _one_line(overrides):
         data = OmegaConf.to_container(_compose("config", overrides), resolve=True, throw_on_missing=True)
         config = from_data(cast(dict[str, Any], data))

@@ -16,7 +16,7 @@ GROUPS = {
     "hardware": "where",
     "engine": "what trains and generates",
     "user": "who the agent talks to",
-    "policy": "who speaks as the agent (stage=eval)",
+    "policy": "who is the agent (stage=eval)",
     "logger": "a copy of the run's metrics elsewhere",
     "experiment": "named compositions",
 }

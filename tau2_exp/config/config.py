@@ -45,7 +45,7 @@ class Config:
 
     @property
     def serves_policy(self) -> bool:
-        """Whether the model that speaks is served by SGLang for the run, rather than computed in its process."""
+        """Whether the policy is a model that is served by SGLang for the run, rather than computed in its process."""
         kind = self.policy.kind
         served = kind is PolicyKind.model or (kind is PolicyKind.sglang and self.policy.url is None)
         return self.engine.name is EngineName.slime and served

@@ -1,4 +1,4 @@
-"""How episodes are played."""
+"""How episodes are run."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
 
 
 def _reopen(targets: Sequence[Step]) -> None:
-    """Evaluations that lost samples to faults have no number: who resumes them wants those played."""
+    """Evaluations that lost samples to faults have no number: resuming runs those again."""
     for step in (step for target in targets for step in target.lineage()):
         again = step.stage == "pipeline" and step.finished and not all(member.finished for member in step.members)
         if step.run and (again or step.run.lost_samples):

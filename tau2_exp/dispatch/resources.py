@@ -10,7 +10,7 @@ from tau2_exp.system.allocation import visible_gpus
 
 
 def asks_for_gpus(config: Config) -> bool:
-    """Whether a model of ours speaks or learns in this stage; an oracle, an API and a table need no GPU."""
+    """Whether a model of ours is the policy or is trained in this stage; an oracle, an API and a table need no GPU."""
     if isinstance(config.stage, (DemosConfig, EvalConfig)) and config.user.serve:
         return True
     if isinstance(config.stage, EvalConfig):

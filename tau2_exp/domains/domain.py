@@ -56,7 +56,7 @@ class Domain:
         return self._records[task_id]
 
     def world(self, task: Task, history: bool = True) -> TauWorld:
-        """A fresh world; without `history` the task's own past conversation is not played first."""
+        """A fresh world; without `history` the task's own past conversation is not replayed first."""
         sides = {role: self._side(role, toolkit, task) for role, toolkit in self._toolkits.items()}
         return TauWorld(self, task, sides, history)
 
@@ -74,7 +74,7 @@ class Domain:
         return resources.files(__package__).joinpath("documents", f"{self.name}.md").read_text(encoding="utf-8")
 
     def guidelines(self, tools: bool) -> str:
-        """τ²-bench's own instructions to whoever plays the user."""
+        """τ²-bench's own instructions to the user simulator."""
         name = "simulation_guidelines_tools.md" if tools else "simulation_guidelines.md"
         return self._source.data.read(f"user_simulator/{name}")
 

@@ -42,7 +42,7 @@ class Gold:
 
 
 class TauWorld:
-    """A World (see types). Made by `Domain.world`; `history` says whether the task's own is played before."""
+    """A World (see types). `Domain.world` makes it; `history`: whether the task's own conversation is replayed first."""
 
     def __init__(self, domain: Domain, task: Task, sides: dict[Role, Side], history: bool = True):
         self.task = task

@@ -1,4 +1,4 @@
-"""What the episodes of a run need, whoever plays them: domains, tasks, worlds, users and token policies."""
+"""What the episodes of a run need: domains, tasks, worlds, users and token policies."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class RolloutSetting:
 
     @property
     def _repeats_from_replies(self) -> bool:
-        """Whether an episode that is played again says the same, from kept replies, for nothing."""
+        """Whether an episode that runs again repeats kept replies, at no cost."""
         user, policy = self.config.user, self.config.policy
         if user.kind is UserKind.litellm and not keeps_replies(self._user_config):
             return False

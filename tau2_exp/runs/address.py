@@ -73,7 +73,7 @@ def pipeline_address(members: Sequence[str]) -> str:
 
 
 def merged_address(parts: Sequence[str]) -> str:
-    """Of an evaluation that was not played here, but made from others."""
+    """Of an evaluation that was merged from others."""
     return _digest({"merged": list(parts)})
 
 

@@ -177,7 +177,7 @@ class Run:
 
     @property
     def lost_samples(self) -> bool:
-        """Whether it is an evaluation that was played here to its end, and lost samples to faults."""
+        """Whether it is an evaluation that ran to its end here, and lost samples to faults."""
         if self.stage != "eval" or self.manifest.hardware is None or self.status is not RunStatus.finished:
             return False
         measures = (m for split in self.results["splits"].values() for m in split["measures"].values())

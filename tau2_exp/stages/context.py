@@ -41,9 +41,9 @@ class StageContext(RolloutSetting):
     async def collect(self, name: str, policy: Policy, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:
         """Play the specs into trajectories/NAME.jsonl and return them in order; what a killed run has is kept.
 
-        What a fault faulted in an earlier attempt is played again. Missing are those that a budget left unplayed.
+        Episodes that faulted in an earlier attempt run again. Those that a budget left out are missing.
 
-        Where episodes repeat bit for bit they are played in blocks, and a block cut short is played
+        Where episodes repeat bit for bit they run in blocks, and a block cut short runs
         again whole, since what is decoded together decides the last bits.
         """
         specs = list(specs)

@@ -1,4 +1,4 @@
-"""Demonstrations: an oracle plays the training tasks; what it solves is what SFT reads."""
+"""Demonstrations: an oracle acts on the training tasks; what it solves is what SFT reads."""
 
 from __future__ import annotations
 

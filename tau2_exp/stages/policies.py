@@ -1,4 +1,4 @@
-"""Who speaks as the agent: a model of ours, a server, an API, or an oracle."""
+"""The policy of a stage: a model of ours, a server, an API, or an oracle."""
 
 from __future__ import annotations
 

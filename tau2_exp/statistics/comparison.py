@@ -48,7 +48,7 @@ def compare(a: Arm, b: Arm, measure: Measure = Measure.PASS_AT, k: int = 1) -> C
     slightly too wide and never negative. Where the arms share seeds, those are compared, seed by seed; arms that share
     none vary on their own. The interval is Student's with Welch and Satterthwaite's degrees of freedom (Satterthwaite
     1946, Biometrics Bulletin 2): a percentile bootstrap of three seeds cannot reach beyond the three. An arm of one
-    seed shows no variance between seeds: the interval then speaks of other tasks, with this seed. `detectable` is
+    seed shows no variance between seeds: the interval then holds for other tasks, with this seed. `detectable` is
     (t_0.975 + t_0.80) standard errors (Bloom 1995, Minimum detectable effects, Evaluation Review 19(5)), where several
     are compared with the quantile of Bonferroni's intervals in place of t_0.975. The superiority's interval is the
     percentile bootstrap's over tasks.

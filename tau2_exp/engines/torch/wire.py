@@ -1,4 +1,4 @@
-"""SGLang's /generate as this engine speaks it: JSON → a request, a generation → JSON.
+"""SGLang's /generate as this engine implements it: JSON → a request, a generation → JSON.
 
 Source: SGLang's documentation (docs.sglang.io: Native APIs, Sampling Parameters). What a request asks for beyond it
 is refused by name, never passed over.

@@ -104,7 +104,9 @@ def test_commands_run_when_what_they_need_is_there_and_servers_end_when_they_are
     assert (tmp_path / "logs/third.log").read_text().split("\n")[1:-1] == ["first", "second"]
     assert (tmp_path / "logs/alive.log").read_text().split("\n")[1] == "[]"  # ended before what came after it
     out = capsys.readouterr().out
-    assert out.index("server: ready") < out.index("second: started") < out.index("server: ended") < out.index("third: s")
+    assert (
+        out.index("server: ready") < out.index("second: started") < out.index("server: ended") < out.index("third: s")
+    )
     execute(plan[:1], tmp_path, PATIENCE)
     assert "already done: first" in capsys.readouterr().out
 

@@ -47,7 +47,7 @@ def post_process(context: Context | None, samples: Sequence[Any]) -> tuple[list[
 
 
 def token_credit(sample: Any, turns: Sequence[float]) -> list[float]:
-    """One advantage a token of the response: its turn's where the agent spoke, 0 elsewhere."""
+    """One advantage a token of the response: its turn's where the token is the agent's, 0 elsewhere."""
     episode = episode_of(sample)
     if episode is None or not turns:
         return [sum(turns)] * sample.response_length
