@@ -42,7 +42,7 @@ class Gold:
 
 
 class TauWorld:
-    """A World (see types). `Domain.world` makes it; `history`: whether the task's own conversation is replayed first."""
+    """A World (see types). `Domain.world` makes it; `history`: whether the task's conversation is replayed first."""
 
     def __init__(self, domain: Domain, task: Task, sides: dict[Role, Side], history: bool = True):
         self.task = task
