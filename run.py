@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 
 from hydra._internal.utils import get_args_parser
 
-from tau2_exp.compose.composition import CONF, compose_config, config_yaml
+from tau2_exp.compose.choices import CONF
+from tau2_exp.compose.composition import compose_config
 from tau2_exp.compose.help import help_text
+from tau2_exp.compose.listing import config_yaml
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.hydra_launcher import translate
 
@@ -20,6 +23,15 @@ def main() -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # At its exit Python would write what is left, and fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
 
@@ -29,7 +41,7 @@ def _answer(arguments: Namespace) -> int:
         raise ConfigError("--config-…: not taken here; a folder of your own goes into hydra.searchpath=[FOLDER]")
     arguments.overrides = translate(arguments.overrides)
     if arguments.help:
-        print(help_text(CONF))
+        print(help_text())
         return 0
     if arguments.cfg == "job":
         print(config_yaml(compose_config(arguments.overrides), arguments.package))

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tau2_exp.config import Provider
-from tau2_exp.domains import Domain, load_domain
+from tau2_exp.domains import TauDomain, load_domain
 from tau2_exp.domains.providers import sierra_installed
 from tau2_exp.types import Message, Role, StopReason, Task, ToolCall
 
@@ -59,7 +59,7 @@ def median(run: Callable[[Task], object], tasks: list[Task]) -> float:
     return statistics.median(found)
 
 
-def episode(domain: Domain, task: Task) -> object:
+def episode(domain: TauDomain, task: Task) -> object:
     world = domain.world(task)
     messages: list[Message] = []
     for action in task.criteria.actions or ():
@@ -71,7 +71,7 @@ def episode(domain: Domain, task: Task) -> object:
     return world
 
 
-def score(domain: Domain, tasks: list[Task]) -> float:
+def score(domain: TauDomain, tasks: list[Task]) -> float:
     """CPU milliseconds of `parts` after a turn, in the median."""
     found = []
     for task in tasks:
@@ -86,7 +86,7 @@ def score(domain: Domain, tasks: list[Task]) -> float:
     return statistics.median(found)
 
 
-def memory(domain: Domain, tasks: list[Task]) -> float:
+def memory(domain: TauDomain, tasks: list[Task]) -> float:
     """KB that a world keeps after its gold episode."""
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]

@@ -7,10 +7,11 @@ import os
 import sys
 from pathlib import Path
 
+from tau2_exp.compose import reference
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.following import logs, status
 from tau2_exp.engines.slime.cluster import cached, ray_cluster
-from tau2_exp.evaluation import exchange, merge, replay
+from tau2_exp.evaluation import exporting, importing, merge, replay
 from tau2_exp.report import command as report
 from tau2_exp.report import workspace
 from tau2_exp.runs.run import Run, check_name
@@ -49,13 +50,15 @@ def make_parser() -> argparse.ArgumentParser:
     status.register(commands)
     logs.register(commands)
     replay.register(commands)
-    exchange.register(commands)
+    exporting.register(commands)
+    importing.register(commands)
     merge.register(commands)
     workspace.register(commands)
     report.register(commands)
     serve.register(commands)
     cached.register(commands)
     ray_cluster.register(commands)
+    reference.register(commands)
     _register_slime(commands)
     return parser
 

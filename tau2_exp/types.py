@@ -261,14 +261,14 @@ class Trajectory:
     opening: tuple[Message, ...]  # greeting and the user's first words (with its tool calls)
     turns: tuple[Turn, ...]
     stop: StopReason
-    verdict: Verdict | None  # None only after a fault
+    verdict: Verdict | None  # None after a fault, and where an imported episode was never evaluated
     initial: Parts = Parts()  # the untouched world's score, Φ_0
     fault: Fault | None = None
     steps: int = 0
     tool_errors: int = 0
     attempts: int = 1  # how often the episode was started, faults included
     seconds: float = 0.0
-    user: str = ""  # which user simulator it was
+    user: str = ""  # which user simulator it was; SOLO where none did
     user_usage: Usage = Usage()
     policy_usage: Usage = Usage()
 
@@ -283,8 +283,8 @@ class Trajectory:
 
     @property
     def scored(self) -> bool:
-        """False where a fault that is not the agent's ended the episode: count it, use it nowhere."""
-        return self.fault is None or self.fault.source is FaultSource.AGENT
+        """False where a fault that is not the agent's ended it, or nobody evaluated it: count it, use it nowhere."""
+        return self.verdict is not None if self.fault is None else self.fault.source is FaultSource.AGENT
 
     @property
     def outcome(self) -> float:
@@ -364,4 +364,5 @@ def stable_seed(*names: object) -> int:
 
 SOLVED = 1.0 - 1e-6  # an outcome of at least this; τ²-bench's own tolerance
 GREETING = Message(Role.ASSISTANT, "Hi! How can I help you today?")
+SOLO = "solo"  # in place of a user: the agent works on a ticket, and holds the user's tools
 USER_STOPS = ("###STOP###", "###TRANSFER###", "###OUT-OF-SCOPE###")

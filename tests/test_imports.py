@@ -14,10 +14,11 @@ PACKAGE = ROOT / "tau2_exp"
 
 ROOMS = (
     "types",
-    "interfaces",
     "codec",
     "jsonl",
     "config",
+    "interfaces",
+    "plugins",
     "statistics",
     "system",
     "protocols",
@@ -42,7 +43,18 @@ ROOMS = (
 )
 
 # These answer at once, on machines where nothing heavy is installed.
-LIGHT = ("types", "interfaces", "codec", "jsonl", "config", "system", "engines.slime.plan", "compose", "dispatch")
+LIGHT = (
+    "types",
+    "codec",
+    "jsonl",
+    "config",
+    "interfaces",
+    "plugins",
+    "system",
+    "engines.slime.plan",
+    "compose",
+    "dispatch",
+)
 HEAVY = (
     "torch",
     "transformers",

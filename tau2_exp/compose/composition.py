@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,19 +10,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tau2_exp.compose.check import check
+from tau2_exp.compose.choices import CONF
 from tau2_exp.compose.errors import explain
-from tau2_exp.config import STAGES, Config, ConfigError, PipelineConfig, from_data, to_data
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
+from tau2_exp.compose.overrides import SEARCHPATH, SWEPT, given, key_of, parse, read, swept
+from tau2_exp.config import STAGES, Config, ConfigError, PipelineConfig, StageConfig, from_data
+from tau2_exp.config.paths import expand_home, make_absolute
+from tau2_exp.plugins import PluginError, conf_folders, is_path, named, reach
 
 
 def _register() -> None:
@@ -33,19 +37,50 @@ def _register() -> None:
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
-    """The checked configuration of one run. Raises ConfigError."""
-    if empty := next((text for text in overrides if text.partition("=")[1:] == ("=", "")), None):
-        raise ConfigError(f"{empty}: has no value (a shell variable that is not set?); give one, or remove it")
+    """The checked configuration of one run; paths of data and models are absolute. Raises ConfigError."""
+    readable = read(overrides)
     with _one_line(overrides):
-        data = OmegaConf.to_container(_compose("config", overrides), resolve=True, throw_on_missing=True)
-        config = from_data(cast(dict[str, Any], data))
+        composed = _compose("config", readable)
+        data = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True, throw_on_missing=True))
+        _check_stage(OmegaConf.get_type(composed, "stage"), data["stage"]["name"])
+        config = from_data(data)
+    config = expand_home(config)
+    if named(config):
+        reach([Path.cwd()])
+        config = _with_own_domain(config)
     check(config)
-    return config
+    return make_absolute(config)
+
+
+def _with_own_domain(config: Config) -> Config:
+    """A custom domain has one name, its own. Raises ConfigError where it cannot be made."""
+    domain = config.domain
+    if not is_path(domain.provider):
+        return config
+    from tau2_exp.domains import open_domain
+
+    try:
+        name = open_domain(domain.provider).name
+    except PluginError as error:
+        raise ConfigError(str(error)) from error
+    if domain.names not in ([], [name]):
+        raise ConfigError(f"domain.names=[{','.join(domain.names)}]: {domain.provider} is [{name}]; remove it")
+    return dataclasses.replace(config, domain=dataclasses.replace(domain, names=[name]))
 
 
 def chain_settings(overrides: Sequence[str]) -> PipelineConfig:
     """The settings of the stages before one that has no parent: those of its groups, untouched by `stage.…`."""
-    return _chain_settings(tuple(text for text in overrides if "." not in text.partition("=")[0]))
+    return _chain_settings(tuple(text for text in read(overrides) if _chooses(text)))
+
+
+def _check_stage(chosen: type[StageConfig] | None, name: str) -> None:
+    if STAGES.get(name) is not chosen:
+        raise ConfigError(f"stage.name={name}: a stage is chosen with all its settings; write stage={name}")
+
+
+def _chooses(text: str) -> bool:
+    """Whether it is the choice of a group, or says where else groups are found."""
+    return "." not in key_of(text) or parse(text).is_hydra_override()
 
 
 @dataclass
@@ -60,31 +95,49 @@ def _chain_settings(choices: tuple[str, ...]) -> PipelineConfig:
         return cast(PipelineConfig, OmegaConf.to_object(_compose("chain", choices).chain))
 
 
-def config_yaml(config: Config, section: str | None = None) -> str:
-    """The configuration, or one section of it by its dotted name, as YAML. Raises ConfigError for any other name."""
-    data = to_data(config)
-    for name in section.split(".") if section else ():
-        if not isinstance(data, dict) or not isinstance(data.get(name), dict):
-            raise ConfigError(f"--package {section}: no such section")
-        data = data[name]
-    return yaml.safe_dump(data, sort_keys=False).rstrip()
-
-
 def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
     """The overrides of each job of a sweep: the product of all `key=a,b` given, and of `hydra.sweeper.params`."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    with _one_line(overrides):
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        plain = [o.input_line for o in parsed if not o.is_sweep_override() and o.input_line]
-        swept = OmegaConf.select(_compose("config", plain, hydra=True), "hydra.sweeper.params") or {}
-        lines = [f"{key}={values}" for key, values in swept.items()] + list(overrides)
-        return BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(lines), None)[0]
+    readable = read(overrides, sweep=True)
+    own = [text for text in readable if not f"{key_of(text)}.".startswith(f"{SWEPT}.")]
+    plain = [text for text in own if not parse(text).is_sweep_override()]
+    with _one_line(overrides), _hydra() as loader:
+        composed = compose("config", _with_plugins(plain), return_hydra_config=True)
+        params = {**(OmegaConf.select(composed, SWEPT) or {}), **swept(readable)}
+        lines = read([f"{key}={values}" for key, values in params.items()], sweep=True)
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*lines, *own])
+        jobs: list[list[str]] = BasicSweeper.split_arguments(parsed, None)[0]
+    if not jobs:
+        raise ConfigError(f"-m {' '.join(overrides)}: a sweep over no values; give some")
+    return jobs
 
 
-def _compose(name: str, overrides: Sequence[str], hydra: bool = False) -> DictConfig:
+def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
+    with _hydra():
+        return compose(name, _with_plugins(overrides))
+
+
+def _with_plugins(overrides: Sequence[str]) -> list[str]:
+    """Import the packages that `+plugins=[…]` names; their folders of YAML join the search path, behind those given.
+
+    Raises ConfigError for one that cannot be imported.
+    """
+    packages = given(overrides, "plugins")
+    if packages is None:
+        return list(overrides)
+    if not isinstance(packages, list):
+        raise ConfigError(f"plugins={packages}: must be a list: +plugins=[{packages}]")
+    reach([Path.cwd()])
+    places = [*(given(overrides, SEARCHPATH) or []), *(f"file://{folder}" for folder in conf_folders(packages))]
+    kept = [text for text in overrides if key_of(text) != SEARCHPATH]
+    return [*kept, f"{SEARCHPATH}=[{','.join(repr(place) for place in places)}]"]
+
+
+@contextmanager
+def _hydra() -> Iterator[ConfigLoader]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, list(overrides), return_hydra_config=hydra)
+        yield GlobalHydra.instance().config_loader()
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from tau2_exp.config.reward import PartWeights, RewardConfig, RewardKind
 from tau2_exp.config.rollout import RolloutConfig
 from tau2_exp.config.speakers import OracleKind, PolicyConfig, PolicyKind, UserConfig, UserKind
 from tau2_exp.config.stage import (
+    CHAIN,
     STAGES,
+    CustomConfig,
     DemosConfig,
     EvalConfig,
     GrpoConfig,
@@ -22,9 +24,11 @@ from tau2_exp.config.stage import (
     SftConfig,
     StageConfig,
     TrainingConfig,
+    stages_of,
 )
 
 __all__ = [
+    "CHAIN",
     "STAGES",
     "TASK_REVISION",
     "ArtifactKind",
@@ -32,6 +36,7 @@ __all__ = [
     "ConfigError",
     "CurriculumConfig",
     "CurriculumKind",
+    "CustomConfig",
     "DemosConfig",
     "Document",
     "DomainConfig",
@@ -65,5 +70,6 @@ __all__ = [
     "UserConfig",
     "UserKind",
     "from_data",
+    "stages_of",
     "to_data",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
@@ -18,30 +18,43 @@ from tau2_exp.config.logger import LoggerConfig
 from tau2_exp.config.model import ModelConfig
 from tau2_exp.config.reward import RewardConfig
 from tau2_exp.config.rollout import RolloutConfig
+from tau2_exp.config.setting import setting
 from tau2_exp.config.speakers import PolicyConfig, PolicyKind, UserConfig
 from tau2_exp.config.stage import STAGES, StageConfig
 
 
 @dataclass
 class Config:
-    model: ModelConfig = MISSING
-    domain: DomainConfig = MISSING
-    stage: StageConfig = MISSING
-    reward: RewardConfig = MISSING
-    curriculum: CurriculumConfig = MISSING
-    hardware: HardwareConfig = MISSING
-    engine: EngineConfig = MISSING
-    user: UserConfig = MISSING
-    policy: PolicyConfig = MISSING
-    logger: LoggerConfig = MISSING
-    rollout: RolloutConfig = field(default_factory=RolloutConfig)
-    seed: int = 0
-    parent: str | None = None  # the run folder this stage depends on; null: found by content, or made
-    resume: str | None = None  # continue this run or sweep
-    dry_run: Any = False  # print what would run: true (a shell script that one could paste) or json
-    wait: bool = False  # slurm: stay until all is done, with a live table
-    outputs: str = "outputs"  # where run folders go
-    name: str | None = None  # of the run's folder; null: made from time and stage
+    """Everything that a run is made of."""
+
+    model: ModelConfig = setting(MISSING, "which model is trained or evaluated")
+    domain: DomainConfig = setting(MISSING, "which tasks of τ²-bench, and the limits of an episode")
+    stage: StageConfig = setting(MISSING, "what to do; pipeline is all of it")
+    reward: RewardConfig = setting(MISSING, "what an episode and a turn earn in GRPO")
+    curriculum: CurriculumConfig = setting(MISSING, "which task comes next in GRPO, and how much it counts")
+    hardware: HardwareConfig = setting(MISSING, "the devices, and who starts the runs: this machine or SLURM")
+    engine: EngineConfig = setting(MISSING, "what trains and generates")
+    user: UserConfig = setting(MISSING, "who the agent talks to: the user simulator")
+    policy: PolicyConfig = setting(MISSING, "who is the agent; other than the model itself in stage=eval only")
+    logger: LoggerConfig = setting(MISSING, "a copy of the run's metrics elsewhere")
+    rollout: RolloutConfig = setting(RolloutConfig, "how episodes are played")
+    plugins: list[str] = setting(
+        list, "packages of yours that bring choices, imported before the settings are read: +plugins=[my_lab]"
+    )
+    seed: int = setting(0, "seed of everything that is drawn at random")
+    parent: str | None = setting(
+        None,
+        "run folder that this stage depends on; model: begin with model.path itself; "
+        "null: found by its content, or created first",
+        path=True,
+    )
+    resume: str | None = setting(None, "folder of a run or sweep to go on with; null: a new one", path=True)
+    dry_run: Any = setting(
+        False, "print what would run and start nothing: true (a shell script), json (data), false (run it)"
+    )
+    wait: bool = setting(False, "SLURM: whether the command stays, with a live table, until all jobs are done")
+    outputs: str = setting("outputs", "folder that run folders are created in", path=True)
+    name: str | None = setting(None, "name of the run's folder; null: made from the time and the stage")
 
     @property
     def serves_policy(self) -> bool:

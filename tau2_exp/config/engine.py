@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from tau2_exp.config.setting import setting
+
 
 class EngineName(str, Enum):
+    """The engines; see `engine=CHOICE`."""
+
     torch = "torch"
     slime = "slime"
 
@@ -16,23 +20,37 @@ class EngineName(str, Enum):
 class SlimeConfig:
     """Where slime lies in its container, and how it divides a model and the GPUs."""
 
-    root: str = "/root/slime"
-    megatron: str = "/root/Megatron-LM"
-    tensor_parallel: int = 2
-    pipeline_parallel: int = 1
-    context_parallel: int = 1
-    expert_parallel: int = 1
-    server_gpus: int = 2  # of one SGLang server
-    memory_fraction: float = 0.70  # of a GPU, for SGLang's weights and cache
-    asynchronous: bool = False  # rollouts go on while the model is trained (train_async.py); wants colocate=false
-    start_seconds: int = 1800  # until a server answers, or all of Ray's nodes are there
-    flags: dict[str, Any] = field(default_factory=dict)  # further flags of slime, without the dashes; checked
+    root: str = setting("/root/slime", "folder of slime's code in the container", path=True)
+    megatron: str = setting("/root/Megatron-LM", "folder of Megatron-LM's code in the container", path=True)
+    tensor_parallel: int = setting(2, "GPUs that share each layer's matrices in training", above=0)
+    pipeline_parallel: int = setting(1, "groups of GPUs that share the layers in training", above=0)
+    context_parallel: int = setting(1, "GPUs that share one long sequence in training", above=0)
+    expert_parallel: int = setting(1, "GPUs that share the experts in training; 1 for a dense model", above=0)
+    server_gpus: int = setting(2, "GPUs of one SGLang server", above=0)
+    memory_fraction: float = setting(
+        0.70, "share of a GPU's memory that SGLang takes for its weights and cache", above=0, at_most=1
+    )
+    asynchronous: bool = setting(
+        False, "whether rollouts go on while the model is trained (train_async.py); needs hardware.colocate=false"
+    )
+    start_seconds: int = setting(
+        1800, "seconds to wait until a server answers, or until all nodes of Ray are there", above=0
+    )
+    flags: dict[str, Any] = setting(
+        dict, "further flags of slime, Megatron and SGLang, without the dashes; unknown ones are refused"
+    )
 
 
 @dataclass
 class EngineConfig:
-    name: EngineName = EngineName.torch
-    lockstep: bool = True  # decode only when every open episode waits: one seed, one result
-    batch_tokens: int = 16384  # tokens of one forward and backward pass
-    recompute: bool = False  # recompute activations in the backward pass: less memory, more time
-    slime: SlimeConfig = field(default_factory=SlimeConfig)
+    """What computes: torch in one process, or slime on many GPUs."""
+
+    name: EngineName = setting(EngineName.torch, "which engine: torch, slime")
+    lockstep: bool = setting(
+        True, "torch: decode only when every open episode waits, so that a seed has one result; false is faster"
+    )
+    batch_tokens: int = setting(
+        16384, "most tokens in one forward and backward pass; lower it when memory runs out", above=0
+    )
+    recompute: bool = setting(False, "whether the backward pass computes the activations again: less memory, more time")
+    slime: SlimeConfig = setting(SlimeConfig, "settings of engine=slime alone")

@@ -7,29 +7,40 @@ from enum import Enum
 
 from omegaconf import MISSING
 
+from tau2_exp.config.setting import setting
+
 
 class ProtocolName(str, Enum):
+    """How a turn is written as text; see `protocols/`."""
+
     single_action = "single_action"
     native = "native"
 
 
 @dataclass
 class ModelConfig:
-    name: str = MISSING
-    path: str | None = None  # a local folder or a hub name; null: from scratch with the sizes below
-    layers: int = 2
-    width: int = 128
-    heads: int = 4
-    kv_heads: int = 2
-    head_dim: int = 32
-    ffn: int = 384
-    vocab_size: int = 1900  # an upper bound where the tokenizer is trained from scratch
-    rope_base: float = 10000.0
-    tied: bool = True
-    experts: int = 0  # of each layer; 0: dense
-    experts_per_token: int = 0
-    expert_ffn: int = 0
-    context: int = 32768  # tokens an episode may hold
-    max_new_tokens: int = 1024  # tokens a turn may have
-    protocol: ProtocolName = ProtocolName.single_action
-    schemas: bool = True  # list the tools' schemas in the system prompt
+    """The model: where its weights are, or its sizes where it starts from random weights."""
+
+    name: str = setting(MISSING, "name of the model in reports and messages; a run's parent must have the same")
+    path: str | None = setting(
+        None, "folder or Hugging Face name of a checkpoint; null: random weights of the sizes below", path=True
+    )
+    layers: int = setting(2, "number of transformer layers", above=0)
+    width: int = setting(128, "size of the hidden state", above=0)
+    heads: int = setting(4, "number of attention heads of a layer", above=0)
+    kv_heads: int = setting(2, "number of key and value heads of a layer; a divisor of heads", above=0)
+    head_dim: int = setting(32, "size of one attention head; an even number", above=0)
+    ffn: int = setting(384, "hidden size of the feed-forward network of a layer", above=0)
+    vocab_size: int = setting(1900, "number of tokens; an upper bound where the tokenizer is trained as well", above=0)
+    rope_base: float = setting(10000.0, "base of the rotary position embedding", above=0)
+    tied: bool = setting(True, "whether the output layer shares the weights of the input embedding")
+    experts: int = setting(0, "number of experts of a layer; 0: a dense model (slime only)", at_least=0)
+    experts_per_token: int = setting(0, "number of experts that a token passes through", at_least=0)
+    expert_ffn: int = setting(0, "hidden size of one expert's feed-forward network", at_least=0)
+    context: int = setting(32768, "context window: the most tokens that an episode may have", above=0)
+    max_new_tokens: int = setting(1024, "the most tokens that the model may write in one turn", above=0)
+    protocol: ProtocolName = setting(
+        ProtocolName.single_action,
+        "how a turn is written as text: single_action (one JSON action a turn), native (Qwen's own tool calls)",
+    )
+    schemas: bool = setting(True, "whether the system prompt lists the schemas of the tools")

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tau2_exp.config.setting import setting
+
 
 @dataclass
 class RolloutConfig:
-    concurrency: int = 96  # episodes at once
-    fault_retries: int = 2  # fresh starts of an episode that a fault ended
-    unparsable_limit: int = 3  # unparsable turns that end an episode
+    """How episodes are run."""
+
+    concurrency: int = setting(96, "number of episodes that are played at once", above=0)
+    fault_retries: int = setting(
+        2, "fresh starts of an episode that ended by a fault of the user, the environment or the engine", at_least=0
+    )
+    unparsable_limit: int = setting(3, "unparsable turns of the agent after which an episode ends", above=0)

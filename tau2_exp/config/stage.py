@@ -1,14 +1,28 @@
-"""The stages and their settings."""
+"""The stages and their settings. The first line of each docstring is what `--help` says of the stage."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from omegaconf import MISSING
 
+from tau2_exp.config.setting import setting
+
+_NAME = "name of the stage; stage=NAME chooses it"
+_SAMPLES = "episodes of each task"
+_TEMPERATURE = "sampling temperature of the agent"
+_TOP_P = "nucleus sampling: the agent samples from the likeliest tokens of this total probability; 1: from all"
+_TOP_K = "top-k sampling: the agent samples from this many likeliest tokens; 0: from all"
+_BATCH = "conversations of one optimiser step"
+_EPOCHS = "passes over the conversations"
+
 
 class Schedule(str, Enum):
+    """How the learning rate goes on after the warm-up."""
+
     constant = "constant"
     linear = "linear"
     cosine = "cosine"
@@ -16,94 +30,152 @@ class Schedule(str, Enum):
 
 @dataclass
 class StageConfig:
-    name: str = MISSING
+    """A stage."""
+
+    name: str = setting(MISSING, _NAME)
 
 
 @dataclass
 class DemosConfig(StageConfig):
-    name: str = "demos"
-    samples_per_prompt: int = 1
+    """The oracle solves the training tasks; SFT learns from these demonstrations."""
+
+    name: str = setting("demos", _NAME)
+    samples_per_prompt: int = setting(1, _SAMPLES, at_least=1)
 
 
 @dataclass
 class TrainingConfig(StageConfig):
-    lr: float = 1e-5
-    schedule: Schedule = Schedule.cosine
-    warmup: float = 0.05  # of all steps
-    weight_decay: float = 0.01
-    beta1: float = 0.9
-    beta2: float = 0.98
-    epsilon: float = 1e-8  # Adam's: above a weight's usual gradient, it keeps that weight nearly still
-    grad_clip: float = 1.0
-    save_every: int = 10  # optimiser steps between checkpoints that a killed run resumes from
-    keep_optimiser: bool = False  # leave the optimiser's state in a finished run's checkpoint: 4 times its weights
+    """A stage that trains: its optimiser is AdamW."""
+
+    lr: float = setting(1e-5, "learning rate of AdamW, at its peak", above=0)
+    schedule: Schedule = setting(
+        Schedule.cosine, "how the learning rate goes on after the warm-up: constant; linear or cosine, which end at 0"
+    )
+    warmup: float = setting(0.05, "share of all steps over which the learning rate rises from 0", at_least=0, at_most=1)
+    weight_decay: float = setting(0.01, "weight decay of AdamW", at_least=0)
+    beta1: float = setting(0.9, "decay of AdamW's mean of the gradients, per step", at_least=0, at_most=1)
+    beta2: float = setting(0.98, "decay of AdamW's mean of the squared gradients, per step", at_least=0, at_most=1)
+    epsilon: float = setting(
+        1e-8, "AdamW's epsilon; one above a weight's usual gradient keeps that weight nearly still", at_least=0
+    )
+    grad_clip: float = setting(1.0, "gradient norm above which a gradient is scaled down to it", above=0)
+    save_every: int = setting(10, "optimiser steps between checkpoints that a killed run resumes from", above=0)
+    keep_optimiser: bool = setting(
+        False, "whether a finished run's checkpoint keeps the optimiser's state, 4 times its weights"
+    )
 
 
 @dataclass
 class SftConfig(TrainingConfig):
-    name: str = "sft"
-    data: str | None = None  # JSONL of trajectories or {"prompt": messages}; null: the parent's trajectories
-    epochs: int = 2
-    batch_size: int = 16  # conversations a step
+    """Supervised fine-tuning: learn to act from demonstrations, or from a file of conversations."""
+
+    name: str = setting("sft", _NAME)
+    data: str | None = setting(
+        None,
+        'JSONL file to learn from: trajectories, or {"prompt": messages}; null: the parent\'s demonstrations',
+        path=True,
+    )
+    epochs: int = setting(2, _EPOCHS, above=0)
+    batch_size: int = setting(16, _BATCH, above=0)
 
 
 @dataclass
 class RftConfig(TrainingConfig):
-    name: str = "rft"
-    samples_per_prompt: int = 4
-    temperature: float = 0.8
-    top_p: float = 1.0
-    top_k: int = 0
-    keep_reward: float = 1.0  # keep every trajectory with at least this outcome
-    keep_partial: float = 0.6  # of a task with none: the best, if its partial score is at least this
-    epochs: int = 2
-    batch_size: int = 16
+    """Rejection sampling: play the training tasks, learn from the episodes that went well."""
+
+    name: str = setting("rft", _NAME)
+    samples_per_prompt: int = setting(4, _SAMPLES, at_least=1)
+    temperature: float = setting(0.8, _TEMPERATURE, at_least=0)
+    top_p: float = setting(1.0, _TOP_P, above=0, at_most=1)
+    top_k: int = setting(0, _TOP_K, at_least=0)
+    keep_reward: float = setting(
+        1.0, "outcome (0 to 1) from which every episode is kept; 1: only what solved its task", at_least=0, at_most=1
+    )
+    keep_partial: float = setting(
+        0.6,
+        "partial score (0 to 1) from which the best episode of a task without a kept one is kept",
+        at_least=0,
+        at_most=1,
+    )
+    epochs: int = setting(2, _EPOCHS, above=0)
+    batch_size: int = setting(16, _BATCH, above=0)
 
 
 @dataclass
 class GrpoConfig(TrainingConfig):
-    name: str = "grpo"
-    lr: float = 1e-6
-    schedule: Schedule = Schedule.constant
-    warmup: float = 0.0
-    weight_decay: float = 0.1
-    steps: int = 200
-    prompts_per_step: int = 16
-    samples_per_prompt: int = 4
-    temperature: float = 0.7
-    top_p: float = 1.0
-    top_k: int = 0
-    updates_per_step: int = 1  # optimiser steps on one step's trajectories
-    clip_low: float = 0.2
-    clip_high: float = 0.28
-    kl: float = 0.01  # to the parent's model, low-variance estimator; 0: no reference is kept
-    entropy: float = 0.001
-    tis_clip: float | None = None  # truncated importance sampling from the stored log-probabilities
-    refill: int = 2  # further draws of prompts for groups without signal
+    """Reinforcement learning with group-relative advantages (GRPO), on the training tasks."""
+
+    name: str = setting("grpo", _NAME)
+    lr: float = setting(1e-6, "learning rate of AdamW, at its peak", above=0)
+    schedule: Schedule = setting(
+        Schedule.constant, "how the learning rate goes on after the warm-up: constant; linear or cosine, which end at 0"
+    )
+    warmup: float = setting(0.0, "share of all steps over which the learning rate rises from 0", at_least=0, at_most=1)
+    weight_decay: float = setting(0.1, "weight decay of AdamW", at_least=0)
+    steps: int = setting(200, "training steps; each plays its tasks, then updates the model", above=0)
+    prompts_per_step: int = setting(16, "tasks of one step", above=0)
+    samples_per_prompt: int = setting(4, "episodes of each task of a step (its group); 2 or more", at_least=0)
+    temperature: float = setting(0.7, _TEMPERATURE, at_least=0)
+    top_p: float = setting(1.0, _TOP_P, above=0, at_most=1)
+    top_k: int = setting(0, _TOP_K, at_least=0)
+    updates_per_step: int = setting(1, "optimiser steps on the episodes of one step", above=0)
+    clip_low: float = setting(
+        0.2, "how far below 1 the probability ratio may go before its gradient is cut", above=0, at_most=1
+    )
+    clip_high: float = setting(0.28, "how far above 1 the probability ratio may go before its gradient is cut", above=0)
+    kl: float = setting(
+        0.01, "KL penalty towards the parent's model (low-variance estimator); 0: no reference is kept", at_least=0
+    )
+    entropy: float = setting(0.001, "entropy bonus of the loss", at_least=0)
+    tis_clip: float | None = setting(
+        None, "upper bound of the truncated importance sampling weights (engine mismatch); null: no correction", above=0
+    )
+    refill: int = setting(2, "further draws of tasks in a step, to replace groups without signal", at_least=0)
 
 
 @dataclass
 class EvalConfig(StageConfig):
-    name: str = "eval"
-    samples_per_prompt: int = 4
-    temperature: float = 0.8
-    top_p: float = 1.0
-    top_k: int = 0
-    greedy: bool = True  # one more, greedy, sample a task
-    budget_dollars: float | None = None  # on all that litellm is asked, user and policy together; then the run stops
-    budget_tokens: int | None = None
+    """Evaluate the agent: pass@k and pass^k with intervals, on each split."""
+
+    name: str = setting("eval", _NAME)
+    samples_per_prompt: int = setting(4, "sampled episodes of each task", at_least=0)
+    temperature: float = setting(0.8, _TEMPERATURE, at_least=0)
+    top_p: float = setting(1.0, _TOP_P, above=0, at_most=1)
+    top_k: int = setting(0, _TOP_K, at_least=0)
+    greedy: bool = setting(True, "whether each task is played once more without sampling (temperature 0)")
+    budget_dollars: float | None = setting(
+        None,
+        "US dollars that the user's and the policy's API may cost together; then the run stops; null: no bound",
+        at_least=0,
+    )
+    budget_tokens: int | None = setting(
+        None,
+        "tokens that the user's and the policy's API may use together; then the run stops; null: no bound",
+        at_least=0,
+    )
+
+
+@dataclass
+class CustomConfig(TrainingConfig):
+    """A stage of your own; the settings of training are for one that trains."""
+
+    name: str = setting("custom", _NAME)
+    function: str = setting(MISSING, "module:name of what does the stage: (context) -> results")
+    options: dict[str, Any] = setting(dict, "what function reads: +stage.options.NAME=VALUE")
 
 
 @dataclass
 class PipelineConfig(StageConfig):
-    name: str = "pipeline"
-    stages: list[str] = field(default_factory=lambda: ["demos", "sft", "rft", "grpo"])
-    evaluate: bool = True  # after each trained stage
-    demos: DemosConfig = field(default_factory=DemosConfig)
-    sft: SftConfig = field(default_factory=SftConfig)
-    rft: RftConfig = field(default_factory=RftConfig)
-    grpo: GrpoConfig = field(default_factory=GrpoConfig)
-    eval: EvalConfig = field(default_factory=EvalConfig)
+    """All stages in a row: demos, SFT, RFT, GRPO, each trained one evaluated."""
+
+    name: str = setting("pipeline", _NAME)
+    stages: list[str] = setting(lambda: ["demos", "sft", "rft", "grpo"], "which stages, in this order")
+    evaluate: bool = setting(True, "whether each trained stage is evaluated")
+    demos: DemosConfig = setting(DemosConfig, "settings of the pipeline's demos")
+    sft: SftConfig = setting(SftConfig, "settings of the pipeline's SFT")
+    rft: RftConfig = setting(RftConfig, "settings of the pipeline's RFT")
+    grpo: GrpoConfig = setting(GrpoConfig, "settings of the pipeline's GRPO")
+    eval: EvalConfig = setting(EvalConfig, "settings of the pipeline's evaluations")
 
 
 STAGES: dict[str, type[StageConfig]] = {
@@ -112,5 +184,17 @@ STAGES: dict[str, type[StageConfig]] = {
     "rft": RftConfig,
     "grpo": GrpoConfig,
     "eval": EvalConfig,
+    "custom": CustomConfig,
     "pipeline": PipelineConfig,
 }
+CHAIN = ("demos", "sft", "rft", "grpo")  # the order in which a pipeline's stages depend on one another
+
+
+def stages_of(stage: StageConfig) -> Iterator[tuple[StageConfig, str]]:
+    """A stage with the prefix of its keys; of a pipeline, each stage that it holds."""
+    if not isinstance(stage, PipelineConfig):
+        yield stage, "stage."
+        return
+    for name in dict.fromkeys((*stage.stages, "eval")):
+        if name in (*CHAIN, "eval"):
+            yield getattr(stage, name), f"stage.{name}."

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tau2_exp.dispatch.local.processes import settings
-from tau2_exp.dispatch.plan import TRAINED, Step
+from tau2_exp.dispatch.plan import MODELS, Step
 from tau2_exp.engines.slime.plan.places import MODEL
 from tau2_exp.engines.slime.plan.plan import TAU2_EXP, is_planned, make_plan
 from tau2_exp.system.commands import Command
@@ -73,7 +73,7 @@ def _commands(step: Step) -> list[Command]:
 def _start(step: Step) -> str:
     """The model that a run begins with, as its worker will find it."""
     parent = step.parent
-    if parent is not None and parent.stage in TRAINED:
+    if parent is not None and parent.stage in MODELS:
         model = parent.run.results["model"] if parent.run and parent.finished else MODEL
         return str((folder_of(parent) / model).absolute())
     return step.config.model.path or ""

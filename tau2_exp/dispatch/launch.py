@@ -9,10 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
+from tau2_exp.compose.overrides import given, key_of, read
 from tau2_exp.config import Config, ConfigError
 from tau2_exp.dispatch.dry_run import preview, preview_frozen
 from tau2_exp.dispatch.local.processes import run_attached
-from tau2_exp.dispatch.plan import Planner, Step, freeze
+from tau2_exp.dispatch.plan import TRAINED, Planner, Step, freeze
+from tau2_exp.dispatch.resources import check_gpus
 from tau2_exp.dispatch.slurm.remote import ON_RESUME, change, is_remote, send
 from tau2_exp.dispatch.slurm.submit import cluster
 from tau2_exp.dispatch.tasks import make_tasks
@@ -24,19 +26,25 @@ ALSO_ON_RESUME = {"resume", "dry_run", "hardware", "hardware.jobs", *(f"stage.{n
 
 def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
     """Do what the command line asks for; the exit status. Raises ConfigError before anything starts."""
-    resumed = next((text.partition("=")[2] for text in overrides if text.startswith("resume=")), None)
-    if resumed and resumed != "null":
-        return _resume(Path(resumed), overrides)
+    resumed = given(read(overrides, sweep), "resume")
+    if resumed is not None:
+        return _resume(Path(resumed).expanduser(), overrides)
     if sweep:
         return _launch_sweep(expand_sweep(overrides), argv)
     config = compose_config(overrides)
     if config.dry_run:
         return preview([overrides], config.dry_run)
     target = Planner(Path(config.outputs)).plan(config, partial(chain_settings, overrides))
-    if is_remote(config):
-        cluster()
+    _check_machine([target])
     freeze(target, argv)
     return _do(target, config.wait)
+
+
+def _check_plugins(targets: Sequence[Step]) -> None:
+    """Raises ConfigError where what is left to do calls something of the user's whose source has changed."""
+    for step in (step for target in targets for step in target.lineage()):
+        if step.run and not step.finished:
+            step.run.reach_plugins()
 
 
 def _do(target: Step, wait: bool) -> int:
@@ -71,13 +79,23 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
         planner.plan(_of_sweep(config, folder), partial(chain_settings, job))
         for config, job in zip(configs, jobs, strict=True)
     ]
-    if is_remote(first):
-        cluster()
+    _check_machine(targets)
     runs = [freeze(target, argv) for target in targets]
     sweep = write_sweep(folder, list(zip(jobs, runs, strict=True)), argv)
     if is_remote(first):
         return send(targets, folder, first.wait)
     return run_sweep(folder, sweep, targets, first.hardware)
+
+
+def _check_machine(targets: Sequence[Step]) -> None:
+    """Raises ConfigError, before run folders are made, where there is no cluster, or this machine has not the GPUs."""
+    if is_remote(targets[0].config):
+        cluster()
+        return
+    for target in targets:
+        for step in target.lineage():
+            if not step.finished:
+                check_gpus(step.config)
 
 
 def _of_sweep(config: Config, folder: Path) -> Config:
@@ -87,11 +105,13 @@ def _of_sweep(config: Config, folder: Path) -> Config:
 
 def _resume(folder: Path, overrides: Sequence[str]) -> int:
     """Go on with a run or a sweep, by its own frozen configuration."""
-    refused = [text for text in overrides if text.partition("=")[0] not in ALSO_ON_RESUME]
+    refused = [text for text in overrides if key_of(text) not in ALSO_ON_RESUME]
     if refused:
-        raise ConfigError(f"{refused[0]}: resume={folder} uses the run's own frozen settings; remove one of the two")
+        raise ConfigError(
+            f"{refused[0]}: resume={folder} uses the run's own frozen settings; {_instead(folder, refused)}"
+        )
     budget = [text for text in overrides if text.startswith("stage.")]
-    now = compose_config([text for text in overrides if not text.startswith("resume=") and text not in budget])
+    now = compose_config([text for text in overrides if key_of(text) != "resume" and text not in budget])
     if (folder / "sweep.json").is_file():
         return _resume_sweep(folder, now, budget, [text.partition("=")[0] for text in overrides])
     run = Run.open(folder)
@@ -99,9 +119,24 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     if now.dry_run:
         return preview_frozen([target], now.dry_run)
     _reopen([target])
+    _check_plugins([target])
     _give([target], budget)
     change([target], now, [text.partition("=")[0] for text in overrides])
     return _do(target, now.wait)
+
+
+def _instead(folder: Path, refused: Sequence[str]) -> str:
+    """What to do with settings that a resumed run does not take."""
+    drop = "drop one of the two"
+    if (folder / "sweep.json").is_file() or not all(key_of(text).startswith("stage.") for text in refused):
+        return drop
+    run = Run.open(folder)
+    trained = next((one for one in reversed((*run.members, run)) if one.stage in TRAINED), None)
+    if trained is None:
+        return drop
+    own = [f"stage.{text.partition('.')[2].removeprefix(f'{trained.stage}.')}" for text in refused]
+    begin = f"stage={trained.stage} model={trained.config.model.name} parent={trained.folder} {' '.join(own)}"
+    return f"{drop}, or, once it is finished, train its model further: {begin}"
 
 
 def _reopen(targets: Sequence[Step]) -> None:
@@ -135,6 +170,7 @@ def _resume_sweep(folder: Path, now: Config, budget: Sequence[str], given: Seque
     if now.dry_run:
         return preview_frozen(targets, now.dry_run)
     _reopen(targets)
+    _check_plugins(targets)
     _give(targets, budget)
     change(targets, now, given)
     if is_remote(targets[0].config):

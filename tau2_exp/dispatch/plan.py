@@ -10,13 +10,30 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from tau2_exp.compose.check import CHAIN, check
-from tau2_exp.config import Config, ConfigError, ModelConfig, PipelineConfig, PolicyKind, SftConfig, StageConfig
+from tau2_exp.compose.check import check
+from tau2_exp.config import (
+    CHAIN,
+    Config,
+    ConfigError,
+    ModelConfig,
+    PipelineConfig,
+    PolicyKind,
+    SftConfig,
+    StageConfig,
+)
 from tau2_exp.runs.address import content_address, pipeline_address
 from tau2_exp.runs.run import Run, RunStatus, check_name, folder_name, index_runs
 
 TRAINED = ("sft", "rft", "grpo")
-DEPENDS_ON = {"demos": (), "sft": ("demos", *TRAINED), "rft": TRAINED, "grpo": TRAINED, "eval": TRAINED}
+MODELS = (*TRAINED, "custom")  # a stage of the user's own may leave a model
+DEPENDS_ON = {
+    "demos": (),
+    "sft": ("demos", *MODELS),
+    "rft": MODELS,
+    "grpo": MODELS,
+    "eval": MODELS,
+    "custom": ("demos", *MODELS, "eval"),
+}
 SHAPE = ("path", "layers", "width", "heads", "kv_heads", "head_dim", "ffn", "rope_base", "tied", "protocol")
 NO_PARENT = "model"  # parent=model: begin with model.path itself
 
@@ -123,7 +140,7 @@ class Planner:
             raise ConfigError(f"{given}: stage={stage} depends on {' or '.join(wanted)}, and this run is none of them")
         if run.status is not RunStatus.finished:
             raise ConfigError(f"{given}: is not finished; finish it first: resume={run.folder}")
-        if run.stage in TRAINED and (unlike := _unlike(run.config.model, config.model)):
+        if run.stage in MODELS and (unlike := _unlike(run.config.model, config.model)):
             raise ConfigError(f"{given}: its model differs from this run's; use {unlike}")
         return self.adopt(run)
 
@@ -156,7 +173,7 @@ def _names_before(config: Config) -> tuple[str, ...]:
     name = config.stage.name
     if name == "eval":
         return () if config.policy.kind is not PolicyKind.model or config.model.path else CHAIN
-    if isinstance(config.stage, SftConfig) and config.stage.data:
+    if name == "custom" or (isinstance(config.stage, SftConfig) and config.stage.data):
         return ()
     return CHAIN[: CHAIN.index(name)]
 

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 
-from tau2_exp.config import Config, DemosConfig, EvalConfig, PolicyKind, TrainingConfig
+from tau2_exp.config import (
+    Config,
+    ConfigError,
+    DemosConfig,
+    EngineName,
+    EvalConfig,
+    PolicyKind,
+    TrainingConfig,
+)
 from tau2_exp.system.allocation import visible_gpus
+
+DEVICES = ("nvidia[0-9]*", "nvhost-gpu", "nvgpu", "kfd", "dxg")  # Nvidia, Jetson, AMD, WSL
 
 
 def asks_for_gpus(config: Config) -> bool:
@@ -26,6 +37,28 @@ def gpus(config: Config) -> int:
 def nodes(config: Config) -> int:
     """Only training goes over several nodes; what is served is served on one."""
     return config.hardware.nodes if isinstance(config.stage, TrainingConfig) else 1
+
+
+def check_gpus(config: Config) -> None:
+    """Raises ConfigError where a stage needs GPUs, and this machine has not got them."""
+    hardware = config.hardware
+    if not hardware.device.startswith("cuda") or not asks_for_gpus(config):
+        return
+    if config.engine.name is EngineName.torch:
+        if not sees_gpu():
+            raise ConfigError(f"hardware.device={hardware.device}: there is no GPU here; use hardware=cpu")
+        return
+    names, own = gpu_names(), usable_gpus()
+    if min(len(names), len(own)) < hardware.gpus:
+        given = "" if len(own) == len(names) else f", and CUDA_VISIBLE_DEVICES={','.join(own)} leaves {len(own)}"
+        raise ConfigError(f"hardware.gpus={hardware.gpus}: nvidia-smi lists {len(names)} here{given}")
+
+
+def sees_gpu() -> bool:
+    """Whether torch may find a GPU here. False only where none can be: not all GPUs come with nvidia-smi."""
+    if visible_gpus() == ():
+        return False
+    return bool(gpu_names()) or any(next(Path("/dev").glob(name), None) for name in DEVICES)
 
 
 def usable_gpus() -> list[str]:

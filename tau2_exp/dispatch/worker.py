@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from tau2_exp.config import Config, ConfigError, EngineName
-from tau2_exp.dispatch.resources import asks_for_gpus, gpu_names, usable_gpus
+from tau2_exp.dispatch.resources import asks_for_gpus, check_gpus, gpu_names
 from tau2_exp.runs.run import Run, RunStatus
 
 FAILED, REFUSED, SAVED, INTERRUPTED = 1, 2, 75, 130
@@ -127,12 +127,9 @@ def _hardware(config: Config) -> dict[str, Any]:
 def _gpu(config: Config) -> str:
     """The model of the GPUs. Raises ConfigError where the stage's are not there."""
     hardware = config.hardware
+    check_gpus(config)
     if config.engine.name is EngineName.slime:
-        names, own = gpu_names(), usable_gpus()
-        if min(len(names), len(own)) < hardware.gpus:
-            given = "" if len(own) == len(names) else f", and CUDA_VISIBLE_DEVICES={','.join(own)} leaves {len(own)}"
-            raise ConfigError(f"hardware.gpus={hardware.gpus}: nvidia-smi lists {len(names)} here{given}")
-        return names[0]
+        return gpu_names()[0]
     import torch
 
     if not torch.cuda.is_available():

@@ -39,7 +39,14 @@ def changes(before: Database, now: Database, prefix: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path, old, new in _candidates(before, now):
         if old != new:
-            _compare(plain(old, "json"), plain(new, "json"), ".".join((prefix, *path)), found)
+            found |= leaf_changes(plain(old, "json"), plain(new, "json"), ".".join((prefix, *path)))
+    return found
+
+
+def leaf_changes(old: Any, new: Any, path: str) -> dict[str, Any]:
+    """Leaf path → new value (None: gone), for all that differs between two pieces of JSON data that lie at `path`."""
+    found: dict[str, Any] = {}
+    _compare(old, new, path, found)
     return found
 
 

@@ -1,39 +1,34 @@
-"""A domain of τ²-bench: its tasks, documents and schemas, and the worlds of its tasks."""
+"""τ²-bench's domains: their tasks, documents and schemas, and the worlds of their tasks."""
 
 from __future__ import annotations
 
 import gc
 import json
 import tomllib
-from collections.abc import Callable
 from functools import cached_property
-from importlib import resources
 from typing import Any
 
 from pydantic import BaseModel
 
 from tau2_exp.config import Document, Provider
+from tau2_exp.domains.policy import document_text, policy_text
 from tau2_exp.domains.providers import ProviderError, Source, Toolkit, find_source
 from tau2_exp.domains.sync import sync_telecom
 from tau2_exp.domains.tables import Database, set_apart
 from tau2_exp.domains.tasks import read_splits, read_tasks
-from tau2_exp.domains.world import Gold, Side, TauWorld
+from tau2_exp.domains.world import Gold, SetupError, Shared, Side, TauWorld
 from tau2_exp.types import Role, Schema, Task
 
 NAMES = ("airline", "retail", "telecom", "mock")
-_POLICIES = {
-    "telecom": (("main_policy", "main_policy.md"), ("tech_support_policy", "tech_support_manual.md")),
-}
 
 
-class Domain:
-    """Everything a process holds of a domain, once: parsed when first asked for."""
+class TauDomain:
+    """A Domain (see interfaces) of τ²-bench: all that a process holds of it, parsed when first asked for."""
 
     def __init__(self, name: str, source: Source):
         self.name = name
         self.provider = source.name
         self.revision = source.revision
-        self.sync: Callable[[Any, Any], None] | None = sync_telecom if name == "telecom" else None
         self._source = source
         self._gold: dict[str, tuple[Task, Gold]] = {}
         self._schemas: dict[Role, list[Schema]] = {}
@@ -55,10 +50,17 @@ class Domain:
         """τ²-bench's own record of a task, with what is not scored. Raises KeyError where there is none of that id."""
         return self._records[task_id]
 
-    def world(self, task: Task, history: bool = True) -> TauWorld:
-        """A fresh world; without `history` the task's own past conversation is not replayed first."""
-        sides = {role: self._side(role, toolkit, task) for role, toolkit in self._toolkits.items()}
-        return TauWorld(self, task, sides, history)
+    def world(self, task: Task, history: bool = True, solo: bool = False) -> TauWorld:
+        """A fresh world; without `history` the task's own past conversation is not replayed first.
+
+        In a `solo` world the agent holds the user's tools, and there is no user. Raises SetupError for a task, of
+        another revision perhaps, that these tools and databases cannot be set up for.
+        """
+        try:
+            sides = {role: self._side(role, toolkit, task) for role, toolkit in self._toolkits.items()}
+            return TauWorld(task, sides, self._shared, history, solo)
+        except Exception as problem:  # whatever the task's own calls and data raise
+            raise SetupError(f"{task.key} cannot be set up: {type(problem).__name__}: {problem}") from problem
 
     def schemas(self, role: Role) -> list[Schema]:
         if role not in self._schemas:
@@ -67,11 +69,7 @@ class Domain:
         return self._schemas[role]
 
     def document(self, document: Document) -> str:
-        if document is Document.none:
-            return ""
-        if document is Document.full or self.name == "mock":
-            return self.policy
-        return resources.files(__package__).joinpath("documents", f"{self.name}.md").read_text(encoding="utf-8")
+        return document_text(self.name, document, self.policy)
 
     def guidelines(self, tools: bool) -> str:
         """τ²-bench's own instructions to the user simulator."""
@@ -87,15 +85,15 @@ class Domain:
 
     @cached_property
     def policy(self) -> str:
-        read = self._source.data.read
-        sections = _POLICIES.get(self.name)
-        if sections is None:
-            return read(f"domains/{self.name}/policy.md")
-        return "\n".join(f"<{tag}>\n{read(f'domains/{self.name}/{file}')}\n</{tag}>" for tag, file in sections)
+        return policy_text(self.name, self._source.data.read)
 
     @cached_property
     def splits(self) -> dict[str, list[str]]:
         return read_splits(self.name, self._read(f"domains/{self.name}/split_tasks.json"))
+
+    @cached_property
+    def _shared(self) -> Shared:
+        return Shared(self.policy, self.schemas, self.gold, sync_telecom if self.name == "telecom" else None)
 
     @cached_property
     def _tasks(self) -> dict[str, Task]:
@@ -135,7 +133,7 @@ class Domain:
         world = self.world(task)
         world.follow(actions, sync=False)
         databases = world.fingerprints()
-        if self.sync is not None:
+        if self._shared.sync is not None:
             world = self.world(task)
             world.follow(actions, sync=True)
         return Gold(databases, world.changes())
@@ -145,11 +143,14 @@ class Domain:
         return tomllib.loads(text) if name.endswith(".toml") else json.loads(text)
 
 
-_loaded: dict[tuple[str, Provider], Domain] = {}
+_loaded: dict[tuple[str, str], TauDomain] = {}
 
 
-def load_domain(name: str, provider: Provider = Provider.auto) -> Domain:
-    """A domain, once a process. Raises ProviderError where it cannot be had, ValueError for an unknown name."""
+def load_domain(name: str, provider: str = Provider.auto) -> TauDomain:
+    """One of τ²-bench's domains, once a process; `provider` is a word of Provider.
+
+    Raises ProviderError where it cannot be had, ValueError for an unknown name.
+    """
     if name not in NAMES:
         raise ValueError(f"no domain {name!r}; there are {', '.join(NAMES)}")
     key = (name, provider)
@@ -157,7 +158,7 @@ def load_domain(name: str, provider: Provider = Provider.auto) -> Domain:
         source = find_source(provider)
         if name not in source.domains:
             raise ProviderError(f"domain {name} needs τ²-bench's own package (the extra 'tau2'), not {source.name}")
-        _loaded[key] = Domain(name, source)
+        _loaded[key] = TauDomain(name, source)
     return _loaded[key]
 
 

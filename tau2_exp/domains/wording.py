@@ -60,7 +60,9 @@ def want(tool: str, wanted: str | None = None, **arguments: object) -> Request:
 
 
 def phrase(request: Request) -> str:
-    """The words for one request. Raises KeyError for a tool that no user has."""
+    """The words for one request; a tool of another domain is asked for as a call: `use NAME({arguments})`."""
+    if request.call.name not in PHRASES:
+        return f"use {request.call.name}({json.dumps(request.call.arguments)})"
     words = PHRASES[request.call.name]
     if request.wanted:
         return f"turn {words.removeprefix('toggle ')} {request.wanted.lower()}"

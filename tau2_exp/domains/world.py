@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tau2_exp.domains.delta import Fingerprint, changes, fingerprint
 from tau2_exp.domains.progress import db_progress
@@ -15,9 +15,6 @@ from tau2_exp.domains.rendering import render
 from tau2_exp.domains.tables import Database
 from tau2_exp.domains.verdict import check_actions, check_communicated, fraction, judge
 from tau2_exp.types import EnvAssertion, GoldAction, Message, Parts, Role, Schema, StopReason, Task, ToolCall, Verdict
-
-if TYPE_CHECKING:
-    from tau2_exp.domains.domain import Domain
 
 _NAMES = {Role.ASSISTANT: "agent", Role.USER: "user"}
 _PYDANTIC_VERSION = re.compile(r"(?<=https://errors\.pydantic\.dev/)\d+\.\d+")
@@ -41,14 +38,29 @@ class Gold:
     changes: dict[str, Any]
 
 
-class TauWorld:
-    """A World (see types). `Domain.world` makes it; `history`: whether the task's conversation is replayed first."""
+class SetupError(ValueError):
+    """A task cannot be set up in this world: its calls or data are not of this revision."""
 
-    def __init__(self, domain: Domain, task: Task, sides: dict[Role, Side], history: bool = True):
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all worlds of one domain have in common. `sync` lets its two toolkits hear of one another."""
+
+    policy: str
+    schemas: Callable[[Role], list[Schema]]
+    gold: Callable[[Task], Gold]
+    sync: Callable[[Any, Any], None] | None = None
+
+
+class TauWorld:
+    """A World (see interfaces). Made by `TauDomain.world`, which says what `history` and `solo` are."""
+
+    def __init__(self, task: Task, sides: dict[Role, Side], shared: Shared, history: bool = True, solo: bool = False):
         self.task = task
-        self.policy = domain.policy
-        self._domain = domain
+        self.policy = shared.policy
+        self._shared = shared
         self._sides = sides
+        self._environment = _Environment(sides, solo)
         self._calls = 0
         self._changes: tuple[int, dict[str, Any]] = (0, {})
         self._sync()
@@ -56,7 +68,7 @@ class TauWorld:
         self._start = {role: side.database.copy() for role, side in sides.items()}
 
     def schemas(self, requestor: Role) -> list[Schema]:
-        return self._domain.schemas(requestor)
+        return self._shared.schemas(requestor)
 
     def call(self, call: ToolCall) -> Message:
         self._calls += 1
@@ -115,18 +127,18 @@ class TauWorld:
 
     @property
     def _gold(self) -> Gold:
-        return self._domain.gold(self.task)
+        return self._shared.gold(self.task)
 
     def _run(self, call: ToolCall, sync: bool) -> str:
-        result = _Environment(self._sides).make_tool_call(call.name, requestor=call.requestor, **call.arguments)
+        result = self._environment.make_tool_call(call.name, requestor=call.requestor, **call.arguments)
         if sync:
             self._sync()
-        special = self._sides[call.requestor].render.get(call.name)
+        special = self._sides[self._environment.holder(call.name, call.requestor)].render.get(call.name)
         return (special or render)(result)
 
     def _sync(self) -> None:
-        if self._domain.sync is not None:
-            self._domain.sync(self._sides[Role.ASSISTANT].kit, self._sides[Role.USER].kit)
+        if self._shared.sync is not None:
+            self._shared.sync(self._sides[Role.ASSISTANT].kit, self._sides[Role.USER].kit)
 
     def _set_up(self, history: bool) -> None:
         for call in self.task.setup:
@@ -158,11 +170,18 @@ class TauWorld:
 class _Environment:
     """Looks tools up as τ²-bench's environment does, down to what Python says of arguments that clash."""
 
-    def __init__(self, sides: dict[Role, Side]):
-        self.sides = sides
+    def __init__(self, sides: dict[Role, Side], solo: bool):
+        self.sides, self.solo = sides, solo
+
+    def holder(self, tool_name: str, requestor: Role) -> Role:
+        """Whose tool is meant: a solo agent's calls reach the user's first."""
+        user = self.sides.get(Role.USER)
+        return Role.USER if self.solo and user and tool_name in user.tools else requestor
 
     def make_tool_call(self, tool_name: str, requestor: Role = Role.ASSISTANT, **kwargs: Any) -> Any:
-        side = self.sides.get(requestor)
+        if self.solo and requestor is Role.USER:
+            raise ValueError("User tool calls are not allowed in solo mode")
+        side = self.sides.get(self.holder(tool_name, requestor))
         if side is None:
             raise ValueError("User tools not available" if requestor is Role.USER else "Tools not available")
         if tool_name not in side.tools:

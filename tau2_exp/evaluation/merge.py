@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp.config import Config, ConfigError, EvalConfig, to_data
-from tau2_exp.evaluation.plan import Plan, contradicts, read_plan
-from tau2_exp.evaluation.scores import evaluation_results, missing
-from tau2_exp.evaluation.table import evaluation_table
+from tau2_exp.evaluation.finished import write_evaluation
+from tau2_exp.evaluation.plan import Place, Plan, contradicts, read_plan
+from tau2_exp.evaluation.scores import imported_facts, missing
+from tau2_exp.evaluation.sources import read_sources
 from tau2_exp.runs.address import NEUTRAL, merged_address
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Trajectory
@@ -49,21 +50,22 @@ def merge(runs: Sequence[Run], name: str) -> Run:
                 raise ConfigError(f"{other.folder} and {run.folder} cannot be merged: {reason}")
     plan = reduce(_union, plans)
     first, config = runs[0], _config([run.config for run in runs])
-    address = merged_address([run.manifest.address for run in runs])
-    merged = Run.create(config, address, first.folder.with_name(name), first.parent, runs)
-    merged.record(provider=", ".join(dict.fromkeys(run.manifest.provider or "" for run in runs)))
-    plan.freeze(merged.folder)
     played = {file: _episodes(plan, file, runs) for file in plan.files}
-    for file, trajectories in played.items():
-        with merged.trajectories(file) as lines:
-            for trajectory in trajectories:
-                lines.write(trajectory)
-    results = evaluation_results(config, merged.manifest.provider or "", plan, played)
-    table = evaluation_table([("merged", results)])
-    if lost := missing(plan, played):
-        table += f"\n{lost} episodes of the plan were not run"
-    merged.finish(results, table)
-    return merged
+    lost = missing(plan, played)
+    return write_evaluation(
+        first.folder.with_name(name),
+        config,
+        merged_address([run.manifest.address for run in runs]),
+        plan,
+        played,
+        label="merged",
+        provider=", ".join(dict.fromkeys(run.manifest.provider or "" for run in runs)),
+        facts=imported_facts(first),
+        sources=[source for run in runs for source in read_sources(run.folder)],
+        parent=first.parent,
+        members=runs,
+        note=f"{lost} episodes of the plan were not run" if lost else "",
+    )
 
 
 def _plan(run: Run) -> Plan:
@@ -75,9 +77,9 @@ def _plan(run: Run) -> Plan:
 def _other_agent(one: Run, other: Run) -> str:
     """The first setting in which two runs have another agent; empty where it is one."""
     mine, theirs = _agent(one), _agent(other)
-    for key in mine:
-        if mine[key] != theirs[key]:
-            return f"{key} is {mine[key]} and {theirs[key]}"
+    for key in {**mine, **theirs}:
+        if mine.get(key) != theirs.get(key):
+            return f"{key} is {mine.get(key)} and {theirs.get(key)}"
     return ""
 
 
@@ -89,15 +91,22 @@ def _agent(run: Run) -> dict[str, Any]:
             value = value[part]
         settings = value.items() if isinstance(value, dict) else [("", value)]
         facts |= {f"{key}.{name}".rstrip("."): setting for name, setting in settings if name not in NEUTRAL}
-    return facts
+    return facts | imported_facts(run)
 
 
 def _union(one: Plan, other: Plan) -> Plan:
-    files = {
-        name: tuple(dict.fromkeys([*one.files.get(name, ()), *other.files.get(name, ())]))
-        for name in {**one.files, **other.files}
-    }
-    return dataclasses.replace(one, nothing={**one.nothing, **other.nothing}, files=files)
+    files = {name: _places(one.files.get(name, ()), other.files.get(name, ())) for name in {**one.files, **other.files}}
+    nothing, others = {**one.nothing, **other.nothing}, {**one.others, **other.others}
+    return dataclasses.replace(one, nothing=nothing, files=files, others=others)
+
+
+def _places(mine: Sequence[Place], theirs: Sequence[Place]) -> tuple[Place, ...]:
+    """Each trial once, with its seed where either of them tells it."""
+    found: dict[tuple[str, int], Place] = {}
+    for place in (*mine, *theirs):
+        if place.trial not in found or found[place.trial].seed is None:
+            found[place.trial] = place
+    return tuple(found.values())
 
 
 def _config(configs: Sequence[Config]) -> Config:
@@ -124,4 +133,4 @@ def _episodes(plan: Plan, file: str, runs: Sequence[Run]) -> list[Trajectory]:
             known = found.get(key := (trajectory.key, trajectory.sample))
             if known is None or (trajectory.scored and not known.scored):
                 found[key] = trajectory
-    return [found[key] for place in plan.files[file] if (key := (place.task, place.sample)) in found]
+    return [found[place.trial] for place in plan.files[file] if place.trial in found]

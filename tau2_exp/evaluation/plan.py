@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,11 @@ class Place:
 
     task: str  # Task.key
     sample: int
-    seed: int
+    seed: int | None  # None where an imported evaluation does not tell
+
+    @property
+    def trial(self) -> tuple[str, int]:
+        return self.task, self.sample
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,10 @@ class Plan:
 
     revision: str  # of the tasks
     user: dict[str, Any]
-    limits: dict[str, int]
-    nothing: dict[str, float]  # of each task: what an agent scores that does nothing
+    limits: dict[str, int | None]  # None where an imported evaluation does not tell
+    nothing: dict[str, float | None]  # of each task: what an agent scores that does nothing; None: cannot be judged
     files: dict[str, tuple[Place, ...]]  # by trajectories file: a split's samples, and its greedy ones
+    others: dict[str, str] = field(default_factory=dict)  # by key, a digest of each imported task that is not ours
 
     @property
     def digest(self) -> str:
@@ -85,7 +90,8 @@ def differs(one: Plan, other: Plan) -> str:
 def contradicts(one: Plan, other: Plan) -> str:
     """Why two plans cannot be parts of one, in words; empty where they can.
 
-    Revision, user and limits are one; an episode of both (the same file, task and sample) has one seed.
+    Revision, user and limits are one; a task of both is the same, and an episode of both (the same file, task and
+    sample) has one seed.
     """
     if one.revision != other.revision:
         return f"task revision {one.revision} and {other.revision}"
@@ -93,10 +99,14 @@ def contradicts(one: Plan, other: Plan) -> str:
         for key in {**mine, **theirs}:
             if mine.get(key) != theirs.get(key):
                 return f"{what}: {key} is {mine.get(key)} and {theirs.get(key)}"
+    for key in one.nothing.keys() & other.nothing.keys():
+        if one.others.get(key) != other.others.get(key):
+            return f"{key} is not the same task"
     for name, places in one.files.items():
-        seeds = {(place.task, place.sample): place.seed for place in other.files.get(name, ())}
+        seeds = {place.trial: place.seed for place in other.files.get(name, ())}
         for place in places:
-            if (seed := seeds.get((place.task, place.sample), place.seed)) != place.seed:
+            seed = seeds.get(place.trial)
+            if None not in (seed, place.seed) and seed != place.seed:
                 return f"{name}: {place.task}, sample {place.sample} has seed {place.seed} and {seed}"
     return ""
 
@@ -105,11 +115,13 @@ def user_facts(user: UserConfig) -> dict[str, Any]:
     """What of a user's settings shapes what it says."""
     if user.kind is UserKind.scripted:
         return {"kind": user.kind.value}
+    if user.kind is UserKind.custom:
+        return {"kind": user.kind.value, "model": user.function, **user.options}
     facts = {"kind": user.kind.value, "model": user.model, "temperature": user.temperature}
     return {**facts, "max_tokens": user.max_tokens}
 
 
-def limit_facts(config: Config) -> dict[str, int]:
+def limit_facts(config: Config) -> dict[str, int | None]:
     domain, rollout = config.domain, config.rollout
     return {
         "max_steps": domain.max_steps,
@@ -118,6 +130,7 @@ def limit_facts(config: Config) -> dict[str, int]:
     }
 
 
-def score_of_nothing(world: World) -> float:
-    """What an agent scores in a fresh world that lets the user hang up."""
-    return world.verdict([*(world.task.history or (GREETING,))], StopReason.USER_STOP).reward
+def score_of_nothing(world: World) -> float | None:
+    """What an agent scores in a fresh world that lets the user hang up; None where that cannot be judged here."""
+    verdict = world.verdict([*(world.task.history or (GREETING,))], StopReason.USER_STOP)
+    return None if verdict.raised else verdict.reward

@@ -11,32 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from tau2_exp.codec import decode, encode
-from tau2_exp.config import ConfigError, Provider
-from tau2_exp.domains import ProviderError, TauWorld, load_domain
-from tau2_exp.domains.tasks import read_message
+from tau2_exp.codec import encode
+from tau2_exp.config import TASK_REVISION, ConfigError, Provider
+from tau2_exp.domains import ProviderError, TauDomain, TauWorld, load_domain, open_domain
+from tau2_exp.domains.opening import KEY
 from tau2_exp.domains.world import pair_calls, same_result, same_text
-from tau2_exp.evaluation.results_format import read_stop
-from tau2_exp.types import Message, Role, StopReason, Task, Trajectory, Verdict
-
-_HASHES = {"agent_db_hash": Role.ASSISTANT, "user_db_hash": Role.USER}
-_FIELDS = ("reward", "breakdown", "db_match", "env_assertions", "action_checks", "communicate_checks")
-
-
-class BadLine(ValueError):
-    """A line that is not a recorded episode; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Episode:
-    """A recorded episode, whichever format it came in. `verdict` is what it carries, None where nothing."""
-
-    domain: str
-    task: str
-    messages: tuple[Message, ...]
-    stop: StopReason
-    verdict: dict[str, Any] | None
-    hashes: dict[str, str]
+from tau2_exp.evaluation.episodes import FIELDS, HASHES, BadLine, Episode, read_episode
+from tau2_exp.evaluation.plan import PLAN, read_plan
+from tau2_exp.evaluation.results_file import load_json
+from tau2_exp.evaluation.sources import read_sources
+from tau2_exp.interfaces import World
+from tau2_exp.plugins import is_path, load, reach
+from tau2_exp.types import Message, Task, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,107 +33,169 @@ class Rescored:
     differences: list[str]  # from the verdict and the hashes that the episode carries
 
 
+@dataclass(frozen=True)
+class _Imported:
+    """Where a file's episodes were played on tasks of another revision: which, and the tasks as they were imported."""
+
+    revision: str
+    tasks: dict[str, Task]  # by key; empty where only simulations were imported
+    whole: bool  # False: imported before its tasks were kept
+
+    def differs(self, episode: Episode) -> bool:
+        """Whether the episode's task is not scored as ours of the same name is."""
+        if episode.key not in self.tasks:
+            return not self.whole
+        try:
+            ours = load_domain(episode.domain).task(episode.task)
+        except (ValueError, ProviderError):
+            return True
+        return _scored_parts(self.tasks[episode.key]) != _scored_parts(ours)
+
+
+def _scored_parts(task: Task) -> tuple[Any, ...]:
+    return task.criteria, task.agent_data, task.user_data, task.setup, task.history
+
+
 def register(subparsers: Any) -> None:
     """Add the `replay` command to a parser's subcommands."""
     parser = subparsers.add_parser("replay", help="rescore recorded episodes and compare with their recorded verdicts")
     parser.add_argument("episodes", nargs="+", type=Path, help="JSONL: recorded τ²-bench episodes or trajectories")
     parser.add_argument("--out", type=Path, help="write one JSON line per episode here")
-    parser.add_argument("--provider", choices=[provider.value for provider in Provider], default=Provider.auto.value)
+    words = ", ".join(Provider)
+    parser.add_argument("--provider", default=Provider.auto.value, help=f"{words}, or module:name of your own domain")
     parser.set_defaults(run=_command)
 
 
 def _command(args: argparse.Namespace) -> int:
     for path in args.episodes:
         _check(path)
+        if args.out and args.out.exists() and args.out.samefile(path):
+            raise ConfigError(f"--out {args.out}: is one of the files to rescore; name another")
     with args.out.open("w", encoding="utf-8") if args.out else nullcontext() as out:
-        return replay_files(args.episodes, Provider(args.provider), out)
+        return replay_files(args.episodes, _provider(args.provider), out)
+
+
+def _provider(given: str) -> str:
+    """Raises ConfigError for what is neither a word nor a dotted path that can be imported."""
+    if is_path(given):
+        reach([Path.cwd()])
+        load(KEY, given)
+    elif given not in list(Provider):
+        raise ConfigError(f"--provider {given}: there are {', '.join(Provider)}, or module:name of your own domain")
+    return given
 
 
 def _check(path: Path) -> None:
     """Raises ConfigError for what holds no lines of episodes, saying what does."""
-    if path.is_dir():
+    if path.is_dir() and not (path / "results.json").is_file():
         files = sorted(map(str, path.glob("trajectories/*.jsonl")))
         raise ConfigError(f"{path}: is a folder; give files{': ' if files else ' of episodes'}{' '.join(files)}")
+    if path.is_dir() or (path.is_file() and _is_results(path)):
+        raise ConfigError(f"{path}: is a results file of τ²-bench; python -m tau2_exp import {path} --name NAME")
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
-    with path.open(encoding="utf-8") as file:
-        first = next((line for line in file if line.strip()), "")
-    if not first:
+    if not any(line.strip() for _, line in _lines(path)):
         raise ConfigError(f"{path}: holds no episodes")
-    if _is_results(path.read_text(encoding="utf-8") if first.strip() == "{" else first):
-        raise ConfigError(f"{path}: is a results file of τ²-bench; python -m tau2_exp import {path} --name NAME")
 
 
-def _is_results(text: str) -> bool:
+def _is_results(path: Path) -> bool:
+    """Whether the file as a whole, or its first line, is results or a list of simulations."""
+    first = next((line for _, line in _lines(path)), b"").strip()
     try:
-        return "simulations" in json.loads(text)
-    except (ValueError, TypeError):
+        data = load_json(path.read_bytes() if first in (b"{", b"[") else first)
+    except ValueError:
         return False
+    return bool(data) and isinstance(data[0], dict) if isinstance(data, list) else "simulations" in data
 
 
-def replay_files(paths: list[Path], provider: Provider = Provider.auto, out: TextIO | None = None) -> int:
+def replay_files(paths: list[Path], provider: str = Provider.auto, out: TextIO | None = None) -> int:
     """Rescore every episode of JSONL files; the last line printed counts those that agree.
 
-    Returns 0 where all agree, 1 where an episode does not, or a line is not an episode.
+    An episode of another task revision, whose task differs from ours, is counted and not rescored. Returns 0 where all
+    agree; 1 where one does not, a line is not an episode, or nothing could be compared.
     """
-    agreeing = compared = silent = 0
-    for where, line in _lines(paths):
-        try:
-            episode = read_episode(line)
-            rescored = rescore(episode, provider)
-        except BadLine as problem:
-            print(f"{where}: {problem}", file=sys.stderr)
+    agreeing = compared = silent = elsewhere = 0
+    for path in paths:
+        imported = None if is_path(provider) else _imported(path)
+        for number, line in _lines(path):
+            where = f"{path}:{number}"
+            try:
+                episode = read_episode(line)
+                if imported and imported.differs(episode):
+                    elsewhere += 1
+                    continue
+                rescored = rescore(episode, provider)
+            except BadLine as problem:
+                print(f"{where}: {problem}", file=sys.stderr)
+                compared += 1
+                continue
+            if out is not None:
+                out.write(json.dumps(_record(where, episode, rescored)) + "\n")
+            for text in rescored.texts:
+                print(f"{where}: {text}", file=sys.stderr)
+            if episode.verdict is None and not episode.hashes:
+                silent += 1
+                continue
             compared += 1
-            continue
-        if out is not None:
-            out.write(json.dumps(_record(where, episode, rescored)) + "\n")
-        for text in rescored.texts:
-            print(f"{where}: {text}", file=sys.stderr)
-        if episode.verdict is None and not episode.hashes:
-            silent += 1
-            continue
-        compared += 1
-        agreeing += not rescored.differences
-        if rescored.differences:
-            print(f"{where}: {episode.domain} {episode.task}: {'; '.join(rescored.differences)}")
+            agreeing += not rescored.differences
+            if rescored.differences:
+                _say(f"{where}: {episode.domain} {episode.task}: {'; '.join(rescored.differences)}")
     if silent:
         print(f"{silent} have no recorded verdict")
-    print(f"{agreeing} of {compared} agree")
-    return 0 if agreeing == compared else 1
+    if elsewhere:
+        print(f"{elsewhere} are not rescored: their tasks differ from those of {TASK_REVISION}")
+    print(f"{agreeing} of {compared} agree" if compared or not elsewhere else "nothing to compare")
+    return 0 if agreeing == compared and (compared or not elsewhere) else 1
 
 
-def read_episode(line: str) -> Episode:
-    """One line of JSON as an episode. Raises BadLine naming what is wrong."""
-    try:
-        record = json.loads(line)
-        if not isinstance(record, dict):
-            raise BadLine("expected a JSON object")
-        return _from_trajectory(record) if "turns" in record else _from_record(record)
-    except json.JSONDecodeError as problem:
-        raise BadLine(f"not JSON: {problem}") from None
-    except KeyError as problem:
-        raise BadLine(f"missing field {problem}") from None
-    except (TypeError, ValueError, AttributeError) as problem:
-        raise BadLine(str(problem)) from None
+def _say(text: str) -> None:
+    """What others wrote may hold half a surrogate pair, which no terminal takes."""
+    print(text.encode("utf-8", "backslashreplace").decode())
 
 
-def rescore(episode: Episode, provider: Provider = Provider.auto) -> Rescored:
+def _imported(path: Path) -> _Imported | None:
+    """What a run's file was played on, where that is another task revision than ours; said aloud."""
+    folder = path.absolute().parent.parent
+    if path.absolute().parent.name != "trajectories" or not (folder / PLAN).is_file():
+        return None
+    revision = read_plan(folder).revision
+    if revision == TASK_REVISION:
+        return None
+    print(f"{path}: its tasks are of {revision}; those here are of {TASK_REVISION}")
+    sources = read_sources(folder)
+    return _Imported(revision, {key: task for s in sources for key, task in s.tasks.items()}, bool(sources))
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, line
+
+
+def rescore(episode: Episode, provider: str = Provider.auto) -> Rescored:
     """Judge an episode in a world of its own. Raises BadLine where there is no such task."""
     try:
-        domain = load_domain(episode.domain, provider)
+        domain = open_domain(provider, episode.domain)
         task = domain.task(episode.task)
     except (ValueError, ProviderError) as problem:
         raise BadLine(str(problem)) from None
-    world = domain.world(task, history=False)  # the record holds the past conversation too
+    if isinstance(domain, TauDomain):
+        world: World = domain.world(
+            task, history=False, solo=episode.solo
+        )  # the record holds the past conversation too
+    else:
+        world = domain.world(task)
     raised, texts = _run_again(world, episode.messages)
     verdict = world.verdict(episode.messages, episode.stop)
     if raised is not None and episode.stop.natural and _replays(task):
         verdict = Verdict(reward=0.0, raised=raised)
-    hashes = {name: world.db_hash(role) for name, role in _HASHES.items() if name in episode.hashes}
+    recorded = {name: role for name, role in HASHES.items() if name in episode.hashes}
+    hashes = {name: world.db_hash(role) for name, role in recorded.items()} if isinstance(world, TauWorld) else {}
     return Rescored(verdict, hashes, texts, _differences(episode, verdict, hashes))
 
 
-def _run_again(world: TauWorld, messages: tuple[Message, ...]) -> tuple[str | None, list[str]]:
+def _run_again(world: World, messages: tuple[Message, ...]) -> tuple[str | None, list[str]]:
     """What τ²-bench's replay of these messages raises, if anything, and every result that reads differently."""
     texts: list[str] = []
     raised: str | None = None
@@ -189,7 +237,7 @@ def _differences(episode: Episode, verdict: Verdict, hashes: dict[str, str | Non
     if verdict.raised:
         found.append(f"raises {verdict.raised.splitlines()[0]}")
     ours = encode(verdict)
-    for name in _FIELDS:
+    for name in FIELDS:
         mine = ours.get(name)
         if name in carried and _present(carried[name]) != _present(mine):
             found.append(f"{name}: recorded {carried[name]!r}, now {mine!r}")
@@ -201,63 +249,12 @@ def _present(value: Any) -> Any:
     return None if value in ([], {}) else value
 
 
-def _from_record(record: dict[str, Any]) -> Episode:
-    messages = record["messages"]
-    if not isinstance(messages, list):
-        raise BadLine("messages: expected a list")
-    verdict = record.get("verdict")
-    if verdict is not None and not isinstance(verdict, dict):
-        raise BadLine("verdict: expected an object")
-    return Episode(
-        domain=record["domain"],
-        task=str(record["task_id"]),
-        messages=tuple(_message(message, index) for index, message in enumerate(messages)),
-        stop=_stop(record.get("termination")),
-        verdict=verdict,
-        hashes={name: record[name] for name in _HASHES if record.get(name)},
-    )
-
-
-def _message(record: Any, index: int) -> Message:
-    try:
-        return read_message(record)
-    except KeyError as problem:
-        raise BadLine(f"messages[{index}]: missing field {problem}") from None
-    except (TypeError, ValueError, AttributeError) as problem:
-        raise BadLine(f"messages[{index}]: {problem}") from None
-
-
-def _stop(termination: str | None) -> StopReason:
-    if termination is None:
-        return StopReason.AGENT_STOP
-    try:
-        return read_stop(termination)
-    except ValueError as problem:
-        raise BadLine(str(problem)) from None
-
-
-def _from_trajectory(record: dict[str, Any]) -> Episode:
-    trajectory = decode(Trajectory, record)
-    verdict = None
-    if trajectory.verdict is not None:
-        verdict = {name: encode(getattr(trajectory.verdict, name)) for name in _FIELDS}
-        verdict["raises"] = trajectory.verdict.raised
-    return Episode(trajectory.domain, trajectory.task, trajectory.messages, trajectory.stop, verdict, {})
-
-
-def _lines(paths: list[Path]) -> Iterator[tuple[str, str]]:
-    for path in paths:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield f"{path}:{number}", line
-
-
 def _record(where: str, episode: Episode, rescored: Rescored) -> dict[str, Any]:
     return {
         "episode": where,
         "domain": episode.domain,
         "task_id": episode.task,
+        "solo": episode.solo,
         "agrees": not rescored.differences,
         "differences": rescored.differences,
         "texts": rescored.texts,

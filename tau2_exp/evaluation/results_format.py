@@ -11,12 +11,14 @@ from typing import Any
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.domains.tasks import DEFAULT_BASIS, read_message
+from tau2_exp.evaluation.records import Judgement, Simulation, read_record
 from tau2_exp.types import Fault, FaultSource, Message, Role, StopReason, Trajectory, Turn, Usage, Verdict
 
 OURS = "tau2_exp"  # the key of what is ours
 _SAID = {  # stop reasons that τ²-bench has no word for
     StopReason.UNPARSABLE: "agent_error",
     StopReason.CONTEXT_FULL: "agent_error",
+    StopReason.FAULT: "agent_error",  # only the agent's own fault is written
 }
 _READ = {  # the words of this revision and of later ones
     "agent_error": StopReason.UNPARSABLE,
@@ -36,6 +38,7 @@ class Beside:
 
     stop: StopReason
     verdict: Verdict | None
+    fault: Fault | None = None
     steps: int = 0
     tool_errors: int = 0
     attempts: int = 1
@@ -55,6 +58,11 @@ def read_stop(termination: str) -> StopReason:
         raise ValueError(f"termination: {termination!r} is not one of {valid}") from None
 
 
+def is_solo(messages: Sequence[Message]) -> bool:
+    """Whether nobody but the agent spoke: with a user, an episode does not end by itself before the user speaks."""
+    return not any(message.role is Role.USER for message in messages)
+
+
 # ---------------------------------------------------------------- out
 
 
@@ -63,7 +71,7 @@ def to_simulation(trajectory: Trajectory, task: dict[str, Any], start: str, end:
 
     Raises ValueError for a faulted episode: τ²-bench would count it as the agent's failure.
     """
-    if not trajectory.scored or trajectory.verdict is None:
+    if not trajectory.scored:
         raise ValueError(f"{trajectory.key}, sample {trajectory.sample}: ended in a fault and has no score")
     return {
         "id": f"{trajectory.domain}-{trajectory.task}-{trajectory.sample}-{trajectory.seed}",
@@ -75,7 +83,7 @@ def to_simulation(trajectory: Trajectory, task: dict[str, Any], start: str, end:
         "termination_reason": _SAID.get(trajectory.stop, trajectory.stop.value),
         "agent_cost": trajectory.policy_usage.dollars,
         "user_cost": trajectory.user_usage.dollars,
-        "reward_info": _reward_info(trajectory, trajectory.verdict, task.get("evaluation_criteria")),
+        "reward_info": _reward_info(trajectory, trajectory.verdict or Verdict(0.0), task.get("evaluation_criteria")),
         "messages": [_message(message, place) for place, message in enumerate(trajectory.messages)],
         "trial": trajectory.sample,
         "seed": trajectory.seed,
@@ -136,65 +144,91 @@ def _told(infos: list[str] | None, holds: Sequence[bool]) -> list[dict[str, Any]
 
 
 def from_simulation(record: dict[str, Any], domain: str) -> Trajectory:
-    """One `SimulationRun`, τ²-bench's or ours. Raises ValueError or KeyError, naming what is missing or wrong."""
-    messages = [read_message(message) for message in record["messages"] or ()]
-    beside = _beside(record)
-    word = record["termination_reason"]
+    """One `SimulationRun`, τ²-bench's or ours. Raises ValueError in one line, naming what is missing or wrong."""
+    simulation = read_record(Simulation, record)
+    messages = [_read_message(message, place) for place, message in enumerate(simulation.messages)]
+    beside = _beside(simulation)
     opening, turns = _turns(messages, beside.stop)
     return Trajectory(
-        task=str(record["task_id"]),
+        task=simulation.task_id,
         domain=domain,
-        sample=record.get("trial") or 0,
-        seed=record.get("seed") or 0,
+        sample=simulation.trial or 0,
+        seed=simulation.seed or 0,
         opening=opening,
         turns=turns,
-        fault=Fault(_FAULTS[word], word) if word in _FAULTS else None,
-        seconds=float(record.get("duration") or 0.0),
+        seconds=simulation.duration or 0.0,
         **{f.name: getattr(beside, f.name) for f in fields(Beside)},
     )
 
 
-def _beside(record: dict[str, Any]) -> Beside:
-    judged = record.get("reward_info")
-    info = judged.get("info") if judged else None
-    if isinstance(info, dict) and OURS in info:
-        return decode(Beside, info[OURS])
-    stop = read_stop(record["termination_reason"])
+def _read_message(record: dict[str, Any], place: int) -> Message:
+    try:
+        return read_message(record)
+    except KeyError as problem:
+        raise ValueError(f"messages.{place}: no {problem}") from None
+    except (ValueError, TypeError, AttributeError) as problem:
+        raise ValueError(f"messages.{place}: {problem}") from None
+
+
+def _beside(simulation: Simulation) -> Beside:
+    judged = simulation.reward_info
+    if judged and isinstance(judged.info, dict) and OURS in judged.info:
+        return decode(Beside, judged.info[OURS])
+    stop = read_stop(simulation.termination_reason)
     return Beside(
         stop,
-        _verdict(judged) if judged and stop is not StopReason.FAULT else None,
-        steps=len(record["messages"] or ()),
-        tool_errors=sum(bool(message.get("error")) for message in record["messages"] or ()),
-        user_usage=_usage(record, "user"),
-        policy_usage=_usage(record, "assistant"),
+        read_verdict(judged, stop),
+        _fault(simulation),
+        steps=len(simulation.messages),
+        tool_errors=sum(bool(message.get("error")) for message in simulation.messages),
+        user_usage=_usage(simulation, "user", simulation.user_cost),
+        policy_usage=_usage(simulation, "assistant", simulation.agent_cost),
     )
 
 
-def _verdict(judged: dict[str, Any]) -> Verdict:
-    match = judged.get("db_check")
+def _fault(simulation: Simulation) -> Fault | None:
+    word = simulation.termination_reason
+    if word not in _FAULTS:
+        return None
+    told = (simulation.info or {}).get("error")
+    return Fault(_FAULTS[word], f"{word}: {told}" if told else word)
+
+
+def read_verdict(judged: Judgement | None, stop: StopReason) -> Verdict | None:
+    """What τ²-bench judged; a premature ending scores 0, and a natural one that nobody evaluated has no verdict."""
+    if stop is StopReason.FAULT:
+        return None
+    if judged is None or judged.reward is None:
+        return None if stop.natural else Verdict(0.0)
     return Verdict(
-        reward=float(judged["reward"]),
-        breakdown={name: float(value) for name, value in (judged.get("reward_breakdown") or {}).items()},
-        db_match=match["db_match"] if match else None,
-        env_assertions=tuple(check["met"] for check in judged.get("env_assertions") or ()),
-        action_checks=tuple(check["action_match"] for check in judged.get("action_checks") or ()),
-        communicate_checks=tuple(check["met"] for check in judged.get("communicate_checks") or ()),
+        reward=judged.reward,
+        breakdown=judged.reward_breakdown or {},
+        db_match=judged.db_check.db_match if judged.db_check else None,
+        env_assertions=tuple(check.met for check in judged.env_assertions or ()),
+        action_checks=tuple(check.action_match for check in judged.action_checks or ()),
+        communicate_checks=tuple(check.met for check in judged.communicate_checks or ()),
     )
 
 
-def _usage(record: dict[str, Any], role: str) -> Usage:
-    usages = [m["usage"] for m in record["messages"] or () if m["role"] == role and m.get("usage")]
-    dollars = record["agent_cost" if role == "assistant" else "user_cost"]
-    return Usage(
-        sum(usage.get("prompt_tokens") or 0 for usage in usages),
-        sum(usage.get("completion_tokens") or 0 for usage in usages),
-        None if dollars is None else float(dollars),
+def _usage(simulation: Simulation, role: str, dollars: float | None) -> Usage:
+    usages = [message.get("usage") for message in simulation.messages if message["role"] == role]
+    prompt, completion = (
+        sum(usage[key] for usage in usages if isinstance(usage, dict) and isinstance(usage.get(key), int))
+        for key in ("prompt_tokens", "completion_tokens")
     )
+    return Usage(prompt, completion, dollars)
 
 
 def _turns(messages: Sequence[Message], stop: StopReason) -> tuple[tuple[Message, ...], tuple[Turn, ...]]:
-    """The opening, and a turn for each message of the agent behind it (the first message is its greeting)."""
-    starts = [place for place, message in enumerate(messages) if place and message.role is Role.ASSISTANT]
+    """The opening, and a turn for each message of the agent behind it.
+
+    The agent's first message is its greeting, unless it calls a tool: a solo agent begins with its work.
+    """
+    starts = [
+        place
+        for place, message in enumerate(messages)
+        if message.role is Role.ASSISTANT and (place or message.tool_calls)
+    ]
     ends = [*starts[1:], len(messages)]
     turns = [tuple(messages[start:end]) for start, end in zip(starts, ends, strict=False)]
     opening = tuple(messages[: starts[0]] if starts else messages)

@@ -9,9 +9,11 @@ from typing import Any
 
 from tau2_exp.config import Config, EvalConfig, PolicyKind
 from tau2_exp.evaluation.plan import GREEDY, Place, Plan
+from tau2_exp.runs.run import Run, RunStatus
 from tau2_exp.statistics import Measure, Samples, estimate
 from tau2_exp.types import Trajectory, Usage
 
+AGENT = "agent"  # the key of who was played elsewhere, in results of imported evaluations alone
 Played = Mapping[str, Sequence[Trajectory]]  # by the file that they are in
 
 
@@ -29,11 +31,20 @@ def evaluation_results(config: Config, provider: str, plan: Plan, played: Played
     }
 
 
+def imported_facts(run: Run) -> dict[str, Any]:
+    """What an imported evaluation's results hold over its settings: its agent and temperature, as its files tell."""
+    if run.status is not RunStatus.finished or AGENT not in (results := run.results):
+        return {}
+    return {key: results[key] for key in ("policy", "temperature", AGENT)}
+
+
 def policy_name(config: Config) -> str:
     """What a policy calls itself, by its settings."""
     policy = config.policy
     if policy.kind is PolicyKind.oracle:
         return f"oracle-{policy.oracle.value}"
+    if policy.function is not None:
+        return policy.function
     return str(policy.model) if policy.kind is PolicyKind.litellm else config.model.name
 
 
@@ -72,7 +83,7 @@ def _results(plan: Plan, played: Played, split: str, prefix: str) -> dict[str, A
     for k in sorted({1, samples}) if samples else []:
         for measure in Measure if k > 1 else [Measure.PASS_AT]:
             measures[f"{measure.value}{k}"] = _measure(by_task, measure, k, wanted)
-    nothing = {task: [plan.nothing[task]] for task in tasks}
+    nothing = {task: [score] if (score := plan.nothing[task]) is not None else [] for task in tasks}
     return {
         "tasks": len(tasks),
         "samples_per_prompt": samples,
@@ -82,6 +93,7 @@ def _results(plan: Plan, played: Played, split: str, prefix: str) -> dict[str, A
         "greedy_outcomes": greedy_by_task,
         "stops": dict(Counter(t.stop.value for t in several)),
         "faults": dict(Counter(t.fault.source.value for t in [*greedy, *several] if t.fault)),
+        "unevaluated": sum(not t.scored and not t.fault for t in [*greedy, *several]),
         "turns": sum(len(t.turns) for t in several) / max(len(several), 1),
         "policy_usage": _sum([t.policy_usage for t in [*greedy, *several]]),
         "user_usage": _sum([t.user_usage for t in [*greedy, *several]]),

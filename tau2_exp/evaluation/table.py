@@ -29,11 +29,11 @@ def evaluation_table(evaluations: Sequence[Labelled]) -> str:
 
     _, first = evaluations[0]
     names = _measures(evaluations)
-    table = Table(box=SIMPLE_HEAD, title=_title(evaluations), title_justify="left", title_style="")
+    table = Table(box=SIMPLE_HEAD)
     for heading in ("stage", "split", "tasks", *names):
         table.add_column(heading, justify="left" if heading in ("stage", "split") else "right", no_wrap=True)
     for split, result in first["splits"].items():
-        nothing = _cell(result["nothing"], result["tasks"])
+        nothing = _cell(result["nothing"], result["tasks"]) if result["nothing"]["value"] is not None else "unknown"
         table.add_row("(do nothing)", split, str(result["tasks"]), *[nothing] * len(names))
     for label, results in evaluations:
         table.add_section()
@@ -43,7 +43,7 @@ def evaluation_table(evaluations: Sequence[Labelled]) -> str:
     text = io.StringIO()
     Console(file=text, width=_WIDTH, color_system=None).print(table)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
-    return "\n".join([*lines, *_faults(evaluations)])
+    return "\n".join([_title(evaluations), *lines, *_faults(evaluations)])
 
 
 def _measures(evaluations: Sequence[Labelled]) -> list[str]:
@@ -55,8 +55,14 @@ def _measures(evaluations: Sequence[Labelled]) -> list[str]:
 def _title(evaluations: Sequence[Labelled]) -> str:
     facts = {(r["provider"], r["user"], r["temperature"]) for _, r in evaluations}
     return "; ".join(
-        f"tasks: {provider}; user: {user}; temperature {temperature:g}" for provider, user, temperature in sorted(facts)
+        f"tasks: {provider}; user: {user}; temperature {number(temperature)}"
+        for provider, user, temperature in sorted(facts, key=str)
     )
+
+
+def number(value: float | None) -> str:
+    """A number that a file may not have told."""
+    return "unknown" if value is None else f"{value:g}"
 
 
 def _cell(estimate: dict[str, Any] | None, tasks: int) -> str:
@@ -76,4 +82,6 @@ def _faults(evaluations: Sequence[Labelled]) -> list[str]:
             if result["faults"]:
                 counts = ", ".join(f"{source} {count}" for source, count in result["faults"].items())
                 lines.append(f"{label} {split}: episodes lost to faults: {counts}")
+            if unevaluated := result.get("unevaluated"):
+                lines.append(f"{label} {split}: episodes that nobody evaluated, and that are missing: {unevaluated}")
     return lines

@@ -7,11 +7,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tau2_exp.config import RewardConfig, RewardKind
-from tau2_exp.types import Reward
+from tau2_exp.plugins import PluginError, call
+from tau2_exp.types import Reward, Trajectory
 
 _SAME = 1e-9  # rewards closer than this differ by rounding only
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCredit:
+    """What the trajectories of one group are credited with; without `signal` there is nothing to learn from it."""
+
+    advantages: list[tuple[float, ...]]  # one number a turn, for each trajectory in its order
+    signal: bool
+
+
+def group_credit(trajectories: Sequence[Trajectory], rewards: Sequence[Reward], config: RewardConfig) -> GroupCredit:
+    """The credit of one task's trajectories, by `reward.credit` where there is one.
+
+    Then a group has signal where any advantage is not 0. Raises PluginError where the function gives other than one
+    finite number for each turn of each trajectory.
+    """
+    if config.credit is None or not rewards:
+        return GroupCredit(advantages(rewards, config) if rewards else [], has_signal(rewards))
+    given = call("reward.credit", config.credit, trajectories, rewards, config)
+    found = [tuple(float(number) for number in turns) for turns in given]
+    wanted = [len(trajectory.turns) for trajectory in trajectories]
+    if [len(turns) for turns in found] != wanted or not all(math.isfinite(a) for turns in found for a in turns):
+        raise PluginError(
+            f"reward.credit={config.credit}: wants finite numbers, {wanted} of them for the turns of "
+            f"{len(wanted)} trajectories of {trajectories[0].key}; got {found}"
+        )
+    return GroupCredit(found, any(number != 0.0 for turns in found for number in turns))
 
 
 def has_signal(group: Sequence[Reward]) -> bool:

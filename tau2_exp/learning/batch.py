@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from tau2_exp import codec
 from tau2_exp.config import ProtocolName
 from tau2_exp.interfaces import Tokenizer
+from tau2_exp.learning.left_out import MESSAGES, left_out
 from tau2_exp.protocols import Protocol, correction, make_protocol
 from tau2_exp.protocols.text import CALL_END
 from tau2_exp.types import Message, Reward, Role, Row, Schema, ToolCall, Trajectory, Turn, stable_seed
@@ -163,10 +165,11 @@ def _spoken(message: Message, protocol: Protocol) -> str:
 # ---------------------------------------------------------------- files of SFT data
 
 
-def read_sft_file(path: Path) -> list[tuple[int, Trajectory | Conversation]]:
+def read_sft_file(path: Path, lost: Counter[str] | None = None) -> list[tuple[int, Trajectory | Conversation]]:
     """Trajectories and `{"prompt": messages}` records, one a line, each with the number of its line.
 
-    Raises ValueError with file, line and reason of the bad lines, all of which were looked at.
+    `messages` is another name for `prompt`. `lost` counts what of the lines is left out. Raises ValueError with file,
+    line and reason of the bad lines, all of which were looked at.
     """
     records: list[tuple[int, Trajectory | Conversation]] = []
     problems = []
@@ -174,7 +177,7 @@ def read_sft_file(path: Path) -> list[tuple[int, Trajectory | Conversation]]:
         if not line.strip():
             continue
         try:
-            records.append((number, _record(line)))
+            records.append((number, _record(line, Counter() if lost is None else lost)))
         except (ValueError, RecursionError) as error:
             problems.append(f"{path}:{number}: {error}")
     if problems:
@@ -185,11 +188,19 @@ def read_sft_file(path: Path) -> list[tuple[int, Trajectory | Conversation]]:
     return records
 
 
-def _record(line: bytes) -> Trajectory | Conversation:
+def _record(line: bytes, lost: Counter[str]) -> Trajectory | Conversation:
     data = json.loads(line)
     if not isinstance(data, dict):
         raise ValueError(f"expected an object, got {type(data).__name__}")
-    return messages_from_prompt(data["prompt"]) if "prompt" in data else codec.decode(Trajectory, data)
+    keys = [key for key in MESSAGES if key in data]
+    if len(keys) > 1:
+        raise ValueError("prompt and messages: two names for one thing; keep one of them")
+    lost.update(left_out(data))
+    if keys:
+        return messages_from_prompt(data[keys[0]])
+    if not {"task", "turns"} & data.keys():
+        raise ValueError("no `prompt` and no `messages`, one of which holds a list of messages, and no trajectory")
+    return codec.decode(Trajectory, data)
 
 
 def messages_from_prompt(prompt: Any) -> Conversation:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from tau2_exp import interfaces
 from tau2_exp.config import CurriculumConfig, CurriculumKind
+from tau2_exp.plugins import PluginError, in_one_line, make
 from tau2_exp.types import SOLVED, stable_seed
 
 _FLOOR = 0.05  # adaptive: added to p(1 − p), so that no task is never seen again
+
+
+def make_curriculum(task_keys: Sequence[str], config: CurriculumConfig, seed: int) -> interfaces.Curriculum:
+    """The curriculum that the configuration names. Raises PluginError where the user's own is none."""
+    if config.function is None:
+        return Curriculum(task_keys, config, seed)
+    return CustomCurriculum(config.function, task_keys, config, seed)
 
 
 class Curriculum:
@@ -46,9 +56,7 @@ class Curriculum:
         return drawn
 
     def record(self, key: str, solved: Sequence[float]) -> None:
-        """Note the outcomes of attempts at a task; 1 is solved, anything below is not."""
-        if not solved:
-            return
+        """Note the outcomes of attempts at a task, at least one; 1 is solved, anything below is not."""
         wins = sum(outcome >= SOLVED for outcome in solved)
         self.attempts[key] += len(solved)
         self.solved[key] += wins
@@ -88,3 +96,39 @@ class Curriculum:
         free = [key for key in self.keys if key not in taken]
         weights = [self.fraction[key] * (1.0 - self.fraction[key]) + _FLOOR for key in free]
         return rng.choices(free, weights)[0]
+
+
+class CustomCurriculum:
+    """The user's own; what it raises, or draws that cannot be played, is told in its name (PluginError)."""
+
+    def __init__(self, path: str, task_keys: Sequence[str], config: CurriculumConfig, seed: int):
+        self._given, self._keys = f"curriculum.function={path}", frozenset(task_keys)
+        self._own = make("curriculum.function", path, tuple(task_keys), config, seed)
+
+    def draw(self, n: int, exclude: Collection[str] = ()) -> list[str]:
+        drawn = list(self._ask("draw", n, exclude))
+        if len(drawn) != n or not self._keys.issuperset(drawn):
+            raise PluginError(f"{self._given}: draw({n}) returned {drawn}; wants {n} of the keys it was made with")
+        return drawn
+
+    def record(self, key: str, outcomes: Sequence[float]) -> None:
+        self._ask("record", key, outcomes)
+
+    def weight(self, key: str) -> float:
+        return float(self._ask("weight", key))
+
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = self._ask("state")
+        try:
+            return dict(json.loads(json.dumps(state)))  # a copy: the user's own goes on changing
+        except (TypeError, ValueError) as error:
+            raise PluginError(f"{self._given}: state() is no JSON object: {error}") from None
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._ask("restore", state)
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        try:
+            return getattr(self._own, method)(*arguments)
+        except Exception as error:
+            raise PluginError(f"{self._given}: {method} raised {in_one_line(error)}") from error

@@ -6,6 +6,7 @@ import dataclasses
 from itertools import pairwise
 
 from tau2_exp.config import PartWeights, RewardConfig, RewardKind
+from tau2_exp.plugins import PluginError, call
 from tau2_exp.types import Parts, Reward, Trajectory
 
 
@@ -24,13 +25,30 @@ def potentials(trajectory: Trajectory, config: RewardConfig) -> tuple[float, ...
 
 
 def score(trajectory: Trajectory, config: RewardConfig) -> Reward:
-    """The reward of an ended episode. Raises ValueError where a fault that is not the agent's ended it.
+    """The reward of an ended episode, by `reward.function` where there is one.
+
+    Raises ValueError where a fault that is not the agent's ended it, PluginError where the function gives no Reward.
+    """
+    if config.function is None:
+        return standard_score(trajectory, config)
+    _check_scored(trajectory)
+    reward = call("reward.function", config.function, trajectory, config)
+    if not isinstance(reward, Reward) or len(reward.progress) != len(trajectory.turns):
+        given = f"{len(reward.progress)} numbers" if isinstance(reward, Reward) else f"a {type(reward).__name__}"
+        raise PluginError(
+            f"reward.function={config.function}: returned {given} for {trajectory.key}; "
+            f"wants a Reward whose progress has one number for each of {len(trajectory.turns)} turns"
+        )
+    return reward
+
+
+def standard_score(trajectory: Trajectory, config: RewardConfig) -> Reward:
+    """The project's own formula, which a `reward.function` may begin with. Raises ValueError as `score` does.
 
     `shaped` is the reference pipeline's formula: outcome + alpha · multiplier · partial, and a premature ending has
     no partial score. `turn_level` scores the world as it stands however the episode ended. `outcome` has alpha 0.
     """
-    if not trajectory.scored:
-        raise ValueError(f"{trajectory.key}: a faulted episode has no reward")
+    _check_scored(trajectory)
     phi = potentials(trajectory, config)
     stands = config.kind is RewardKind.turn_level or trajectory.stop.natural
     partial = phi[-1] if stands else 0.0
@@ -44,3 +62,8 @@ def score(trajectory: Trajectory, config: RewardConfig) -> Reward:
         alpha=alpha,
         phi=phi[-1],
     )
+
+
+def _check_scored(trajectory: Trajectory) -> None:
+    if not trajectory.scored:
+        raise ValueError(f"{trajectory.key}: a faulted episode has no reward")

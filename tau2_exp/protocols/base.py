@@ -67,7 +67,7 @@ class Protocol(ABC):
         calls = self._calls(said)
         chunks, results = [], []
         for message in (*messages, None):
-            if message is not None and not _audible(message):
+            if message is not None and not audible(message):
                 continue
             if message is not None and message.role is Role.TOOL:
                 results.append(message)
@@ -104,7 +104,8 @@ class Protocol(ABC):
         return f"{IM_START}assistant\n{text}{self.close(text)}"
 
 
-def _audible(message: Message) -> bool:
+def audible(message: Message) -> bool:
+    """Whether an agent hears it: not a user's own tool calls with their results, nor the greeting."""
     if message.role is Role.TOOL:
         return message.requestor is not Role.USER
     return not (message.role is Role.USER and message.tool_calls) and message != GREETING

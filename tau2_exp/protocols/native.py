@@ -22,6 +22,7 @@ from tau2_exp.protocols.text import (
 from tau2_exp.types import Message, Role, Schema, ToolCall
 
 STOP_WORD = "###STOP###"
+ONE_OR_THE_OTHER = f"A turn is either words to the user or tool calls, never both. {STOP_WORD} ends the conversation."
 
 
 class Native(Protocol):
@@ -33,7 +34,7 @@ class Native(Protocol):
         tools = "\n".join(dump(schema) for schema in schemas)
         return (
             f"{document or BARE_SYSTEM}\n\n"
-            f"A turn is either words to the user or tool calls, never both. {STOP_WORD} ends the conversation.\n\n"
+            f"{ONE_OR_THE_OTHER}\n\n"
             "# Tools\n\nYou may call one or more functions to assist with the user query.\n\n"
             "You are provided with function signatures within <tools></tools> XML tags:\n"
             f"<tools>\n{tools}\n</tools>\n\n"

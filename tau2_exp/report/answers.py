@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tau2_exp.report.contrasts import Family, span
 from tau2_exp.report.findings import Findings
-from tau2_exp.report.terminal import measured_text, verdict
+from tau2_exp.report.terminal import difference_text, measured_text, verdict
 from tau2_exp.statistics import Comparison
 
 SHOWN = 10  # lines of an answer
@@ -78,7 +78,7 @@ def _progress(comparison: Comparison) -> int:
 
 
 def _told(c: Comparison) -> str:
-    return f"{c.difference.value:+.3f} [{c.low_corrected:+.3f}, {c.high_corrected:+.3f}], {verdict(c)}"
+    return f"{difference_text(c)}, {verdict(c)}"
 
 
 def _ranked(findings: Findings, family: Family) -> Answer:

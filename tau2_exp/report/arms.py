@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tau2_exp.config import PolicyKind, RewardKind, to_data
-from tau2_exp.runs.address import NEUTRAL, READS
+from tau2_exp.evaluation.scores import AGENT, imported_facts
+from tau2_exp.runs.address import LOGGER, NEUTRAL, READS
 from tau2_exp.runs.run import Run
 
 Making = dict[tuple[str, str], Any]  # (stage, setting) → value, of a run and of all that it depends on
@@ -19,6 +21,7 @@ _UNREAD = {
     RewardKind.outcome.value: ("alpha", "weights", "domain_weights", "multipliers", "turn_discount"),
     RewardKind.shaped.value: ("turn_discount", "progress_over_deviation"),
     RewardKind.turn_level.value: (),
+    RewardKind.custom.value: (),
 }
 _FIRST = ("reward.kind", "reward.alpha", "samples_per_prompt")  # the order of names in labels
 
@@ -52,6 +55,8 @@ def policy_label(run: Run) -> tuple[str, ...]:
     policy = run.config.policy
     if policy.kind is PolicyKind.oracle:
         return ("oracle", policy.oracle.value)
+    if policy.function is not None:
+        return ("custom", policy.function)
     return (policy.model or policy.kind.value,) if policy.kind is PolicyKind.litellm else (run.config.model.name,)
 
 
@@ -97,17 +102,25 @@ def _settings(run: Run) -> dict[str, Any]:
         found.pop("domain.eval_splits", None)
     for name in _UNREAD[data["reward"]["kind"]]:
         found = {key: value for key, value in found.items() if not f"{key}.".startswith(f"reward.{name}.")}
+    found |= {f"{plugin.key} source": plugin.source for plugin in run.manifest.plugins if plugin.key != LOGGER}
     return found | {key: value for key, value in flatten(data["stage"]) if key != "name"}
 
 
 def _agent(run: Run) -> dict[str, Any]:
-    """The settings of an evaluation's policy. Those of a trained model are its own run's."""
+    """Who speaks in an evaluation. What a trained model is, its own making says; of one played elsewhere, its files."""
     data = to_data(run.config)
+    if agent := imported_facts(run).get(AGENT):
+        arguments = dict(flatten(agent["llm_args"]))
+        # As one text: arguments that only one of two agents has tell them apart as well.
+        told = {"policy.kind": "imported", f"{AGENT}.llm_args": json.dumps(arguments, sort_keys=True)}
+        return told | {f"{AGENT}.{key}": value for key, value in agent.items() if key != "llm_args"}
     kind = run.config.policy.kind
     if kind is PolicyKind.oracle:
         return _chosen(data, ("policy.kind", "policy.oracle"))
     if kind is PolicyKind.litellm:
         return _chosen(data, ("policy.kind", "policy.model", "model.max_new_tokens"))
+    if kind is PolicyKind.custom:
+        return _chosen(data, ("policy.kind", "policy.function", "policy.options"))
     return _chosen(data, ("model", "engine.name", "hardware.dtype"))
 
 

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
+from tau2_exp.evaluation.sources import read_sources
 from tau2_exp.types import Criteria, EnvAssertion, GoldAction, Message, Trajectory, Verdict
 
-Lookup = Callable[[Trajectory], Criteria | None]
+Lookup = Callable[[Trajectory, Path], Criteria | None]  # of an episode in a run's folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +24,20 @@ class Check:
     side: str = ""  # whose action or database
 
 
-def task_criteria(trajectory: Trajectory) -> Criteria | None:
-    """What the episode's task checks; None where no package that brings τ²-bench's tasks is installed."""
+def task_criteria(trajectory: Trajectory, folder: Path) -> Criteria | None:
+    """What the episode's task checks: the task that was imported into the run's folder, else ours.
+
+    None where no package that brings τ²-bench's tasks is installed.
+    """
+    imported = _imported_criteria(folder)
+    if trajectory.key in imported:
+        return imported[trajectory.key]
     return _all_criteria(trajectory.domain).get(trajectory.task)
+
+
+@cache
+def _imported_criteria(folder: Path) -> dict[str, Criteria | None]:
+    return {key: task.criteria for source in read_sources(folder) for key, task in source.tasks.items()}
 
 
 @cache

@@ -31,7 +31,9 @@ def collect(paths: Sequence[Path]) -> Collection:
     runs = _readable(_unique([folder for path in paths for folder in _folders_of(path)], problems), problems)
     found = _place(runs)
     problems += _unfinished(found)
-    return Collection(tuple(found), tuple(find_trials(found)), tuple(dict.fromkeys(problems)))
+    trials = find_trials(found)
+    problems += [line for trial in trials for line in trial.left_out]
+    return Collection(tuple(found), tuple(trials), tuple(dict.fromkeys(problems)))
 
 
 # ---------------------------------------------------------------- which runs

@@ -41,7 +41,7 @@ class Family:
         said += " (only those that both arms have)" if self._seeds_left_out else ""
         if pooled := {c.pooled for c in self.comparisons.values() if c.pooled}:
             said += f"; seed variance pooled over {span(pooled)} arms"
-        several = f"; p (Holm) and the wide intervals (Bonferroni) corrected for {first.compared} comparisons"
+        several = f"; intervals and p corrected for {first.compared} comparisons (Bonferroni)"
         return said + (several if first.compared > 1 else "")
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from tau2_exp.config import RewardConfig
-from tau2_exp.learning.advantage import advantages, has_signal
+from tau2_exp.learning.advantage import advantages, group_credit
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Reward, Trajectory
 
@@ -32,16 +32,24 @@ def begins_group(group: Sequence[Trajectory], trajectory: Trajectory) -> bool:
     return any(t.sample == trajectory.sample or t.key != trajectory.key for t in group)
 
 
-def credit(group: Sequence[Reward | None], config: RewardConfig) -> list[Credit | None]:
+def credit(group: Sequence[tuple[Trajectory, Reward | None]], config: RewardConfig) -> list[Credit | None]:
     """What the turns of each trajectory received; None for one that ended in a fault."""
-    rewards = [reward for reward in group if reward]
-    if not rewards:
+    scored = [(trajectory, reward) for trajectory, reward in group if reward]
+    if not scored:
         return [None] * len(group)
-    whole = [replace(r, shaped=r.shaped - r.alpha * r.partial, alpha=0.0) for r in rewards]
-    signal = has_signal(rewards)
-    turns = advantages(rewards, config) if signal else [(0.0,) * len(reward.progress) for reward in rewards]
-    shares = turns if all(len(set(a)) <= 1 for a in turns) else advantages(whole, config)
+    rewards = [reward for _, reward in scored]
+    given = group_credit([trajectory for trajectory, _ in scored], rewards, config)
+    turns = given.advantages if given.signal else [(0.0,) * len(reward.progress) for reward in rewards]
+    shares = _shares(rewards, config) if config.per_turn and given.signal else turns
     found = iter(
-        Credit(a, share[0] if share else 0.0, len(rewards), signal) for a, share in zip(turns, shares, strict=True)
+        Credit(a, share[0] if share else 0.0, len(rewards), given.signal)
+        for a, share in zip(turns, shares, strict=True)
     )
-    return [next(found) if reward else None for reward in group]
+    return [next(found) if reward else None for _, reward in group]
+
+
+def _shares(rewards: Sequence[Reward], config: RewardConfig) -> list[tuple[float, ...]]:
+    """What is the episode's alone; a credit function of the user's own tells no such share."""
+    if config.credit is not None:
+        return [() for _ in rewards]
+    return advantages([replace(r, shaped=r.shaped - r.alpha * r.partial, alpha=0.0) for r in rewards], config)

@@ -27,7 +27,7 @@ CHUNK = 32  # episodes, at least; a group of GRPO lies in one
 _EXACT = 2**53  # a browser's numbers are exact below this
 _NAMED = ("task", "stop", "fault", "modes")  # columns of the index that hold places in its lists of names
 _NUMBERS = ("sample", "step", "outcome", "shaped", "turns")
-Modes = Callable[[Trajectory], Sequence[str]]  # an episode's failure modes, in a few words each
+Modes = Callable[[Trajectory, Path], Sequence[str]]  # failure modes of an episode in a run's folder
 
 
 def write_episodes(
@@ -110,7 +110,7 @@ class _Writer:
             "task": self._code("task", trajectory.key),
             "stop": self._code("stop", trajectory.stop.value),
             "fault": self._code("fault", trajectory.fault.source.value if trajectory.fault else ""),
-            "modes": [self._code("modes", mode) for mode in self.modes(trajectory)],
+            "modes": [self._code("modes", mode) for mode in self.modes(trajectory, run.folder)],
             "sample": trajectory.sample,
             "step": told.step,
             "outcome": reward and reward.outcome,
@@ -119,7 +119,7 @@ class _Writer:
         }
         for name, column in self.columns.items():
             column.append(row[name])
-        self.waiting.append(episode_record(told, run, self.criteria(trajectory)))
+        self.waiting.append(episode_record(told, run, self.criteria(trajectory, run.folder)))
         self.count += 1
 
     def _code(self, name: str, value: str) -> int:

@@ -12,7 +12,18 @@ from pathlib import Path
 from tau2_exp.report.checks import task_criteria
 from tau2_exp.report.trials import Subject, Trial
 from tau2_exp.report.viewer_episode import read_recorded
-from tau2_exp.types import SOLVED, Criteria, FaultSource, GoldAction, Message, Role, StopReason, ToolCall, Trajectory
+from tau2_exp.types import (
+    SOLO,
+    SOLVED,
+    Criteria,
+    FaultSource,
+    GoldAction,
+    Message,
+    Role,
+    StopReason,
+    ToolCall,
+    Trajectory,
+)
 
 
 class Failure(str, Enum):
@@ -63,13 +74,14 @@ class Failures:
 
     episodes: int = 0
     unsolved: int = 0  # of those scored
-    unscored: int = 0  # lost to a fault that is not the agent's
+    unscored: int = 0  # lost to a fault that is not the agent's, or evaluated by nobody
     stops: Counter[str] = field(default_factory=Counter)  # of all episodes
     unsolved_stops: Counter[str] = field(default_factory=Counter)
     modes: Counter[Failure] = field(default_factory=Counter)  # of unsolved episodes; USER_FAULT of all
     missing: tuple[Path, ...] = ()  # files of finished evaluations that hold no episodes: nothing here is of them
 
-    def add(self, trajectory: Trajectory) -> None:
+    def add(self, trajectory: Trajectory, folder: Path) -> None:
+        """Count an episode in a run's folder."""
         unsolved = trajectory.scored and trajectory.outcome < SOLVED
         self.episodes += 1
         self.unsolved += unsolved
@@ -77,15 +89,19 @@ class Failures:
         self.stops[trajectory.stop.value] += 1
         if unsolved:
             self.unsolved_stops[trajectory.stop.value] += 1
-        self.modes.update(diagnose(trajectory, task_criteria(trajectory), tools_of(trajectory.domain)))
+        self.modes.update(_diagnosed(trajectory, folder))
 
     def __add__(self, other: Failures) -> Failures:
         return Failures(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
-def modes(trajectory: Trajectory) -> list[str]:
-    """The names of an episode's failure modes, for lists and filters."""
-    return [failure.value for failure in diagnose(trajectory, task_criteria(trajectory), tools_of(trajectory.domain))]
+def modes(trajectory: Trajectory, folder: Path) -> list[str]:
+    """The names of an episode's failure modes, for lists and filters; `folder` is its run's."""
+    return [failure.value for failure in _diagnosed(trajectory, folder)]
+
+
+def _diagnosed(trajectory: Trajectory, folder: Path) -> list[Failure]:
+    return diagnose(trajectory, task_criteria(trajectory, folder), tools_of(trajectory.domain))
 
 
 def failures(trial: Trial, subject: Subject) -> Failures:
@@ -108,7 +124,7 @@ def _by_domain(path: Path) -> dict[str, Failures]:
     """Counts over a finished evaluation's file, kept: of several domains, each is a trial and all together are one."""
     found: dict[str, Failures] = {}
     for _, trajectory in read_recorded(path):
-        found.setdefault(trajectory.domain, Failures()).add(trajectory)
+        found.setdefault(trajectory.domain, Failures()).add(trajectory, path.parent.parent)
     return found
 
 
@@ -147,7 +163,7 @@ def _with_tools(trajectory: Trajectory, tools: Tools | None) -> Iterator[Failure
     foreign = {call.name for call in _agent_calls(trajectory)} - tools.agent
     if foreign - tools.user:
         yield Failure.HALLUCINATED_TOOL
-    if foreign & tools.user:
+    if foreign & tools.user and trajectory.user != SOLO:
         yield Failure.USERS_TOOL
 
 

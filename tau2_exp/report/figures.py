@@ -49,17 +49,11 @@ def scores_figure(trial: Trial, scores: Sequence[Score]) -> go.Figure:
             hoverinfo="text+y",
             visible=True if len(names) < 3 or name == "pass@1" or name == names[-2] else "legendonly",
         )
-    floor = trial.nothing["value"]
-    figure.add_vline(x=floor, line={"dash": "dot", "color": _GREY})
-    figure.add_annotation(
-        x=floor,
-        y=1,
-        yref="paper",
-        yanchor="bottom",
-        xanchor="left",
-        showarrow=False,
-        text=f"doing nothing: {floor:.2f}",
-    )
+    if trial.nothing:
+        floor = trial.nothing.value
+        figure.add_vline(x=floor, line={"dash": "dot", "color": _GREY})
+        text = f"doing nothing: {floor:.2f}"
+        figure.add_annotation(x=floor, y=1, yref="paper", yanchor="bottom", xanchor="left", showarrow=False, text=text)
     _lay_out(figure, rows=_rows(labels, 46), top=24)
     figure.update_xaxes(range=[0, 1.02], title="share, 95 % interval")
     return figure
@@ -167,7 +161,7 @@ def forest_figure(family: Family) -> go.Figure:
         y=labels,
         mode="markers",
         marker={"color": colours, "size": 10, "symbol": "diamond"},
-        hovertext=[f"{difference_text(c.difference)}, p {p_text(c.p_corrected)}" for _, c in rows],
+        hovertext=[f"{difference_text(c)}, p {p_text(c.p_corrected)}" for _, c in rows],
         hoverinfo="text+y",
     )
     figure.add_vline(x=0, line={"color": _GREY, "width": 1})

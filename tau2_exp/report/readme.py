@@ -82,15 +82,14 @@ def results_figure(findings: Findings) -> go.Figure:
 
     figure = go.Figure()
     for trial, colour in zip(findings.collection.trials, COLOURS, strict=False):
-        rows = [(s.subject.label, s.measures.get("pass@1")) for s in findings.of(trial)]
+        scores = [(score.subject.label, score.measures.get("pass@1")) for score in findings.of(trial)]
+        rows = [("(do nothing)", trial.nothing), *scores]
         known = [(label, e) for label, e in rows if isinstance(e, Estimate)]
-        nothing = Estimate(**trial.nothing)
-        labels, values = ["(do nothing)", *(label for label, _ in known)], [nothing, *(e for _, e in known)]
         figure.add_bar(
             name=f"{trial.name}, {len(trial.tasks)} tasks",
-            x=labels,
-            y=[e.value for e in values],
-            error_y=reach(values),
+            x=[label for label, _ in known],
+            y=[e.value for _, e in known],
+            error_y=reach([e for _, e in known]),
             marker_color=colour,
         )
     figure.update_layout(

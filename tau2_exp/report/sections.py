@@ -22,9 +22,8 @@ from tau2_exp.report.findings import Findings, Score
 from tau2_exp.report.html import Cell, chart, folded, grid, heading, keys, paragraph, table
 from tau2_exp.report.reference import CITATION, PUBLISHED
 from tau2_exp.report.surfaces import scale, surfaces
-from tau2_exp.report.terminal import difference_text, measured_text, p_text, rank_text, verdict
+from tau2_exp.report.terminal import difference_text, measured_text, nothing_text, p_text, rank_text, verdict
 from tau2_exp.report.trials import Trial
-from tau2_exp.statistics import Estimate
 
 Failed = Sequence[tuple[Score, Failures]]
 Row = list[str | Cell]
@@ -57,7 +56,7 @@ def scores_section(findings: Findings) -> list[str]:
 
 
 def _score_table(trial: Trial, scores: Sequence[Score]) -> str:
-    nothing = measured_text(Estimate(**trial.nothing))
+    nothing = nothing_text(trial)
     rows = [["(do nothing)", "", *[nothing] * len(trial.measures)]]
     for score in scores:
         cells = [measured_text(score.measures.get(name)) for name in trial.measures]
@@ -83,9 +82,7 @@ def differences_section(findings: Findings) -> list[str]:
             parts.append(chart(forest_figure(family), family.note))
         if family.ranks:
             order = sorted(family.ranks.items(), key=lambda item: item[1])
-            parts.append(
-                table(["", "rank (range: no significant difference)"], [(arm, rank_text(rank)) for arm, rank in order])
-            )
+            parts.append(table(["", "rank (range: not significant)"], [(arm, rank_text(rank)) for arm, rank in order]))
         parts.append(folded("as a table", _comparison_table(family)))
     return parts
 
@@ -98,9 +95,7 @@ def _comparison_table(family: Family) -> str:
         rows.append(
             [
                 family.short(pair),
-                difference_text(c.difference),
-                f"{c.low_corrected:+.3f} to {c.high_corrected:+.3f}",
-                p_text(c.p),
+                difference_text(c),
                 p_text(c.p_corrected),
                 f"{ahead.value:.0%} [{ahead.low:.0%}, {ahead.high:.0%}]",
                 f"{c.detectable:.3f}",
@@ -108,7 +103,7 @@ def _comparison_table(family: Family) -> str:
                 Cell(verdict(c).partition(" (detectable")[0], f"text {kind}"),
             ]
         )
-    headings = "difference, 95 %|corrected interval|p|p, Holm|tasks ahead (ties ½)|detectable|seeds|".split("|")
+    headings = "difference, 95 %|p, corrected|tasks ahead (ties ½)|detectable|seeds|".split("|")
     return table(["", *headings], rows)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tau2_exp.report.contrasts import MANY, Family
 from tau2_exp.report.findings import Findings, Score
 from tau2_exp.report.trials import Measured, Missing, Trial
-from tau2_exp.statistics import Comparison, Estimate
+from tau2_exp.statistics import Comparison
 
 _WIDTH = 140
 
@@ -32,8 +32,20 @@ def measured_text(measured: Measured | None) -> str:
     return f"{measured.value:.2f} [{measured.low:.2f}, {measured.high:.2f}]"
 
 
-def difference_text(estimate: Estimate) -> str:
-    return f"{estimate.value:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+def nothing_text(trial: Trial) -> str:
+    """What doing nothing scores: unknown where a task of another revision cannot be judged here."""
+    return measured_text(trial.nothing) or "unknown"
+
+
+def difference_text(comparison: Comparison) -> str:
+    """The difference and its interval, corrected as the verdict is: the two never contradict each other."""
+    low, high = map(_bound, (comparison.low_corrected, comparison.high_corrected))
+    return f"{comparison.difference.value:+.3f} [{low}, {high}]"
+
+
+def _bound(value: float) -> str:
+    """Three digits, or what it takes to show that the bound is not 0."""
+    return f"{value:+.3f}" if abs(value) >= 0.0005 or value == 0.0 else f"{value:+.0e}"
 
 
 def p_text(p: float) -> str:
@@ -55,8 +67,7 @@ def verdict(comparison: Comparison) -> str:
 
 
 def _scores(trial: Trial, scores: Sequence[Score]) -> str:
-    nothing = Estimate(**trial.nothing)
-    rows = [("(do nothing)", "", *(measured_text(nothing) for _ in trial.measures))]
+    rows = [("(do nothing)", "", *[nothing_text(trial)] * len(trial.measures))]
     for score in scores:
         cells = (measured_text(score.measures.get(name)) for name in trial.measures)
         rows.append((score.subject.label, str(len(score.subject.seeds)), *cells))
@@ -75,7 +86,7 @@ def _family(family: Family) -> str:
     rows = [
         (
             family.short(pair),
-            difference_text(c.difference),
+            difference_text(c),
             p_text(c.p_corrected),
             f"{100 * c.superiority.value:.0f} %",
             verdict(c),
@@ -92,11 +103,11 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, title=Text(title), title_justify="left", title_style="")
+    table = Table(box=SIMPLE_HEAD)
     for place, heading in enumerate(headings):
         table.add_column(heading, justify="right" if place and heading else "left")
     for row in rows:
         table.add_row(*map(Text, row))
     text = io.StringIO()
     Console(file=text, width=_WIDTH, color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()).rstrip()
+    return "\n".join([title, *(line.rstrip() for line in text.getvalue().splitlines())]).rstrip()

@@ -6,13 +6,16 @@ Only scores of one trial are compared. A *subject* is what was evaluated: a stag
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tau2_exp.config import to_data
-from tau2_exp.evaluation.plan import limit_facts, user_facts
+from tau2_exp.evaluation.plan import limit_facts, read_plan, user_facts
+from tau2_exp.evaluation.scores import AGENT
+from tau2_exp.evaluation.table import number
 from tau2_exp.report.arms import Values, flatten, lineage
 from tau2_exp.runs.run import Run, RunStatus
 from tau2_exp.statistics import Estimate, Measure, estimate
@@ -126,9 +129,10 @@ class Trial:
     split: str
     tasks: tuple[str, ...]
     plan: dict[str, Any]
-    nothing: dict[str, Any]  # the estimate of doing nothing, as the results have it
+    nothing: Estimate | None  # of doing nothing; None where that cannot be judged
     note: str = ""  # how its plan differs from others on the same split
     subjects: list[Subject] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)  # evaluations that another one stands for
 
     @property
     def samples(self) -> int:
@@ -149,7 +153,7 @@ class Trial:
         plan = self.plan
         return (
             f"{self.name}: {len(self.tasks)} tasks × {self.samples} samples, temperature "
-            f"{plan['stage.temperature']:g}; user: {plan['user']}; tasks: {plan['provider']}"
+            f"{number(plan['stage.temperature'])}; user: {plan['user']}; tasks: {plan['provider']}"
         )
 
 
@@ -166,10 +170,12 @@ def find_trials(found: Sequence[Found]) -> list[Trial]:
         for name, result in results["splits"].items():
             # of a merged run, a split may have fewer samples than another
             plan = settings | {"stage.samples_per_prompt": result["samples_per_prompt"]}
+            if AGENT in results and (other := _other_tasks(f.run, result)):
+                plan |= {"other tasks": other}
             domain, split = _domain_and_split(f.run, name)
             tasks = tuple(sorted(result["outcomes"]))
             key = (domain, split, tasks, tuple(sorted((k, str(v)) for k, v in plan.items())))
-            trial = trials.setdefault(key, Trial(domain, split, tasks, plan, result["nothing"]))
+            trial = trials.setdefault(key, Trial(domain, split, tasks, plan, _nothing(result)))
             _add(trial, f, Evaluation(f.run, name, result), by_address)
     for trial in trials.values():
         trial.subjects.sort(key=lambda subject: (subject.depth, [_sortable(v) for v in subject.values.values()]))
@@ -183,7 +189,7 @@ def _parts(run: Run) -> list[Path]:
 
 
 def _add(trial: Trial, found: Found, evaluation: Evaluation, by_address: dict[str, Found]) -> None:
-    """Evaluations of one model with one seed of their own are the same episodes: the fuller one counts."""
+    """Evaluations of one agent with one seed of their own are the same episodes: the fuller one counts."""
     subject = next((s for s in trial.subjects if (s.stage, s.arm) == (found.stage, found.arm)), None)
     if subject is None:
         maker = found.run.parent.parent if found.run.parent else None
@@ -192,19 +198,37 @@ def _add(trial: Trial, found: Found, evaluation: Evaluation, by_address: dict[st
         subject = Subject(found.stage, found.arm, found.values, len(lineage(found.run)), above)
         trial.subjects.append(subject)
     key = (found.seed, found.run.config.seed)
-    known = subject.evaluations.get(key)
-    if known is None or known.scored < evaluation.scored:
-        subject.evaluations[key] = evaluation
+    known = subject.evaluations.setdefault(key, evaluation)
+    if known is not evaluation:
+        less, more = sorted((known, evaluation), key=lambda e: (e.scored, e is known))
+        subject.evaluations[key] = more
+        same = f"agent, user and seed as {more.run.folder}, which has as many scored episodes or more"
+        trial.left_out.append(f"left out: {less.run.folder}: has the same {same}")
+
+
+def _nothing(result: dict[str, Any]) -> Estimate | None:
+    return Estimate(**result["nothing"]) if result["nothing"]["value"] is not None else None
 
 
 def _plan(run: Run, results: dict[str, Any]) -> dict[str, Any]:
     """All settings that an evaluation's scores depend on, beside the policy and the tasks."""
     config = run.config
-    stage = dict(flatten(to_data(config)["stage"]))
+    user, limits, revision = user_facts(config.user), limit_facts(config), run.manifest.revision
+    if AGENT in results:  # played elsewhere: what files do not tell is None, and what they have no place for is as here
+        plan = read_plan(run.folder)
+        user, limits, revision = user | plan.user, limits | plan.limits, plan.revision
+    stage = dict(flatten(to_data(config)["stage"])) | {"temperature": results["temperature"]}
     kept = {f"stage.{key}": value for key, value in stage.items() if key not in ("name", "greedy")}
-    kept |= {f"user.{key}": value for key, value in user_facts(config.user).items()} | limit_facts(config)
+    kept |= {f"user.{key}": value for key, value in user.items()} | limits
     kept |= {"user.serve": config.user.serve, "domain.document": config.domain.document.value}
-    return kept | {"user": results["user"], "provider": results["provider"], "revision": run.manifest.revision}
+    return kept | {"user": results["user"], "provider": results["provider"], "revision": revision}
+
+
+def _other_tasks(run: Run, result: dict[str, Any]) -> str:
+    """Which tasks an imported evaluation had in place of ours: two sets of one label may differ."""
+    others = read_plan(run.folder).others
+    digests = [others[task] for task in sorted(result["outcomes"]) if task in others]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8] if digests else ""
 
 
 def _domain_and_split(run: Run, name: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from tau2_exp.codec import decode
 from tau2_exp.config import ConfigError, CurriculumKind, RewardConfig
 from tau2_exp.jsonl import read_jsonl
 from tau2_exp.learning.reward import potentials, score
+from tau2_exp.plugins import load
 from tau2_exp.report.checks import list_checks
 from tau2_exp.report.credit import Credit, begins_group, credit, steps_of
 from tau2_exp.runs.run import Run
@@ -87,13 +88,29 @@ def episode_record(told: Told, run: Run, criteria: Criteria | None) -> dict[str,
 
 
 def _credited(group: Sequence[Told], config: RewardConfig) -> list[Told]:
-    given = credit([told.reward for told in group], config)
+    given = credit([(told.trajectory, told.reward) for told in group], config)
     return [replace(told, credit=own) for told, own in zip(group, given, strict=True)]
 
 
 def _read(run: Run, path: Path) -> Iterator[Told]:
+    here = _is_reward_here(run)
     for record, trajectory in read_recorded(path):
-        yield Told(record, trajectory, score(trajectory, run.config.reward) if trajectory.scored else None)
+        yield Told(record, trajectory, score(trajectory, run.config.reward) if trajectory.scored and here else None)
+
+
+def _is_reward_here(run: Run) -> bool:
+    """False where a function of the user's gave the reward or the credit, and its source is gone or has changed."""
+    reward = run.config.reward
+    if reward.function is None and reward.credit is None:
+        return True
+    try:
+        run.reach_plugins()
+        for key, path in (("reward.function", reward.function), ("reward.credit", reward.credit)):
+            if path is not None:
+                load(key, path)
+    except ConfigError:
+        return False
+    return True
 
 
 def _flat(made: Any) -> dict[str, Any]:
@@ -105,6 +122,8 @@ def _note(told: Told, run: Run) -> str:
     """A sentence about the episode's advantages."""
     if run.stage != "grpo":
         return _IN_NO_GROUP.get(run.stage, "")
+    if told.credit is None and told.trajectory.scored:
+        return "What rewarded it was a function of the user's own, whose source is not here as it was."
     if told.credit is None:
         return "A fault outside the agent ended this episode, so it has no group and no advantage."
     if told.credit.samples == 1:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from tau2_exp.config import DomainConfig, EvalConfig, PolicyKind, UserConfig, UserKind
-from tau2_exp.domains import Domain, load_domain
-from tau2_exp.interfaces import Generator, Tokenizer, User, World
+from tau2_exp.domains import open_domain
+from tau2_exp.interfaces import Domain, Generator, Tokenizer, User, World
 from tau2_exp.llm.budget import Budget
 from tau2_exp.llm.completion import Account, keeps_replies
 from tau2_exp.llm.replies import Replies
@@ -22,16 +22,20 @@ from tau2_exp.users import make_user
 
 
 class RolloutSetting:
-    """Worlds, users and token policies for the episodes of one run; each domain is loaded once."""
+    """Worlds, users and token policies for the episodes of one run; each domain is loaded once.
+
+    Raises ConfigError where the source of what the user brought is no longer what the run was frozen with.
+    """
 
     def __init__(self, run: Run):
+        run.reach_plugins()
         self.run = run
         self.config = run.config
         self.protocol = make_protocol(self.config.model.protocol)
 
     @cached_property
     def domains(self) -> dict[str, Domain]:
-        return {name: load_domain(name, self.config.domain.provider) for name in self.config.domain.names}
+        return {name: open_domain(self.config.domain.provider, name) for name in self.config.domain.names}
 
     @property
     def provider(self) -> str:
@@ -95,7 +99,7 @@ class RolloutSetting:
         return policy.kind is PolicyKind.oracle
 
     def _user(self, spec: EpisodeSpec, world: World) -> User:
-        guidelines = self.domains[spec.task.domain].guidelines(tools=bool(world.schemas(Role.USER)))
+        guidelines = self.domains[spec.task.domain].guidelines(bool(world.schemas(Role.USER)))
         return make_user(spec.task, world, guidelines, self._user_config, spec.seed, self.account)
 
     @cached_property

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp import __version__
-from tau2_exp.config import TASK_REVISION, Config, EngineName, PolicyKind, to_data
+from tau2_exp.config import TASK_REVISION, Config, DemosConfig, EngineName, PolicyKind, to_data
+from tau2_exp.plugins import Plugin, is_path, named, plugin_of
 
 # What each stage's result depends on, beside its own settings, its parent and the seed.
 READS = {
@@ -27,6 +28,17 @@ READS = {
     ),
     "grpo": ("domain", "user", "model", "engine.name", "hardware.dtype", "rollout", "reward", "curriculum"),
     "eval": ("domain", "user", "policy", "rollout"),
+    "custom": (
+        "domain",
+        "user",
+        "policy",
+        "model",
+        "engine.name",
+        "hardware.dtype",
+        "rollout",
+        "reward",
+        "curriculum",
+    ),
 }
 # The same, of engine=slime; how it divides the model and the GPUs changes rounding alone.
 OF_SLIME = {
@@ -34,11 +46,14 @@ OF_SLIME = {
     "rft": ("engine.slime.flags",),
     "grpo": ("engine.slime.flags", "engine.slime.asynchronous"),
 }
+# What the user may bring, and its own settings: a run that has none is addressed as if they did not exist.
+BROUGHT = {"function", "credit", "options"}
 # What changes how a result is come by, and not the result.
 NEUTRAL = set(
     "save_every keep_optimiser concurrency fault_retries retries timeout api_key_env cache budget_dollars "
     "budget_tokens".split()
 )
+LOGGER = "logger.function"  # it changes no result
 
 
 def content_address(config: Config, parent: str | None) -> str:
@@ -50,16 +65,41 @@ def content_address(config: Config, parent: str | None) -> str:
             parts |= {key: _select(data, key) for key in ("model", "engine.name", "hardware.dtype")}
         elif config.policy.kind is PolicyKind.litellm:
             parts["max_new_tokens"] = config.model.max_new_tokens  # all that is asked of `model` then
-    elif "domain" in parts:
+    elif "domain" in parts and config.stage.name != "custom":
         del parts["domain"]["eval_splits"]
+    if isinstance(config.stage, DemosConfig) and config.policy.kind is PolicyKind.custom:
+        parts["policy"] = {key: data["policy"][key] for key in ("function", "options")}
+    if sources := {plugin.key: plugin.source for plugin in plugins_of(config) if plugin.key != LOGGER}:
+        parts["sources"] = sources
     if config.engine.name is EngineName.slime:
         parts |= {key: _select(data, key) for key in OF_SLIME.get(config.stage.name, ())}
     if source := data["stage"].get("data"):
         parts["data"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
     if "model" in parts and config.model.path:
-        parts["model files"] = _files(Path(config.model.path).expanduser())
+        parts["model files"] = _files(Path(config.model.path))
     parts |= {"stage": data["stage"], "seed": config.seed, "parent": parent}
-    return _digest(parts)
+    return _digest(parts, revision_of(config))
+
+
+def plugins_of(config: Config) -> tuple[Plugin, ...]:
+    """What of the user's this run calls: of all that the configuration names, what its stage reads, and the logger.
+
+    Raises ConfigError where its source is not found.
+    """
+    reads = {*READS.get(config.stage.name, ()), "stage", "logger"}
+    if isinstance(config.stage, DemosConfig):
+        reads.add("policy")
+    found = {key: path for key, path in named(config).items() if reads & {key, key.partition(".")[0]}}
+    return tuple(plugin_of(key, path) for key, path in found.items())
+
+
+def revision_of(config: Config) -> str:
+    """The revision of the run's tasks. Raises PluginError where the domain is the user's own and cannot be made."""
+    if not is_path(config.domain.provider):
+        return TASK_REVISION
+    from tau2_exp.domains import task_revision
+
+    return task_revision(config.domain)
 
 
 def _files(folder: Path) -> list[tuple[str, int, int]]:
@@ -77,8 +117,8 @@ def merged_address(parts: Sequence[str]) -> str:
     return _digest({"merged": list(parts)})
 
 
-def _digest(parts: dict[str, Any]) -> str:
-    parts = {**_without_neutral(parts), "revision": TASK_REVISION, "version": __version__}
+def _digest(parts: dict[str, Any], revision: str = TASK_REVISION) -> str:
+    parts = {**_without_neutral(parts), "revision": revision, "version": __version__}
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -91,4 +131,8 @@ def _select(data: Any, key: str) -> Any:
 def _without_neutral(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
-    return {key: _without_neutral(value) for key, value in data.items() if key not in NEUTRAL}
+    return {
+        key: _without_neutral(value)
+        for key, value in data.items()
+        if key not in NEUTRAL and (value or key not in BROUGHT)
+    }

@@ -10,6 +10,7 @@ from typing import Any
 
 from tau2_exp import __version__
 from tau2_exp.config import TASK_REVISION
+from tau2_exp.plugins import Plugin
 
 PACKAGES = ("torch", "transformers", "tokenizers", "inspect-evals", "tau2", "litellm", "hydra-core")
 
@@ -32,6 +33,7 @@ class Manifest:
     parent: str | None = None
     members: tuple[str, ...] = ()  # of a pipeline, in the order they are made
     code: str | None = None  # the copy of the code that its jobs on a cluster are done with
+    plugins: tuple[Plugin, ...] = ()  # what the user brought to it
 
 
 def current_commit() -> str | None:

@@ -28,7 +28,11 @@ from typing import Any
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
+from tau2_exp.config.names import NAME_RULE, is_name
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json
+from tau2_exp.plugins import reach_unchanged
+from tau2_exp.runs.address import plugins_of, revision_of
+from tau2_exp.runs.custom_logger import CustomLogger
 from tau2_exp.runs.manifest import Manifest, current_commit, installed_versions
 from tau2_exp.runs.progress import Progress, read_progress
 from tau2_exp.runs.wandb import Product, WandbLogger, open_logger
@@ -67,7 +71,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._metrics: JsonlWriter | None = None
-        self._logger: WandbLogger | None = None
+        self._logger: WandbLogger | CustomLogger | None = None
         self._save: Callable[[], bool] | None = None
 
     @classmethod
@@ -91,6 +95,8 @@ class Run:
             argv=tuple(argv),
             commit=current_commit(),
             versions=installed_versions(),
+            revision=revision_of(config),
+            plugins=plugins_of(config),
             parent=os.path.relpath(parent.folder, folder) if parent else None,
             members=tuple(os.path.relpath(member.folder, folder) for member in members),
         )
@@ -134,6 +140,10 @@ class Run:
     def members(self) -> tuple[Run, ...]:
         """A pipeline's runs, in the order they are made; empty for any other stage."""
         return tuple(self._relative(member) for member in self.manifest.members)
+
+    def reach_plugins(self) -> None:
+        """Let what the user brought to this run be imported. Raises ConfigError where its source has changed since."""
+        reach_unchanged(self.manifest.plugins)
 
     @property
     def status(self) -> RunStatus:
@@ -310,7 +320,10 @@ class Run:
     def _trajectory_file(self, name: str) -> Path:
         return self.folder / "trajectories" / f"{name}.jsonl"
 
-    def _open_logger(self) -> WandbLogger | None:
+    def _open_logger(self) -> WandbLogger | CustomLogger | None:
+        if self._logger is None and self.config.logger.kind is LoggerKind.custom:
+            self.reach_plugins()
+            self._logger = CustomLogger(self.config, self.folder)
         if self._logger is None and self.config.logger.kind is LoggerKind.wandb:
             name = hashlib.sha256(f"{self.folder.name} {self.manifest.created}".encode()).hexdigest()[:16]
             self._logger = open_logger(self.config, self.folder, self.stage, name, self.metrics)
@@ -341,9 +354,9 @@ def _not_a_run(folder: Path) -> str:
 
 
 def check_name(name: str | None) -> None:
-    """Raises ConfigError for one that leads out of `outputs`, or hides there."""
-    if name is not None and (not name or "/" in name or name.startswith(".")):
-        raise ConfigError(f"name={name}: a name has no / and no leading dot; outputs=FOLDER sets the place")
+    """Raises ConfigError for one that a run's folder cannot have."""
+    if name is not None and not is_name(name):
+        raise ConfigError(f"name={ascii(name)[1:-1]}: {NAME_RULE}")
 
 
 def folder_name(stage: str, address: str) -> str:

@@ -14,6 +14,7 @@ STAGES = {
     "rft": "rft:rft",
     "grpo": "grpo:grpo",
     "eval": "eval:evaluate",
+    "custom": "custom:custom",
     "pipeline": "pipeline:pipeline",
 }
 

@@ -27,11 +27,14 @@ class StageContext(RolloutSetting):
 
     @property
     def lockstep(self) -> bool:
-        """Whether episodes can be repeated bit for bit: nothing in them waits for another machine."""
+        """Whether episodes can be repeated bit for bit: nothing in them waits for another machine.
+
+        What the user brought is taken to be local; engine.lockstep=false says that it is not.
+        """
         config = self.config
         own = config.policy.kind is PolicyKind.model and config.engine.name is EngineName.torch
-        local = own or config.policy.kind is PolicyKind.oracle
-        return config.engine.lockstep and local and config.user.kind is UserKind.scripted
+        local = own or config.policy.kind in (PolicyKind.oracle, PolicyKind.custom)
+        return config.engine.lockstep and local and config.user.kind in (UserKind.scripted, UserKind.custom)
 
     @property
     def engine(self) -> EngineConfig:

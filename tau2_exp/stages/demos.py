@@ -1,14 +1,14 @@
-"""Demonstrations: an oracle acts on the training tasks; what it solves is what SFT reads."""
+"""Demonstrations: an oracle, or the user's own policy, plays the training tasks; what it solves is what SFT reads."""
 
 from __future__ import annotations
 
 from collections import Counter
 
 from tau2_exp.config import DemosConfig
-from tau2_exp.policies.oracle import OraclePolicy
 from tau2_exp.rollouts.rollout import check_faults
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.context import StageContext
+from tau2_exp.stages.policies import demonstrator
 from tau2_exp.types import SOLVED
 
 DEMOS = "demos"  # the file of trajectories
@@ -18,7 +18,7 @@ async def demos(run: Run) -> None:
     context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, DemosConfig)
     tasks = context.tasks(run.config.domain.train_split)
-    policy = OraclePolicy(run.config.policy.oracle)
+    policy = demonstrator(context)
     trajectories = await context.collect(DEMOS, policy, context.specs(tasks, stage.samples_per_prompt, DEMOS))
     check_faults(trajectories, "demonstrations")
     solved = sum(t.scored and t.outcome >= SOLVED for t in trajectories)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tau2_exp.config import TASK_REVISION, Config, ConfigError, EvalConfig, PolicyKind, UserKind
+from tau2_exp.config import Config, ConfigError, EvalConfig, PolicyKind, UserKind
 from tau2_exp.evaluation.plan import GREEDY, Place, Plan, limit_facts, score_of_nothing, user_facts
 from tau2_exp.evaluation.scores import Played, evaluation_results, missing
 from tau2_exp.evaluation.table import evaluation_table
@@ -62,7 +62,7 @@ def _seats(context: StageContext, stage: EvalConfig) -> dict[str, list[EpisodeSp
 def _plan(context: StageContext, specs: dict[str, list[EpisodeSpec]]) -> Plan:
     tasks = {spec.task.key: spec.task for places in specs.values() for spec in places}
     return Plan(
-        revision=TASK_REVISION,
+        revision=context.run.manifest.revision,
         user=user_facts(context.config.user),
         limits=limit_facts(context.config),
         nothing={key: score_of_nothing(context.episode_setting.world(task)) for key, task in tasks.items()},

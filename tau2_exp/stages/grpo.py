@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tau2_exp.config import GrpoConfig
-from tau2_exp.learning.advantage import advantages, has_signal
+from tau2_exp.learning.advantage import GroupCredit, group_credit
 from tau2_exp.learning.batch import rows_from_trajectory
-from tau2_exp.learning.curriculum import Curriculum
+from tau2_exp.learning.curriculum import make_curriculum
 from tau2_exp.learning.metrics import ROLLOUTS, Group, rollout_metrics
 from tau2_exp.learning.reward import score
 from tau2_exp.rollouts.rollout import check_faults, rollout
@@ -31,7 +31,7 @@ class _Grpo:
     def __init__(self, context: StageContext, stage: GrpoConfig):
         self.context, self.stage, self.run = context, stage, context.run
         self.tasks = {task.key: task for task in context.tasks(context.config.domain.train_split)}
-        self.curriculum = Curriculum(list(self.tasks), context.config.curriculum, context.config.seed)
+        self.curriculum = make_curriculum(list(self.tasks), context.config.curriculum, context.config.seed)
         self.learner = Learner(context)
         sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, context.config.model.max_new_tokens)
         self.policy = self.learner.policy(sampling)
@@ -57,7 +57,7 @@ class _Grpo:
 
     async def _step(self) -> tuple[dict[str, Any], list[Trajectory]]:
         groups, scored, trajectories = await self._groups()
-        rows = [row for group in groups for row in self._rows(group)]
+        rows = [row for group, credit in groups for row in self._rows(group, credit)]
         metrics = self._learn(rows)
         self.totals["episodes"] += len(trajectories)
         self.totals["faults"] += sum(not t.scored for t in trajectories)
@@ -70,24 +70,25 @@ class _Grpo:
         self.learner.trainer.step += 1  # nothing to learn from: the schedule goes on all the same
         return {}
 
-    async def _groups(self) -> tuple[list[Group], Group, list[Trajectory]]:
+    async def _groups(self) -> tuple[list[tuple[Group, GroupCredit]], Group, list[Trajectory]]:
         """Groups with signal, drawn again up to the bound for those without; all scored; all that were run."""
-        groups: list[Group] = []
+        groups: list[tuple[Group, GroupCredit]] = []
         scored: Group = []
         trajectories: list[Trajectory] = []
         drawn: list[str] = []
         samples = self.stage.samples_per_prompt
         for draw in range(1 + self.stage.refill):
-            keys = self.curriculum.draw(self.stage.prompts_per_step - len(groups), exclude=drawn)
+            keys = self.curriculum.draw(self.stage.prompts_per_step - len(groups), drawn)
             drawn += keys
             played = await self._play(keys, draw)
             trajectories += played
             for place, key in enumerate(keys):
                 group = self._scored(played[place * samples : (place + 1) * samples])
                 scored += group
-                self.curriculum.record(key, [t.outcome for t, _ in group])
-                if has_signal([reward for _, reward in group]):
-                    groups.append(group)
+                if group:
+                    self.curriculum.record(key, [t.outcome for t, _ in group])
+                if (credit := self._credit(group)).signal:
+                    groups.append((group, credit))
             if len(groups) == self.stage.prompts_per_step:
                 break
         check_faults(trajectories, f"grpo step {self.learner.step}")
@@ -106,12 +107,14 @@ class _Grpo:
     def _scored(self, group: Sequence[Trajectory]) -> Group:
         return [(t, score(t, self.context.config.reward)) for t in group if t.scored]
 
-    def _rows(self, group: Group) -> list[Row]:
+    def _credit(self, group: Group) -> GroupCredit:
+        return group_credit([t for t, _ in group], [reward for _, reward in group], self.context.config.reward)
+
+    def _rows(self, group: Group, credit: GroupCredit) -> list[Row]:
         """A group's rows; the curriculum says how much the task counts."""
         weight = self.curriculum.weight(group[0][0].key)
-        credit = advantages([reward for _, reward in group], self.context.config.reward)
         return [
             rows_from_trajectory(trajectory, [weight * a for a in turns])
-            for (trajectory, _), turns in zip(group, credit, strict=True)
+            for (trajectory, _), turns in zip(group, credit.advantages, strict=True)
             if trajectory.turns
         ]

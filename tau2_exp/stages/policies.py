@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tau2_exp.config import ConfigError, PolicyKind
 from tau2_exp.interfaces import Policy
+from tau2_exp.plugins import make
 from tau2_exp.policies.oracle import OraclePolicy
 from tau2_exp.stages.context import StageContext
 from tau2_exp.types import Sampling
@@ -19,6 +20,8 @@ PolicyFactory = Callable[[Sampling], Policy]  # one model, sampled in several wa
 def make_policy_factory(context: StageContext) -> PolicyFactory:
     """The policy that the configuration names. A model of ours is served, where the engine is slime."""
     config = context.config.policy
+    if config.function is not None:
+        return partial(make, "policy.function", config.function, config)
     if config.kind is PolicyKind.oracle:
         return lambda sampling: OraclePolicy(config.oracle)
     if config.kind is PolicyKind.litellm:
@@ -41,6 +44,14 @@ def make_policy_factory(context: StageContext) -> PolicyFactory:
 
     model = load_model(start, context.config.hardware)
     return partial(context.token_policy, TorchGenerator(model, context.engine), tokenizer)
+
+
+def demonstrator(context: StageContext) -> Policy:
+    """Who demonstrates the training tasks: the user's own policy where there is one, else an oracle."""
+    config = context.config.policy
+    if config.function is not None:
+        return make("policy.function", config.function, config, Sampling(temperature=0.0))
+    return OraclePolicy(config.oracle)
 
 
 def starting_point(context: StageContext) -> Path | str:

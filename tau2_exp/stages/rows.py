@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tau2_exp.config import ConfigError, SftConfig
+from tau2_exp.config import ConfigError, ProtocolName, SftConfig
 from tau2_exp.interfaces import Tokenizer
 from tau2_exp.learning.batch import (
     Conversation,
@@ -18,7 +19,7 @@ from tau2_exp.learning.batch import (
 from tau2_exp.rollouts.setting import RolloutSetting
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.demos import DEMOS
-from tau2_exp.types import SOLVED, Row, Trajectory, Turn
+from tau2_exp.types import SOLVED, Message, Role, Row, Trajectory, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +37,20 @@ def sft_examples(run: Run) -> Sequence[Example]:
     examples = _of_file(Path(stage.data)) if stage.data else _of_parent(run.parent)
     for example in examples:
         _check_domain(example, run.config.domain.names)
+    _check_protocol(examples, run.config.model.protocol)
     return examples
 
 
 def _of_file(path: Path) -> list[Example]:
+    lost: Counter[str] = Counter()
     try:
-        return [Example(f"stage.data: {path}:{number}", content) for number, content in read_sft_file(path)]
+        examples = [Example(f"stage.data: {path}:{number}", content) for number, content in read_sft_file(path, lost)]
     except (ValueError, OSError) as error:
         raise ConfigError(f"stage.data: {error}") from None
+    if lost:
+        told = ", ".join(f"{what} ({count})" for what, count in lost.items())
+        print(f"sft: left out of the {len(examples)} lines of {path}: {told}", flush=True)
+    return examples
 
 
 def _of_parent(parent: Run | None) -> list[Example]:
@@ -61,6 +68,27 @@ def _check_domain(example: Example, names: Sequence[str]) -> None:
     if isinstance(content, Trajectory) and content.domain not in names:
         valid = f"use domain={content.domain}, or domain.names=[{','.join([*names, content.domain])}]"
         raise ConfigError(f"{example.where}: is of {content.domain}, not of domain.names=[{','.join(names)}]; {valid}")
+
+
+def _check_protocol(examples: Sequence[Example], protocol: ProtocolName) -> None:
+    """All conversations that the protocol cannot say are named at once, before a model is loaded."""
+    if protocol is not ProtocolName.single_action:
+        return
+    several = [example.where for example in examples if any(len(m.tool_calls) > 1 for m in _said(example.content))]
+    if several:
+        head = several[0].rpartition(":")[0]
+        places = f"{head}:{', '.join(where.removeprefix(f'{head}:') for where in several)}"
+        raise ConfigError(
+            f"{places}: several tool calls in one turn ({len(several)} of {len(examples)} conversations), which "
+            f"model.protocol={protocol.value} cannot say; use model.protocol={ProtocolName.native.value}"
+        )
+
+
+def _said(content: Trajectory | Conversation) -> Sequence[Message]:
+    """What the agent said and did, so that it is written in the protocol."""
+    if not isinstance(content, Trajectory):
+        return [message for message in content if message.role is Role.ASSISTANT]
+    return [turn.messages[0] for turn in content.turns if turn.error is None and turn.messages]
 
 
 def sft_rows(setting: RolloutSetting, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Row]:

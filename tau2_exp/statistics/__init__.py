@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tau2_exp.statistics.comparison import Arm, Comparison, compare, compare_all, holm, ranks
+from tau2_exp.statistics.comparison import Arm, Comparison, compare, compare_all, ranks
 from tau2_exp.statistics.estimators import Measure, Samples, pass_at_k, pass_hat_k, per_task
 from tau2_exp.statistics.intervals import Estimate, estimate
 
@@ -15,7 +15,6 @@ __all__ = [
     "compare",
     "compare_all",
     "estimate",
-    "holm",
     "pass_at_k",
     "pass_hat_k",
     "per_task",

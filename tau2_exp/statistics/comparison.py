@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,16 +27,17 @@ class Comparison:
     superiority: Estimate  # the share of tasks on which a's mean is the higher, ties counted half
     p: float  # two-sided, of no difference
     same_seeds: bool  # compared seed by seed, over the seeds that both have
-    compared: int = 1  # how many comparisons the four below are corrected for
-    detectable: float = 0.0  # the smallest true difference seen with 80 % power, by Bonferroni
-    p_corrected: float = 1.0  # Holm's
-    low_corrected: float = 0.0  # Bonferroni's
+    compared: int = 1  # how many comparisons the four below are corrected for, by Bonferroni
+    detectable: float = 0.0  # the smallest true difference seen with 80 % power
+    p_corrected: float = 1.0
+    low_corrected: float = 0.0
     high_corrected: float = 0.0
     pooled: int = 0  # over how many arms the variance between seeds was pooled; 0 where it is the two arms' own
 
     @property
     def differs(self) -> bool:
-        return self.p_corrected < 1.0 - CONFIDENCE
+        """Whether the corrected interval leaves out 0; the corrected p is then below 0.05, and else it is not."""
+        return not self.low_corrected <= 0.0 <= self.high_corrected
 
 
 def compare(a: Arm, b: Arm, measure: Measure = Measure.PASS_AT, k: int = 1) -> Comparison:
@@ -64,32 +65,19 @@ def compare_all(
 ) -> dict[tuple[str, str], Comparison]:
     """Several comparisons at once, corrected for their number.
 
-    Corrected p-values are Holm's (1979, A simple sequentially rejective multiple test procedure, Scandinavian Journal
-    of Statistics 6(2)), intervals Bonferroni's (Dunn 1961, Multiple comparisons among means, JASA 56): all of them
-    hold at once in 95 %. Of more than two arms the variance between seeds is pooled, as `pooling` says: three seeds of
-    two arms have two degrees of freedom, of seven arms twelve. That holds where seeds scatter alike in all arms; a pair
-    with a single seed, and arms whose seeds plainly do not, keep their own. Simulated with one of five arms whose seeds
-    scatter four times as far as the others', three seeds and 100 tasks, 90 % of the 95 % intervals of that arm cover
-    (93 % unpooled; 89 % with one of three arms), and of all others at least 95 %. Raises ValueError as `compare` does.
+    Intervals and p-values are Bonferroni's (Dunn 1961, Multiple comparisons among means, JASA 56): all intervals hold
+    at once in 95 %, and one of them leaves out 0 exactly where its p is below 0.05. Holm's p-values would be smaller,
+    and would contradict these intervals. Of more than two arms the variance between seeds is pooled, as `pooling` says:
+    three seeds of two arms have two degrees of freedom, of seven arms twelve. That holds where seeds scatter alike in
+    all arms; a pair with a single seed, and arms whose seeds plainly do not, keep their own. Simulated with one of five
+    arms whose seeds scatter four times as far as the others', three seeds and 100 tasks, 90 % of the 95 % intervals of
+    that arm cover (93 % unpooled; 89 % with one of three arms), and of all others at least 95 %. Raises ValueError as
+    `compare` does.
     """
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     values = dict(zip(names, _values([arms[name] for name in names], measure, k), strict=True))
     contrasts = {(a, b): _Contrast.of(values[a], values[b], list(values.values())) for a, b in pairs}
-    found = {pair: _with_interval(contrast, len(pairs)) for pair, contrast in contrasts.items()}
-    corrected = holm([comparison.p for comparison in found.values()])
-    return {
-        pair: replace(comparison, p_corrected=p) for (pair, comparison), p in zip(found.items(), corrected, strict=True)
-    }
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's corrected p-values, in the order given: at least as powerful as Bonferroni's, with no assumption more."""
-    order = sorted(range(len(p)), key=lambda place: p[place])
-    corrected, greatest = [0.0] * len(p), 0.0
-    for rank, place in enumerate(order):
-        greatest = max(greatest, min(1.0, (len(p) - rank) * p[place]))
-        corrected[place] = greatest
-    return corrected
+    return {pair: _with_interval(contrast, len(pairs)) for pair, contrast in contrasts.items()}
 
 
 def ranks(arms: Sequence[str], comparisons: Mapping[tuple[str, str], Comparison]) -> dict[str, tuple[int, int]]:
@@ -171,21 +159,33 @@ def _with_interval(contrast: _Contrast, compared: int) -> Comparison:
         reach, wide = (t_quantile(1.0 - part, contrast.freedom) * contrast.error for part in (tail, tail / compared))
         p = 2.0 * (1.0 - t_cdf(abs(value) / contrast.error, contrast.freedom))
         detectable = wide + t_quantile(POWER, contrast.freedom) * contrast.error
-    else:  # no task differs from another: a rare one that does may have gone unseen
-        reach, wide = at_most(tasks), at_most(tasks, 1.0 - 2.0 * tail / compared)
-        p, detectable = (1.0 if value == 0.0 else 2.0 ** (1 - tasks)), wide  # the sign test's
+        alone, at_once = (value - reach, value + reach), (value - wide, value + wide)
+    else:
+        unseen, rarer = at_most(tasks), at_most(tasks, 1.0 - 2.0 * tail / compared)
+        p, detectable = min(1.0, 2.0 * (1.0 + abs(value)) ** -tasks), rarer
+        alone, at_once = _all_alike(value, unseen), _all_alike(value, rarer)
+    low, high = max(at_once[0], -1.0), min(at_once[1], 1.0)
     return Comparison(
-        Estimate(value, max(value - reach, -1.0), min(value + reach, 1.0), tasks, contrast.seeds),
+        Estimate(value, max(alone[0], -1.0), min(alone[1], 1.0), tasks, contrast.seeds),
         _superiority(contrast),
         p,
         contrast.same_seeds,
         compared,
         detectable,
-        p,
-        max(value - wide, -1.0),
-        min(value + wide, 1.0),
+        min(1.0, compared * p),
+        low,
+        high,
         contrast.pooled,
     )
+
+
+def _all_alike(value: float, unseen: float) -> tuple[float, float]:
+    """The mean's bounds where all tasks seen differ by `value`, and a share `unseen` of others may differ by ±1.
+
+    They leave out 0 where that share is below |v| / (1 + |v|), so where p = 2 (1 + |v|)^−n is below the level: at a
+    gain of 1 on every task that is the sign test's.
+    """
+    return value - unseen * (1.0 + value), value + unseen * (1.0 - value)
 
 
 def _superiority(contrast: _Contrast) -> Estimate:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tau2_exp.config import UserConfig, UserKind
-from tau2_exp.interfaces import User, World
-from tau2_exp.llm.completion import Account
-from tau2_exp.types import Task
-from tau2_exp.users.scripted import ScriptedUser
+
+if TYPE_CHECKING:
+    from tau2_exp.interfaces import User, World
+    from tau2_exp.llm.completion import Account
+    from tau2_exp.types import Task
 
 
 def make_user(
@@ -18,7 +21,13 @@ def make_user(
     account: Account | None = None,
 ) -> User:
     """The user of one episode, whose seed it has; `guidelines` are τ²-bench's own for a simulating model."""
+    if config.function is not None:
+        from tau2_exp.plugins import make
+
+        return make("user.function", config.function, task, world, config, seed)
     if config.kind is UserKind.scripted:
+        from tau2_exp.users.scripted import ScriptedUser
+
         return ScriptedUser(task, world)
     from tau2_exp.users.litellm import LitellmUser
 

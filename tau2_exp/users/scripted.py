@@ -15,7 +15,7 @@ from tau2_exp.domains.wording import Request, want
 from tau2_exp.interfaces import World
 from tau2_exp.types import Message, Role, Scenario, Task, Usage
 from tau2_exp.users.speech import first_person
-from tau2_exp.users.understanding import understand
+from tau2_exp.users.understanding import named_calls, understand
 
 STOP, TRANSFER = "###STOP###", "###TRANSFER###"
 LOST = "I am not sure what you mean."
@@ -111,7 +111,8 @@ class ScriptedUser:
     def _answer(self, said: str) -> Message:
         if _TRANSFERRED.search(said):
             return _say(TRANSFER)
-        requests = [request for request in understand(said) if request.call.name in self._tools]
+        requests = named_calls(said, self._tools)
+        requests = requests or [request for request in understand(said) if request.call.name in self._tools]
         if requests:
             return self._perform(requests)
         if self._evidence and _STILL.search(said):

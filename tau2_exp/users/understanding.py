@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 
 from tau2_exp.domains.wording import PHRASES, Request, want
+from tau2_exp.types import Role, ToolCall
 
 Reading = tuple[int, int, list[Request]]  # where in the sentence it stands, and what it asks for
 
@@ -104,6 +106,18 @@ def understand(text: str) -> list[Request]:
         if not _AGENT_ACTS.match(sentence) or _BUT_YOU.search(sentence):
             requests.extend(_in_sentence(sentence))
     return requests
+
+
+def named_calls(text: str, tools: Collection[str]) -> list[Request]:
+    """The calls that the text writes out, `NAME({arguments})`, of tools that are in no wording table."""
+    found = []
+    for match in re.finditer(r"\b(\w+)\(", text):
+        if match[1] in tools and match[1] not in PHRASES:
+            with suppress(ValueError):
+                arguments, _ = json.JSONDecoder().raw_decode(text, match.end())
+                if isinstance(arguments, dict):
+                    found.append(Request(ToolCall(match[1], arguments, Role.USER)))
+    return found
 
 
 def _in_sentence(sentence: str) -> list[Request]:

@@ -40,7 +40,7 @@ def finish(step: Step) -> Run:
         (["stage=eval", "policy=oracle"], ["eval"]),
         (["stage=eval", "model.path=owner/model"], ["eval"]),
         (["stage=grpo", "model.path=owner/model", "parent=model"], ["grpo"]),
-        (["stage=sft", f"stage.data={__file__}"], ["sft"]),
+        (["stage=sft", "stage.data=DATA"], ["sft"]),
         ([], ["demos", "sft", "eval", "rft", "eval", "grpo", "eval", "pipeline"]),
         (["stage.evaluate=false", "stage.stages=[demos,sft]"], ["demos", "sft", "pipeline"]),
     ],
@@ -49,6 +49,9 @@ def finish(step: Step) -> Run:
 def test_a_stage_without_a_parent_makes_the_chain_before_it(
     tmp_path: Path, overrides: list[str], chain: list[str]
 ) -> None:
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"prompt": [{"role": "assistant", "content": "Hello."}]}\n')
+    overrides = [text.replace("DATA", f'"{data}"') for text in overrides]
     assert stages(plan(tmp_path, *overrides)) == chain
 
 

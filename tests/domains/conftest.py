@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tau2_exp.config import Provider
-from tau2_exp.domains import Domain, load_domain
+from tau2_exp.domains import TauDomain, load_domain
 from tau2_exp.domains.providers import sierra_installed
 
 PARITY = Path(__file__).parents[3] / "shared" / "parity"
@@ -30,7 +30,7 @@ def parity() -> Callable[[str], Any]:
 
 
 @pytest.fixture(params=[Provider.inspect, Provider.sierra], ids=lambda provider: provider.value)
-def load(request: pytest.FixtureRequest) -> Callable[[str], Domain]:
+def load(request: pytest.FixtureRequest) -> Callable[[str], TauDomain]:
     """Loads a domain from each provider in turn."""
     if request.param is Provider.sierra and not sierra_installed():
         pytest.skip("τ²-bench's own package (the extra 'tau2') is not installed")

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tau2_exp.domains import Domain
+from tau2_exp.domains import TauDomain
 from tau2_exp.types import Message, Role, StopReason, Task, ToolCall
 
 
-def walk(domain: Domain, task: Task) -> tuple[Any, list[Message]]:
+def walk(domain: TauDomain, task: Task) -> tuple[Any, list[Message]]:
     """The reference path in a fresh world, and the agent saying all that is to be communicated."""
     world = domain.world(task)
     messages = list(task.history)
@@ -26,7 +26,7 @@ def walk(domain: Domain, task: Task) -> tuple[Any, list[Message]]:
     ("name", "split", "count"), [("airline", "base", 50), ("retail", "base", 114), ("telecom", "full", 2285)]
 )
 def test_reference_paths(
-    load: Callable[[str], Domain], parity: Callable[[str], Any], name: str, split: str, count: int
+    load: Callable[[str], TauDomain], parity: Callable[[str], Any], name: str, split: str, count: int
 ) -> None:
     recorded, domain = parity(f"gold_{name}.json"), load(name)
     tasks = domain.tasks(split)
@@ -43,7 +43,7 @@ def test_reference_paths(
         assert verdict.reward == 1.0, task.id
 
 
-def test_mock_needs_its_own_package(load: Callable[[str], Domain]) -> None:
+def test_mock_needs_its_own_package(load: Callable[[str], TauDomain]) -> None:
     from tau2_exp.domains import ProviderError
 
     try:
@@ -60,7 +60,9 @@ def test_mock_needs_its_own_package(load: Callable[[str], Domain]) -> None:
 
 
 @pytest.mark.parametrize("name", ["airline", "retail", "telecom"])
-def test_schemas_but_for_descriptions(load: Callable[[str], Domain], parity: Callable[[str], Any], name: str) -> None:
+def test_schemas_but_for_descriptions(
+    load: Callable[[str], TauDomain], parity: Callable[[str], Any], name: str
+) -> None:
     recorded, domain = parity("tool_schemas.json")[name], load(name)
     for role, side in ((Role.ASSISTANT, "agent"), (Role.USER, "user")):
         ours, theirs = domain.schemas(role), recorded[side]

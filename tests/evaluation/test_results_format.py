@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tau2_exp.config import ConfigError
-from tau2_exp.evaluation.exchange import export_run, import_files
+from tau2_exp.evaluation.exporting import export_run
+from tau2_exp.evaluation.importing import import_files
 from tau2_exp.evaluation.plan import read_plan
 from tau2_exp.evaluation.results_format import from_simulation, to_simulation
 from tau2_exp.jsonl import write_json
@@ -170,9 +171,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 def write_files(run: Run, folder: Path) -> list[Path]:
     paths = []
-    for name, (results, _) in export_run(run).items():
+    for name, file in export_run(run).items():
         paths.append(folder / f"{name}.json")
-        write_json(paths[-1], results)
+        write_json(paths[-1], file.results)
     return paths
 
 
@@ -233,7 +234,7 @@ def test_an_address_is_of_what_the_files_hold(run: Run, tmp_path: Path) -> None:
 
 
 def test_what_is_no_results_file_or_does_not_belong_is_one_line(run: Run, tmp_path: Path) -> None:
-    (results, _), *_ = export_run(run).values()
+    results = next(iter(export_run(run).values())).results
     others = {
         "no 'info'": {},
         "no split, domain 'taxi'": results | {"info": results["info"] | {"environment_info": {"domain_name": "taxi"}}},

@@ -198,6 +198,8 @@ class TestSftFiles:
             ('{"prompt": [{"role": "assistant", "tool_calls": [{}]}]}', "tool_calls[0]: expected a function"),
             ('{"prompt": [{"role": "user", "content": "Hi"}, {"role": "system", "content": "x"}]}', "only come first"),
             ('{"task": "t"}', "Trajectory"),
+            ('{"text": "Hi"}', "no `prompt` and no `messages`"),
+            (json.dumps(GOOD | {"messages": GOOD["prompt"]}), "prompt and messages: two names for one thing"),
             ('{"prompt": ' + "[" * 100_000, "recursion"),
         ],
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from tau2_exp.config import ConfigError, OracleKind
-from tau2_exp.domains import Domain, load_domain
+from tau2_exp.domains import TauDomain, load_domain
 from tau2_exp.policies.oracle import OraclePolicy
 from tau2_exp.policies.workflow import WorkflowAgent
 from tau2_exp.rollouts.episode import Limits, run_episode
@@ -17,7 +17,7 @@ from tau2_exp.types import EpisodeSpec, Message, Role, StopReason, Task, Traject
 from tau2_exp.users.scripted import ScriptedUser
 
 
-def play(domain: Domain, tasks: Iterable[Task], kind: OracleKind) -> list[Trajectory]:
+def play(domain: TauDomain, tasks: Iterable[Task], kind: OracleKind) -> list[Trajectory]:
     async def one(task: Task) -> Trajectory:
         world, spec = domain.world(task), EpisodeSpec(task, sample=0, seed=0, index=0)
         agent = OraclePolicy(kind).make_agent(world, spec)

@@ -42,11 +42,11 @@ def make_page(runs: list[Run], folder: Path) -> str:
     return write_page(findings, [], folder).as_uri()
 
 
-def _modes(trajectory: Trajectory) -> list[str]:
+def _modes(trajectory: Trajectory, _: Path) -> list[str]:
     return ["hallucinated tool"] if "nasty" in trajectory.task else []
 
 
-def _criteria(trajectory: Trajectory) -> Criteria | None:
+def _criteria(trajectory: Trajectory, _: Path) -> Criteria | None:
     action = GoldAction("1", "enable_roaming", {"line_id": "L1"})
     check = EnvAssertion(Role.USER, "assert_service_status", {"expected_status": "connected"})
     return Criteria((action,), (check,), None, ("ENV_ASSERTION",)) if trajectory.task == "roam" else None

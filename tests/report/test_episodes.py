@@ -61,7 +61,7 @@ def written(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def write(runs: Sequence[Any], folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     write_episodes(
-        runs, folder, modes=lambda t: ["hallucinated tool"] if t.sample == 1 else [], criteria=lambda _: None
+        runs, folder, modes=lambda t, _: ["hallucinated tool"] if t.sample == 1 else [], criteria=lambda *_: None
     )
     return written(folder)
 
@@ -85,8 +85,9 @@ class TestCredit:
     def test_a_group_that_the_learner_passed_over_received_nothing(self):
         """Their turns earned at different times, and in the end the same."""
         config = RewardConfig(kind=RewardKind.turn_level, alpha=0.5)
-        group = [score(episode("a", s, parts), config) for s, parts in enumerate(([1.0, 1.0], [0.0, 0.0, 1.0]))]
-        assert not has_signal(group)
+        played = [episode("a", s, parts) for s, parts in enumerate(([1.0, 1.0], [0.0, 0.0, 1.0]))]
+        group = [(t, score(t, config)) for t in played]
+        assert not has_signal([reward for _, reward in group])
         assert [(one.advantages, one.share) for one in credit(group, config) if one] == [((0, 0), 0), ((0, 0, 0), 0)]
 
     @given(
@@ -100,7 +101,7 @@ class TestCredit:
     def test_the_episodes_share_and_the_turns_own_add_up(self, episodes, kind):
         group = [episode("a", s, parts, float(solved)) for s, (solved, parts) in enumerate(episodes)]
         config = RewardConfig(kind=kind, alpha=0.5)
-        credits = [one for one in credit([score(t, config) for t in group], config) if one]
+        credits = [one for one in credit([(t, score(t, config)) for t in group], config) if one]
         own = [a - one.share for one in credits for a in one.advantages]
         assert sum(own) == pytest.approx(0.0), "turns are credited against the mean of all turns of the group"
         assert sum(one.share for one in credits) == pytest.approx(0.0)
@@ -165,19 +166,19 @@ class TestData:
         run = record(tmp_path / "run", GRPO, {"rollouts": [episode(f"t{i // 4}", i % 4, [0.5]) for i in range(200)]})
         before, held = _alive(), []
 
-        def modes(trajectory: Trajectory) -> list[str]:
+        def modes(trajectory: Trajectory, _: Path) -> list[str]:
             if trajectory.sample == 3 and trajectory.task.endswith("9"):
                 held.append(_alive() - before)
             return []
 
-        write_episodes([found(run)], tmp_path / "page", modes, criteria=lambda _: None)
+        write_episodes([found(run)], tmp_path / "page", modes, criteria=lambda *_: None)
         assert len(held) == 5 and max(held) <= 8
 
     def test_what_was_there_stays_until_all_is_written(self, tmp_path: Path):
         run = found(record(tmp_path / "run", ["stage=eval"], {"test": [episode("a", 0, [0.5])]}))
         write([run], tmp_path / "page")
         with pytest.raises(RuntimeError, match="killed"):
-            write_episodes([run], tmp_path / "page", modes=_killed, criteria=lambda _: None)
+            write_episodes([run], tmp_path / "page", modes=_killed, criteria=lambda *_: None)
         assert written(tmp_path / "page")[0]["count"] == 1
         assert sorted(path.name for path in tmp_path.iterdir()) == ["page", "run"]
 
@@ -229,5 +230,5 @@ def _alive() -> int:
     return sum(isinstance(thing, Trajectory) for thing in gc.get_objects())
 
 
-def _killed(_: Trajectory) -> list[str]:
+def _killed(*_: object) -> list[str]:
     raise RuntimeError("killed")

@@ -134,7 +134,7 @@ def test_counts_are_of_unsolved_episodes_and_of_all_for_faults():
     counts = Failures()
     lost = play([], stop=StopReason.FAULT, verdict=None, fault=Fault(FaultSource.USER, "timeout"))
     for trajectory in (play(ALL_DONE, outcome=1.0), play([call(ToolCall("reboot_tower", {}))]), lost):
-        counts.add(trajectory)
+        counts.add(trajectory, Path())
     assert (counts.episodes, counts.unsolved, counts.unscored) == (3, 1, 1)
     assert counts.modes[Failure.HALLUCINATED_TOOL] == 1 and counts.modes[Failure.USER_FAULT] == 1
     assert counts.stops == {"user_stop": 2, "fault": 1} and counts.unsolved_stops == {"user_stop": 1}

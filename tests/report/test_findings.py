@@ -104,6 +104,23 @@ class TestAnswers:
         assert pairs.lines == ["All pairs: one arm is significantly better than every other:"]
         assert [line.partition(":")[0] for line in pairs.arms] == ["turn_level alpha=0.5"]
 
+    def test_table_and_summary_say_one_thing_and_better_leaves_out_0(self, tmp_path: Path):
+        """Arms from clearly worse to clearly better: the same difference, interval and verdict in both."""
+        arms = [{"kind": RewardKind.outcome}, *({"kind": RewardKind.shaped, "alpha": a / 10} for a in range(1, 8))]
+        make_study(tmp_path, arms, lambda arm, seed: 0.2 + arm.get("alpha", 0.25), seeds=2)
+        found = find(collect([tmp_path]))
+        table = report_text(found)
+        (first, *_), told = answers(found), []
+        for line in first.arms:
+            name, rest = line.split(": ")
+            said, word = rest.split("], ")
+            value, low, high = (float(part) for part in said.replace("[", "").replace(",", "").split())
+            assert low <= value <= high and (word.startswith(("better", "worse")) == (low > 0 or high < 0))
+            told.append(word.partition(";")[0])
+            row = next(row for row in table.splitlines() if row.strip().startswith(name) and f"{said}]" in row)
+            assert word in row
+        assert set(told) == {"better", "not told apart"}
+
     def test_another_baseline_is_asked_for(self, study: Study):
         first, _ = answers(find(collect([study.outputs]), against="alpha=0.5"))
         assert "Against turn_level alpha=0.5" in first.lines[0] and "none better, 2 worse" in first.lines[0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from flows import unlike
+
 from tau2_exp.report.viewer_episode import read_told
 from tau2_exp.runs.run import Run
 from tau2_exp.stages import run_stage
@@ -21,3 +24,46 @@ def test_a_task_that_is_drawn_twice_in_a_step_makes_two_groups_of_new_episodes(m
 
 def _trained(told):
     return [one.trajectory for group in told for one in group if one.credit and one.credit.signal]
+
+
+OWN = (
+    "stage=grpo",
+    "stage.steps=3",
+    "stage.prompts_per_step=2",
+    "stage.samples_per_prompt=4",
+    "stage.refill=0",
+    "reward=custom",
+    "reward.function=brought:score",
+    "reward.credit=brought:by_turn",
+    "reward.unparsable_penalty=0.1",
+    "curriculum=custom",
+    "curriculum.function=brought:Rotating",
+)
+
+
+def test_a_run_with_parts_of_ones_own_goes_on_where_it_was(
+    make_run, pupil: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped in its second step and gone on with, it ends as one that was left alone; so does its curriculum."""
+    whole, cut = make_run(*OWN, parent=pupil), make_run(*OWN, parent=pupil)
+    run_stage(whole)
+    tell = Run.log
+
+    def log(run: Run, metrics: dict, step: int) -> None:
+        tell(run, metrics, step)
+        if step == 2:
+            run.stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", log)
+        with pytest.raises(KeyboardInterrupt):
+            run_stage(cut)
+        cut.close()
+    assert len(cut.metrics()) == 2
+    run_stage(Run.open(cut.folder))
+    assert not unlike(whole.folder, cut.folder)
+    assert {p.key for p in whole.manifest.plugins} == {"reward.function", "reward.credit", "curriculum.function"}
+    credited = [
+        c for group in read_told(whole, whole.folder / "trajectories/rollouts.jsonl") for c in group if c.credit
+    ]
+    assert any(len(set(one.credit.advantages)) > 1 for one in credited if one.credit), "the page shows that credit"

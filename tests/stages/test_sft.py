@@ -46,6 +46,19 @@ def test_it_learns_from_published_conversations_alone(make_run, tmp_path: Path) 
     assert len(tokenizer.encode("555-123-2002")) < 12, "the tokenizer is made of what the file says"
 
 
+def test_messages_are_a_prompt_and_what_is_left_out_of_a_line_is_said(make_run, tmp_path: Path, capsys) -> None:
+    call = {"id": "c1", "function": {"name": "toggle_roaming", "arguments": "{}"}}
+    told = {"role": "assistant", "content": "One moment.", "reasoning_content": "Roaming?", "tool_calls": [call]}
+    rest = [{"role": "tool", "tool_call_id": "c1", "content": "on"}, *PUBLISHED["prompt"][4:]]
+    line = {"messages": [*PUBLISHED["prompt"][:2], told, *rest], "tools": []}
+    file = write(tmp_path / "messages.jsonl", line, PUBLISHED, line)
+    run = make_run(*SETTINGS, "stage.epochs=1", f"stage.data={file}")
+    run_stage(run)
+    assert run.results["conversations"] == 3
+    what = "`tools` of a line (2), `reasoning_content` of a message (2), words beside tool calls (2)"
+    assert f"sft: left out of the 3 lines of {file}: {what}" in capsys.readouterr().out
+
+
 def test_trajectories_in_a_file_teach_as_a_parent_does(make_run, demos: Run, tmp_path: Path) -> None:
     file = shutil.copy(demos.folder / "trajectories" / "demos.jsonl", tmp_path / "mine.jsonl")
     from_file, from_parent = make_run(*SETTINGS, f"stage.data={file}"), make_run(*SETTINGS, parent=demos)
@@ -77,16 +90,15 @@ def test_tokens_that_another_model_sampled_are_not_taken_for_ones_own(make_run, 
     assert [r["loss"] for r in runs[0].metrics()] == [r["loss"] for r in runs[1].metrics()]
 
 
-def test_bad_lines_are_named_before_anything_is_trained(make_run, tmp_path: Path) -> None:
+def test_bad_lines_are_named_before_there_is_a_run_folder(make_run, tmp_path: Path) -> None:
     nameless = {"prompt": [{"role": "progress", "content": "Once"}]}
     file = write(tmp_path / "bad.jsonl", PUBLISHED, "{not json", nameless, {"task": "t"})
-    run = make_run(*SETTINGS, f"stage.data={file}")
     with pytest.raises(ConfigError) as caught:
-        run_stage(run)
+        make_run(*SETTINGS, f"stage.data={file}")
     message = str(caught.value)
     assert f"{file}:2: " in message and f"{file}:3: prompt[0].role: 'progress' is not one of" in message
     assert f"{file}:4: " in message and f"{file}:1: " not in message
-    assert not (run.folder / "metrics.jsonl").exists() and not (run.folder / "checkpoints").exists()
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_what_the_run_cannot_say_is_named_with_its_line_and_what_would_do(make_run, demos: Run, tmp_path: Path) -> None:
@@ -96,9 +108,9 @@ def test_what_the_run_cannot_say_is_named_with_its_line_and_what_would_do(make_r
     refused(make_run, retail, f"{retail}:3: is of retail, not of domain.names=[telecom]; {valid}")
     call = {"function": {"name": "toggle_roaming", "arguments": {}}}
     two = {"prompt": [*PUBLISHED["prompt"][:2], {"role": "assistant", "tool_calls": [call, call]}]}
-    double = write(tmp_path / "double.jsonl", PUBLISHED, "", two)
-    why = f"{double}:3: a turn of the single-action format is one message, one tool call or done"
-    refused(make_run, double, why, "model.protocol=single_action")
+    double = write(tmp_path / "double.jsonl", PUBLISHED, "", two, PUBLISHED, two)
+    why = f"{double}:3, 5: several tool calls in one turn (2 of 4 conversations), which model.protocol=single_action "
+    refused(make_run, double, why + "cannot say; use model.protocol=native", "model.protocol=single_action")
 
 
 def refused(make_run, file: Path, why: str, *overrides: str) -> None:

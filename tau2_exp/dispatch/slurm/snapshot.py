@@ -5,17 +5,29 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from tau2_exp.plugins import Plugin
+from tau2_exp.plugins.source import source_places
 
 ROOT = Path(__file__).resolve().parents[3]
 PARTS = ("tau2_exp", "conf", "run.py", "pyproject.toml")  # those that are there: an installed package stands alone
 FOLDER = ".code"  # within `outputs`
 
 
-def snapshot(outputs: Path) -> Path:
-    """The folder of a copy of the code, uncommitted changes included; equal code has one copy."""
-    files = {path.relative_to(ROOT): path.read_bytes() for path in _files()}
+def snapshot(outputs: Path, plugins: Iterable[Plugin] = ()) -> Path:
+    """The folder of a copy of the code, uncommitted changes included; equal code has one copy.
+
+    With it lies what the user brought, whole packages, but what was installed as libraries are.
+    """
+    files = {path.relative_to(ROOT): path.read_bytes() for path in _files(ROOT, PARTS)}
+    for plugin in plugins:
+        if not plugin.installed:
+            for place in source_places(plugin.top, f"{plugin.key}={plugin.path}"):
+                files |= {
+                    path.relative_to(place.parent): path.read_bytes() for path in _files(place.parent, [place.name])
+                }
     copy = outputs.resolve() / FOLDER / _digest(files)
     if copy.exists():
         return copy
@@ -32,9 +44,9 @@ def snapshot(outputs: Path) -> Path:
     return copy
 
 
-def _files() -> Iterator[Path]:
-    for name in PARTS:
-        path = ROOT / name
+def _files(root: Path, names: Iterable[str]) -> Iterator[Path]:
+    for name in names:
+        path = root / name
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
         yield from (file for file in found if file.is_file() and "__pycache__" not in file.parts)
 

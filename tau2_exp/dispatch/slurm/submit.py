@@ -64,8 +64,9 @@ def submit(targets: Sequence[Step], owner: Path) -> Submission | None:
     if not arrays:
         return None
     at_once = min((limit.at_once for limit in limits if limit.at_once), default=None)
-    sender = _Sender(owner.resolve(), snapshot(owner.parent), dict(queued), _dependents(targets))
     steps = [step for array in arrays for step in array.steps]
+    plugins = [plugin for step in steps if step.run for plugin in step.run.manifest.plugins]
+    sender = _Sender(owner.resolve(), snapshot(owner.parent, plugins), dict(queued), _dependents(targets))
     _prepare(sender, steps)
     with _submitting(there):
         try:

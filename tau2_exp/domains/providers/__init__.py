@@ -69,18 +69,18 @@ class DataFolder:
         raise ProviderError(f"τ²-bench's data file {name} is missing in {self.root}")
 
 
-def find_source(choice: Provider) -> Source:
+def find_source(choice: str) -> Source:
     """The provider asked for, or with `auto` sierra's package before inspect-evals.
 
     Raises ProviderError saying what is missing, or that an unrelated package of the same name is installed.
     """
-    if choice is not Provider.inspect:
+    if choice != Provider.inspect:
         if sierra_installed():
             from tau2_exp.domains.providers.sierra import SierraSource
 
             return SierraSource()
         stranger = wrong_tau2()
-        if choice is Provider.sierra:
+        if choice == Provider.sierra:
             raise ProviderError(f"provider=sierra: {stranger or 'the package tau2 is not installed'}; {INSTALL}")
         if stranger:
             _log.warning("%s; using inspect-evals", stranger)

@@ -48,16 +48,19 @@ def transfer_tool(self: Any, summary: str) -> str:
     return "Transfer successful"
 
 
-def function_schema(name: str, function: Callable[..., Any]) -> Schema:
-    """An OpenAI function schema of a documented function, made as τ²-bench makes its own."""
+def function_schema(name: str, function: Callable[..., Any], hidden: str = "self") -> Schema:
+    """An OpenAI function schema of a documented function, made as τ²-bench makes its own.
+
+    The parameter `hidden` is none of the tool's.
+    """
     from docstring_parser import parse
     from pydantic import Field, create_model
 
     document = parse(inspect.getdoc(function) or "")
     told = {parameter.arg_name: parameter.description for parameter in document.params}
     fields: dict[str, Any] = {}
-    for key, parameter in inspect.signature(function).parameters.items():
-        if key == "self":
+    for key, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        if key == hidden:
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
         annotation = Any if parameter.annotation is parameter.empty else parameter.annotation

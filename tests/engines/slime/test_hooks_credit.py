@@ -15,7 +15,7 @@ from tau2_exp.engines.slime.hooks import entry as hooks
 from tau2_exp.engines.slime.hooks import samples
 from tau2_exp.engines.slime.hooks.context import open_context
 from tau2_exp.engines.slime.hooks.samples import Episode, episode_of
-from tau2_exp.learning.advantage import advantages
+from tau2_exp.learning.advantage import group_credit
 from tau2_exp.learning.batch import rows_from_trajectory
 from tau2_exp.learning.reward import score
 from tau2_exp.runs.run import Run
@@ -68,16 +68,20 @@ def expected(args: Any, made: list[Any]) -> list[tuple[float, ...]]:
     found: list[tuple[float, ...]] = []
     for start in range(0, len(made), 4):
         episodes = [episode_of(sample) for sample in made[start : start + 4]]
-        rewards = [episode.reward for episode in episodes if episode and episode.reward]
-        credit = iter(advantages(rewards, context.config.reward))
+        scored = [(e.trajectory, e.reward) for e in episodes if e and e.reward]
+        trajectories, rewards = [t for t, _ in scored], [reward for _, reward in scored]
+        credit = iter(group_credit(trajectories, rewards, context.config.reward).advantages)
         weight = context.groups.curriculum.weight(made[start].prompt)
         found += [tuple(weight * a for a in next(credit)) if e and e.reward else () for e in episodes]
     return found
 
 
-@pytest.mark.parametrize("kind", ["outcome", "shaped", "turn_level"])
+OWN = "shaped reward.credit=brought:by_turn"
+
+
+@pytest.mark.parametrize("kind", ["outcome", "shaped", "turn_level", OWN])
 def test_uneven_groups_are_relative_to_themselves(slime: SimpleNamespace, make_run, pupil: Run, kind: str) -> None:
-    args = arguments(make_run(f"reward={kind}"), pupil)
+    args = arguments(make_run(*f"reward={kind}".split()), pupil)
     made = rollout(slime, args)
     raw, rewards = hooks.post_process_rewards(args, made)
     assert len(raw) == len(rewards) == len(made) == 16
@@ -105,18 +109,18 @@ def test_the_curriculum_says_how_much_a_task_counts(slime: SimpleNamespace, make
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
-@pytest.mark.parametrize("kind", ["turn_level", "shaped"])
+@pytest.mark.parametrize("kind", ["turn_level", "shaped", OWN])
 def test_each_token_in_the_trainer_has_its_turns_credit(
     slime: SimpleNamespace, make_run: MakeRun, pupil: Run, kind: str, ranks: int
 ) -> None:
     """Through what slime sends each rank, per-token advantages equal those of the torch engine's rows, bit for bit."""
-    args = arguments(make_run(f"reward={kind}"), pupil)
+    args = arguments(make_run(*f"reward={kind}".split()), pupil)
     made = rollout(slime, args)
     rewards = hooks.post_process_rewards(args, made)[1]
     credit = expected(args, made)
     seen = set()
     for data in train_data(slime, made, rewards, ranks):
-        if kind == "turn_level":
+        if kind in ("turn_level", OWN):
             hooks.turn_advantages(args, data)
             assert "teacher_log_probs" not in data, "nothing later takes it for a teacher's"
         else:
@@ -132,7 +136,7 @@ def test_each_token_in_the_trainer_has_its_turns_credit(
             assert torch.equal(found, torch.tensor(_row_credit(made[index], credit[index]), dtype=torch.float32))
             seen.add(index)
     assert seen == set(range(16))
-    if kind == "turn_level":
+    if kind in ("turn_level", OWN):
         assert any(len(set(turns)) > 1 for turns in credit), "turns of one episode differ"
 
 
@@ -169,6 +173,12 @@ def test_groups_without_signal_are_refused_up_to_the_bound(slime: SimpleNamespac
         assert hooks.filter_group(args, same).keep, "the bound of refills: a rollout ends"
         assert hooks.filter_group(args, apart).keep
         source.context.groups.step(0, drop=True)
+
+
+def test_credit_of_ones_own_says_whether_there_is_signal(slime: SimpleNamespace, make_run, pupil: Run) -> None:
+    for path, reason in (("by_turn", None), ("nothing", "no_signal")):
+        args = arguments(make_run("reward=shaped", f"reward.credit=brought:{path}", "stage.refill=1"), pupil)
+        assert hooks.filter_group(args, rollout(slime, args)[:4]).reason == reason
 
 
 def test_what_slime_calls_without_a_run_is_answered_as_slime_would(slime: SimpleNamespace) -> None:

@@ -271,6 +271,7 @@ class TestPlan:
     def test_credit_for_turns_goes_through_the_trainers_own_advantages(self) -> None:
         flag = "--custom-advantage-function-path"
         assert flag in trainer_words(grpo("reward=turn_level"))
+        assert flag in trainer_words(grpo("reward=shaped", "reward.credit=brought:by_turn"))
         assert flag not in trainer_words(grpo("reward=shaped"))
 
     def test_an_evaluation_serves_the_model_that_speaks_and_nothing_else(self) -> None:

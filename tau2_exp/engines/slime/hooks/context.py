@@ -17,7 +17,7 @@ from tau2_exp.engines.slime.plan.places import ROWS
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.interfaces import Tokenizer
 from tau2_exp.jsonl import read_jsonl, write_json
-from tau2_exp.learning.curriculum import Curriculum
+from tau2_exp.learning.curriculum import make_curriculum
 from tau2_exp.rollouts.setting import RolloutSetting
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Row, Task
@@ -46,9 +46,12 @@ class Context:
     def groups(self) -> Groups:
         stage = self.config.stage
         assert isinstance(stage, GrpoConfig)
-        tasks = [task.key for task in self.setting.tasks(self.config.domain.train_split)]
-        curriculum = Curriculum(tasks, self.config.curriculum, self.config.seed)
+        curriculum = make_curriculum(self.task_keys, self.config.curriculum, self.config.seed)
         return Groups(curriculum, stage.samples_per_prompt)
+
+    @cached_property
+    def task_keys(self) -> list[str]:
+        return [task.key for task in self.setting.tasks(self.config.domain.train_split)]
 
     @cached_property
     def rows(self) -> list[Row]:

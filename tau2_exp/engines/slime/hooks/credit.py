@@ -15,11 +15,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from tau2_exp.config import RewardConfig, RewardKind
+from tau2_exp.config import RewardConfig
 from tau2_exp.engines.slime.hooks.context import Context
 from tau2_exp.engines.slime.hooks.samples import by_group, episode_of, reward_of
-from tau2_exp.learning.advantage import advantages, has_signal
+from tau2_exp.learning.advantage import GroupCredit, group_credit
 from tau2_exp.learning.batch import rows_from_trajectory
+from tau2_exp.types import Trajectory
 
 _FIELD = "teacher_log_probs"
 
@@ -27,19 +28,17 @@ _FIELD = "teacher_log_probs"
 def post_process(context: Context | None, samples: Sequence[Any]) -> tuple[list[float], list[float]]:
     """(raw rewards, advantages), one each a sample. Advantages are relative to the sample's own group, of any size.
 
-    Faulted samples have 0 and 0, and are in no mean. Under `turn_level` the advantage is the mean over the sample's
-    turns, and the sample takes its tokens' own advantages along.
+    Faulted samples have 0 and 0, and are in no mean. Where turns may be credited differently, the advantage is the mean
+    over the sample's turns, and the sample takes its tokens' own advantages along.
     """
     config = context.config.reward if context else RewardConfig()
     credit: dict[int, tuple[float, ...]] = {}  # by identity: indices may be missing
     for group in by_group(samples):
         compared = [sample for sample in group if reward_of(sample) is not None]
-        rewards = [reward for sample in compared if (reward := reward_of(sample)) is not None]
-        turns = advantages(rewards, config) if rewards else []
-        for sample, own in zip(compared, turns, strict=True):
+        for sample, own in zip(compared, _credit(compared, config).advantages, strict=True):
             weight = _weight(context, sample)
             credit[id(sample)] = tuple(weight * a for a in own)
-    if config.kind is RewardKind.turn_level:
+    if config.per_turn:
         for sample in samples:
             setattr(sample, _FIELD, token_credit(sample, credit.get(id(sample), ())))
     raw = [reward.shaped if (reward := reward_of(sample)) is not None else 0.0 for sample in samples]
@@ -72,12 +71,21 @@ def set_advantages(args: Any, rollout_data: dict[str, Any]) -> None:
     rollout_data["advantages"] = list(credit)
 
 
-def teaches(samples: Sequence[Any]) -> str | None:
+def teaches(context: Context | None, samples: Sequence[Any]) -> str | None:
     """None where a group has signal, else the reason why it teaches nothing."""
-    rewards = [reward for sample in samples if (reward := reward_of(sample)) is not None]
-    if len(rewards) < 2:
+    compared = [sample for sample in samples if reward_of(sample) is not None]
+    if len(compared) < 2:
         return "faults"
-    return None if has_signal(rewards) else "no_signal"
+    config = context.config.reward if context else RewardConfig()
+    return None if _credit(compared, config).signal else "no_signal"
+
+
+def _credit(samples: Sequence[Any], config: RewardConfig) -> GroupCredit:
+    """Of the samples of one group, which all have a reward. What another function made has no trajectory: no turns."""
+    rewards = [reward for sample in samples if (reward := reward_of(sample)) is not None]
+    episodes = [episode_of(sample) for sample in samples]
+    trajectories: list[Trajectory] = [episode.trajectory for episode in episodes if episode is not None]
+    return group_credit(trajectories, rewards, config)
 
 
 def _weight(context: Context | None, sample: Any) -> float:

@@ -67,7 +67,7 @@ class DataSource:
         if self.context is None:
             return 0
         if self.context.trains_on_episodes:
-            return len(self.context.groups.curriculum.keys)
+            return len(self.context.task_keys)
         batch = self.args.rollout_batch_size
         return -(-len(self.context.rows) // batch) * batch
 
@@ -106,5 +106,5 @@ class DataSource:
         context.begin()
         context.run.record(provider=context.setting.provider)
         _ = context.groups, context.tokenizer, context.setting.prompts
-        for key in context.groups.curriculum.keys[:1]:
+        for key in context.task_keys[:1]:
             context.setting.episode_setting.world(context.task(key))

@@ -4,7 +4,7 @@
     --custom-generate-function-path      generate
     --custom-reward-post-process-path    post_process_rewards
     --dynamic-sampling-filter-path       filter_group
-    --custom-advantage-function-path     turn_advantages       (reward=turn_level)
+    --custom-advantage-function-path     turn_advantages       (where turns are credited differently)
     --custom-rollout-log-function-path   log_rollout
     --rollout-function-path              sft_rollout           (sft and rft; else slime's own)
 
@@ -37,7 +37,8 @@ def filter_group(args: Any, samples: Sequence[Any], **kwargs: Any) -> Any:
     """Keep a group that teaches something; one that does not is refused up to the bound of stage.refill."""
     from slime.rollout.filter_hub.base_types import DynamicFilterOutput
 
-    context, reason = open_context(args), credit.teaches(samples)
+    context = open_context(args)
+    reason = credit.teaches(context, samples)
     if reason is None or (context is not None and not context.refuse()):
         return DynamicFilterOutput(keep=True)
     return DynamicFilterOutput(keep=False, reason=reason)

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from tau2_exp.engines.slime.hooks.samples import Episode
-from tau2_exp.learning.curriculum import Curriculum
+from tau2_exp.interfaces import Curriculum
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Groups:
         with self._lock:
             again, self._waiting = self._waiting[:count], self._waiting[count:]
             under_way = [group.key for group in self._open.values()]
-            keys = again + self.curriculum.draw(count - len(again), exclude=[*under_way, *self._drawn, *again])
+            keys = again + self.curriculum.draw(count - len(again), [*under_way, *self._drawn, *again])
             drawn = list(enumerate(keys, start=self.handed))
             self._open |= {index: _Open(key) for index, key in drawn}
             self.handed += count
@@ -69,7 +69,8 @@ class Groups:
             ended = self._open.pop(group)
             self._ended[group] = [ended.episodes[i] for i in sorted(ended.episodes)]
             outcomes = [e.reward.outcome for e in self._ended[group] if e.reward is not None]
-            self.curriculum.record(ended.key, outcomes)
+            if outcomes:
+                self.curriculum.record(ended.key, outcomes)
             self._untrained += 1
 
     def step(self, trained: int, drop: bool) -> list[list[Episode]]:

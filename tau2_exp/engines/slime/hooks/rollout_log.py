@@ -52,7 +52,7 @@ def _episodes(context: Context, rollout_id: int, samples: Sequence[Any]) -> dict
         for trajectory in trajectories:
             file.write(trajectory)
     check_faults(trajectories, f"grpo step {rollout_id + 1}")
-    learned = sum(teaches(group) is None for group in trained)
+    learned = sum(teaches(context, group) is None for group in trained)
     pairs = [(e.trajectory, e.reward) for e in scored(ended) if e.reward is not None]
     return rollout_metrics(learned, pairs, trajectories)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tau2_exp.config import Config, ConfigError, GrpoConfig, RewardKind, RftConfig, SftConfig, TrainingConfig
+from tau2_exp.config import Config, ConfigError, GrpoConfig, RftConfig, SftConfig, TrainingConfig
 from tau2_exp.engines.slime.plan.flags import find_flag, write_flag, write_flags
 from tau2_exp.engines.slime.plan.layout import Layout, make_layout
 from tau2_exp.engines.slime.plan.model import Given, model_flags
@@ -189,7 +189,7 @@ def _grpo(config: Config, stage: GrpoConfig, layout: Layout) -> Iterator[Given]:
     yield Given("balance-data", True)
     yield Given("loss-type", "policy_loss", "stage")
     yield Given("advantage-estimator", "grpo", "stage")
-    if config.reward.kind is RewardKind.turn_level:
+    if config.reward.per_turn:
         yield Given("custom-advantage-function-path", f"{HOOKS}.turn_advantages", "reward")
     yield Given("eps-clip", stage.clip_low, "stage.clip_low")
     yield Given("eps-clip-high", stage.clip_high, "stage.clip_high")

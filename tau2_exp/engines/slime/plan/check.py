@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from math import gcd
 from pathlib import Path
@@ -13,6 +12,7 @@ from tau2_exp.config import (
     Config,
     ConfigError,
     Dtype,
+    EngineName,
     EvalConfig,
     GrpoConfig,
     ModelConfig,
@@ -21,7 +21,9 @@ from tau2_exp.config import (
     StageConfig,
     TrainingConfig,
     UserKind,
+    stages_of,
 )
+from tau2_exp.config.paths import is_hub_name
 from tau2_exp.engines.slime.plan.arguments import train_flags
 from tau2_exp.engines.slime.plan.layout import Layout, data_parallel, make_layout, train_gpus, user_gpus
 from tau2_exp.engines.slime.plan.rules import refused
@@ -41,11 +43,19 @@ SIZES = {
     "num_experts_per_tok": "experts_per_token",
     "moe_intermediate_size": "expert_ffn",
 }
+FAMILIES = ("qwen3", "qwen3_moe")  # whose sizes `model.py` knows as flags
 LENGTH = 4096  # Megatron's sequence length where none is given; it wants 2 × context parallel to divide it
 
 
-def problems(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
-    """One line for each thing that engine=slime cannot do in this stage; `prefix` is that of the stage's settings."""
+def rules(config: Config) -> Iterator[str]:
+    """One line for each thing that engine=slime cannot do."""
+    if config.engine.name is EngineName.slime:
+        for stage, prefix in stages_of(config.stage):
+            yield from _of_stage(config, stage, prefix)
+
+
+def _of_stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
+    """`prefix` is that of the stage's settings."""
     if not _uses_gpus(config, stage):
         return
     machine = list(_machine(config))
@@ -101,10 +111,16 @@ def _user(config: Config) -> Iterator[str]:
 def _model(model: ModelConfig) -> Iterator[str]:
     if model.path is None:
         yield "model.path=null: engine=slime begins with a pretrained model; give model.path=FOLDER or a hub name"
-    elif re.match(r"[/.~]", model.path):
-        config = Path(model.path).expanduser() / "config.json"
-        if config.is_file():
-            yield from _sizes(model, json.loads(config.read_text()))
+    elif not is_hub_name(model.path):
+        try:
+            said = json.loads((Path(model.path) / "config.json").read_text())
+        except (ValueError, OSError) as error:
+            yield f"model.path={model.path}: {error}"
+            return
+        if (family := said.get("model_type", FAMILIES[0])) not in FAMILIES:
+            yield f"model.path={model.path}: model_type is {family!r}; engine=slime trains {' and '.join(FAMILIES)}"
+            return
+        yield from _sizes(model, said)
 
 
 def _sizes(model: ModelConfig, said: dict[str, Any]) -> Iterator[str]:

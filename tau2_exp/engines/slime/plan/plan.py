@@ -12,7 +12,6 @@ no secret: what the commands need of keys, they find in their environment.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from tau2_exp.config import (
     SftConfig,
     TrainingConfig,
 )
+from tau2_exp.config.paths import absolute, is_hub_name
 from tau2_exp.engines.slime.plan.arguments import train_arguments, trainer
 from tau2_exp.engines.slime.plan.flags import write_flags
 from tau2_exp.engines.slime.plan.layout import Layout, make_layout
@@ -56,14 +56,9 @@ def make_plan(config: Config, folder: Path, start: str) -> list[Command]:
 def model_step(config: Config, start: str, cache: Path) -> tuple[Path, Command | None]:
     """Where the model that training begins with lies, and how it comes there from the hub."""
     if not is_hub_name(start):
-        return Path(start).expanduser().absolute(), None
+        return Path(start).absolute(), None
     target = cache / "models" / start.replace("/", "--")
     return target, Command("model", ("hf", "download", start, "--local-dir", str(target)))
-
-
-def is_hub_name(model: str) -> bool:
-    """Whether this reads owner/model and is no folder here."""
-    return not re.match(r"[/.~]", model) and model.count("/") == 1 and not Path(model).is_dir()
 
 
 @dataclass
@@ -125,7 +120,7 @@ class _Plan:
         served = self.config.user.serve
         if not served:
             return []
-        model = served if is_hub_name(served) else str(Path(served).expanduser().absolute())
+        model = absolute(served)
         return [self._server("user", model, self.layout.user, until, (), ())]
 
     def _policy(self, until: str) -> Command:

@@ -1,0 +1,88 @@
+"""What the schema's values must be to go together, whatever does the work: ranges, names, sizes, a stage's sampling."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tau2_exp.config.config import Config
+from tau2_exp.config.names import NAME_RULE, is_name
+from tau2_exp.config.nearest import suggest
+from tau2_exp.config.paths import is_hub_name
+from tau2_exp.config.setting import Notes, settings_of
+from tau2_exp.config.stage import CHAIN, EvalConfig, GrpoConfig, PipelineConfig, RftConfig, StageConfig, stages_of
+
+
+def rules(config: Config) -> Iterator[str]:
+    """One line for each thing that is wrong."""
+    if config.dry_run not in (True, False, "json"):
+        yield f"dry_run={config.dry_run}: must be true (a shell script), json (data) or false"
+    if config.name is not None and not is_name(config.name):
+        yield f"name={ascii(config.name)[1:-1]}: {NAME_RULE}"
+    yield from _ranges(config, "")
+    yield from _model(config)
+    if isinstance(config.stage, PipelineConfig):
+        yield from _pipeline(config, config.stage)
+    for stage, prefix in stages_of(config.stage):
+        yield from _sampling(stage, prefix)
+
+
+def _ranges(section: Any, prefix: str) -> Iterator[str]:
+    for one in settings_of(type(section)):
+        yield from _range(prefix + one.key, getattr(section, one.key), one.notes)
+
+
+def _range(key: str, value: Any, notes: Notes) -> Iterator[str]:
+    if dataclasses.is_dataclass(value):
+        yield from _ranges(value, f"{key}.")
+    elif isinstance(value, dict):
+        for name, entry in value.items():
+            yield from _range(f"{key}.{name}", entry, notes)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and (problem := notes.problem(value)):
+        yield f"{key}={value}: {problem}"
+
+
+def _model(config: Config) -> Iterator[str]:
+    model = config.model
+    if model.max_new_tokens >= model.context:
+        yield f"model.max_new_tokens={model.max_new_tokens}: must be less than model.context={model.context}"
+    if model.heads % model.kv_heads:
+        yield f"model.kv_heads={model.kv_heads}: must divide model.heads={model.heads}"
+    if model.head_dim % 2:
+        yield f"model.head_dim={model.head_dim}: must be even"
+    if model.path and not is_hub_name(model.path) and not (Path(model.path) / "config.json").is_file():
+        yield f"model.path={model.path}: no model folder there (no config.json); a hub name has the form owner/name"
+
+
+def _pipeline(config: Config, stage: PipelineConfig) -> Iterator[str]:
+    given = f"stage.stages=[{','.join(stage.stages)}]"
+    for name in stage.stages:
+        if name not in CHAIN:
+            yield f"{given}: {name} is no stage of a pipeline{suggest(name, CHAIN)} (there are {', '.join(CHAIN)})"
+            return
+    if not stage.stages or sorted(stage.stages, key=CHAIN.index) != stage.stages:
+        yield f"{given}: must be some of {', '.join(CHAIN)}, in this order"
+    if len(set(stage.stages)) < len(stage.stages):
+        yield f"{given}: names one twice"
+    if config.parent or stage.stages == ["demos"]:
+        return
+    if "sft" not in stage.stages:
+        yield f"{given}: has no sft to begin with; add it, or give parent=RUN"
+    if "demos" not in stage.stages and not stage.sft.data:
+        yield f"{given}: sft has no training data; add demos, or give stage.sft.data=FILE"
+
+
+def _sampling(stage: StageConfig, prefix: str) -> Iterator[str]:
+    name = prefix + "samples_per_prompt"
+    if isinstance(stage, RftConfig):
+        if stage.temperature == 0 and stage.samples_per_prompt > 1:
+            yield f"{prefix}temperature=0: makes {stage.samples_per_prompt} equal samples; use 0.8, or one sample"
+    elif isinstance(stage, GrpoConfig):
+        if stage.samples_per_prompt < 2:
+            yield f"{name}={stage.samples_per_prompt}: a group of one has no advantage; it must be 2 or more"
+        if stage.temperature == 0:
+            yield f"{prefix}temperature=0: explores nothing; use 0.7 to 1.0"
+    elif isinstance(stage, EvalConfig) and stage.samples_per_prompt == 0 and not stage.greedy:
+        yield f"{name}=0: nothing to evaluate; use 4, or {prefix}greedy=true"

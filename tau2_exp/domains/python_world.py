@@ -1,0 +1,96 @@
+"""One episode of a domain written in Python: a state of its own, tools that change it, and how it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tau2_exp.domains.delta import leaf_changes
+from tau2_exp.domains.progress import db_progress
+from tau2_exp.domains.verdict import check_actions, check_communicated, fraction, judge
+from tau2_exp.types import Message, Parts, Role, Schema, StopReason, Task, ToolCall, Verdict
+
+STATE = "state"  # the first step of every leaf path
+Tools = Mapping[str, Callable[..., Any]]
+
+
+class PythonWorld:
+    """A World (see interfaces). Made by `PythonDomain.world`.
+
+    `goal` maps leaf paths to the values that have to differ from the start at the end; None where no state is wanted.
+    `own_verdict` scores the last state itself, or returns None.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        policy: str,
+        state: Any,
+        tools: Mapping[Role, Tools],
+        schemas: Mapping[Role, list[Schema]],
+        goal: dict[str, Any] | None,
+        own_verdict: Callable[[Any, Sequence[Message]], float | None],
+    ):
+        self.task, self.policy = task, policy
+        self._state, self._tools, self._schemas = state, tools, schemas
+        self._goal, self._own_verdict = goal, own_verdict
+        self._start = plain_state(state)
+
+    def schemas(self, requestor: Role) -> list[Schema]:
+        return self._schemas[requestor]
+
+    def call(self, call: ToolCall) -> Message:
+        return tool_result(self._state, self._tools[call.requestor], call)
+
+    def verdict(self, messages: Sequence[Message], stop: StopReason) -> Verdict:
+        if not stop.natural:
+            return Verdict(reward=0.0)
+        own = self._own_verdict(self._state, messages)
+        judged = judge(self.task.criteria, messages, self._reached, lambda _: True)
+        return judged if own is None else dataclasses.replace(judged, reward=float(own), breakdown={})
+
+    def parts(self, messages: Sequence[Message]) -> Parts:
+        criteria = self.task.criteria
+        assert criteria is not None
+        return Parts(
+            action=fraction(check_actions(criteria, messages)),
+            communicate=fraction(check_communicated(criteria, messages)),
+            db=None if self._goal is None else float(self._reached()),
+            db_progress=None if self._goal is None else db_progress(self._goal, self.changes()),
+        )
+
+    def changes(self) -> dict[str, Any]:
+        return leaf_changes(self._start, plain_state(self._state), STATE)
+
+    def _reached(self) -> bool:
+        return self._goal is None or self.changes() == self._goal
+
+
+def tool_result(state: Any, tools: Tools, call: ToolCall) -> Message:
+    """Run one tool on a state; whatever it raises becomes an error that the caller reads."""
+    try:
+        if call.name not in tools:
+            raise ValueError(f"Tool '{call.name}' not found.")
+        result = tools[call.name](state, **call.arguments)
+        text, error = result if isinstance(result, str) else json.dumps(_plain(result), default=str), False
+    except Exception as problem:
+        text, error = f"Error: {problem}", True
+    return Message(Role.TOOL, text, requestor=call.requestor, error=error, call_id=call.id)
+
+
+def plain_state(state: Any) -> Any:
+    """A copy of a state as JSON data; what JSON does not know is there as text.
+
+    Raises TypeError for a state that is neither a dict nor a dataclass.
+    """
+    if not isinstance(state, dict) and not dataclasses.is_dataclass(state):
+        raise TypeError(f"a domain's state is a dict or a dataclass, not {type(state).__name__}")
+    return json.loads(json.dumps(_plain(state), default=str))
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value

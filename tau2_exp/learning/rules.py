@@ -1,0 +1,75 @@
+"""What rewards, curricula and files of conversations must be, so that there is something to learn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from tau2_exp.config import Config, CurriculumKind, PartWeights, RewardConfig, RewardKind, SftConfig, stages_of
+from tau2_exp.config.nearest import suggest
+from tau2_exp.domains.rules import SPLITS
+
+
+def rules(config: Config) -> Iterator[str]:
+    """One line for each thing that is wrong."""
+    yield from _reward(config)
+    curriculum = config.curriculum
+    if curriculum.kind is not CurriculumKind.none and curriculum.hard_below > curriculum.easy_above:
+        yield f"curriculum.hard_below={curriculum.hard_below}: must be at most easy_above={curriculum.easy_above}"
+    for stage, prefix in stages_of(config.stage):
+        if isinstance(stage, SftConfig) and stage.data:
+            yield from _file(stage.data, f"{prefix}data", config.domain.names)
+
+
+def _reward(config: Config) -> Iterator[str]:
+    reward = config.reward
+    if reward.kind is RewardKind.outcome and reward.alpha != 0:
+        yield f"reward.alpha={reward.alpha}: reward=outcome has no shaping; use reward=shaped, or alpha 0"
+    for key in ("turn_discount", "progress_over_deviation"):
+        value = getattr(reward, key)
+        if reward.kind is not RewardKind.turn_level and value != getattr(RewardConfig, key):
+            yield f"reward.{key}={value}: only reward=turn_level has it, not {reward.kind.value}"
+    by_domain = ((f"domain_weights.{name}", weights) for name, weights in reward.domain_weights.items())
+    for key, weights in (("weights", reward.weights), *by_domain):
+        if not any(dataclasses.astuple(weights)):
+            yield f"reward.{key}: every part weighs 0; give one of them a weight"
+    if reward.weights != PartWeights() and set(config.domain.names) <= set(reward.domain_weights):
+        name = config.domain.names[0]
+        yield f"reward.weights: {name} has weights of its own; set reward.domain_weights.{name}.action=… and the like"
+    for key in (*reward.domain_weights, *reward.multipliers):
+        if key not in (known := {*SPLITS, *config.domain.names}):
+            yield f"reward: {key} is no domain{suggest(key, known)}"
+
+
+def _file(given: str, key: str, names: list[str]) -> Iterator[str]:
+    """A prompt brings its own policy document; a trajectory is shown that of its domain."""
+    path = Path(given)
+    if not path.is_file():
+        yield f"{key}={given}: no such file"
+        return
+    state = path.stat()
+    problem, domains = _content(path, state.st_size, state.st_mtime_ns)
+    if problem:
+        yield f"{key}: {problem}"
+    for domain, number in domains.items():
+        if domain not in names:
+            valid = f"use domain={domain}, or domain.names=[{','.join([*names, domain])}]"
+            yield f"{key}: {path}:{number}: is of {domain}, not of domain.names=[{','.join(names)}]; {valid}"
+
+
+@cache
+def _content(path: Path, size: int, time: int) -> tuple[str, dict[str, int]]:
+    """What is wrong with a file's lines, and the first line of each domain. Read once, however often it is asked."""
+    from tau2_exp.learning.batch import read_sft_file
+    from tau2_exp.types import Trajectory
+
+    domains: dict[str, int] = {}
+    try:
+        for number, content in read_sft_file(path):
+            if isinstance(content, Trajectory):
+                domains.setdefault(content.domain, number)
+    except (ValueError, OSError) as error:
+        return str(error), {}
+    return "", domains

@@ -1,0 +1,32 @@
+"""What is asked of language models behind an API, of users and of policies: no secrets in URLs, budgets that count."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from tau2_exp.config import Config, EvalConfig, PolicyKind, UserKind, stages_of
+
+
+def rules(config: Config) -> Iterator[str]:
+    """One line for each thing that is wrong."""
+    user, policy = config.user, config.policy
+    for key, url in (
+        ("user.api_base", user.api_base),
+        ("policy.api_base", policy.api_base),
+        ("policy.url", policy.url),
+    ):
+        if url and _holds_secret(url):
+            name = f"{key.partition('.')[0]}.api_key_env=…"
+            yield f"{key}: holds a password or a key; put it into a variable and name that: {name}"
+    asked = user.kind is UserKind.litellm or policy.kind is PolicyKind.litellm
+    for stage, prefix in stages_of(config.stage):
+        bounded = isinstance(stage, EvalConfig) and (stage.budget_dollars, stage.budget_tokens) != (None, None)
+        if bounded and not asked:
+            yield f"{prefix}budget_…: only what litellm is asked is counted; use user=litellm or policy=litellm"
+
+
+def _holds_secret(url: str) -> bool:
+    parts = urlsplit(url)
+    return "@" in parts.netloc or bool(re.search(r"(?i)(key|token|secret|password|sig)=", parts.query))

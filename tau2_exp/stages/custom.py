@@ -1,0 +1,26 @@
+"""A stage of the user's own: it does what it likes with its run's context, and returns what results.json shall hold."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+from tau2_exp.config import CustomConfig
+from tau2_exp.plugins import PluginError, call
+from tau2_exp.runs.run import Run
+from tau2_exp.stages.context import StageContext
+
+
+async def custom(run: Run) -> None:
+    """Raises PluginError where the stage raises, or returns anything but a mapping of JSON data."""
+    context, stage = StageContext(run), run.config.stage
+    assert isinstance(stage, CustomConfig)
+    results = call("stage.function", stage.function, context)
+    if inspect.isawaitable(results):
+        results = await results
+    if not isinstance(results, Mapping):
+        given = f"stage.function={stage.function}"
+        raise PluginError(
+            f"{given}: returned a {type(results).__name__}; wants a mapping, which results.json will hold"
+        )
+    run.finish(dict(results))
