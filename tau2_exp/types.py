@@ -53,11 +53,12 @@ class Fault:
 
 
 class FaultError(Exception):
-    """Raised by a user, a policy or an engine to end an episode with a typed fault."""
+    """Raised by a user, a policy or an engine to end an episode with a typed fault, and what it had cost until then."""
 
-    def __init__(self, source: FaultSource, message: str):
+    def __init__(self, source: FaultSource, message: str, usage: Usage | None = None):
         super().__init__(message)
         self.fault = Fault(source, message)
+        self.usage = usage or Usage()
 
 
 class ContextFull(Exception):
@@ -225,12 +226,16 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What an agent did. `message` is None where its output could not be parsed (`error` says why)."""
+    """What an agent did. `message` is None where its output could not be parsed (`error` says why).
+
+    A turn that was cut at its bound of tokens is no whole turn: `truncated`, with an error that says so.
+    """
 
     message: Message | None
     text: str  # the output as it was written
     done: bool = False  # the agent ends the episode
     error: str | None = None
+    truncated: bool = False
     tokens: TokenSpan | None = None
     usage: Usage = Usage()
 
@@ -244,6 +249,7 @@ class Turn:
     parts: Parts = Parts()
     done: bool = False
     error: str | None = None
+    truncated: bool = False
     tokens: TokenSpan | None = None
     changes: dict[str, Any] = field(default_factory=dict)  # leaf path → new value, by this turn
     policy_seconds: float = 0.0

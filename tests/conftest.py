@@ -8,11 +8,26 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import flows
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # A shell starts what it puts in the background deaf to Ctrl-C, and that is inherited: tests send it to what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def smoke_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `smoke` leaves its runs in; tests read it, and leave it as it is."""
+    return tmp_path_factory.mktemp("smoke")
+
+
+@pytest.fixture(scope="session")
+def smoke(smoke_outputs: Path) -> subprocess.CompletedProcess[str]:
+    """The smoke experiment as a user runs it."""
+    done = flows.run_py("experiment=smoke", outputs=smoke_outputs)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 @pytest.fixture

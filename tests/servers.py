@@ -19,6 +19,7 @@ class Answer:
     body: Any = None
     status: int = 200
     stall: float = 0.0
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -48,7 +49,8 @@ def serve(*answers: Answer | Callable[[dict[str, Any]], Answer]) -> Iterator[Ser
                 return
             body = answer.body.encode() if isinstance(answer.body, str) else json.dumps(answer.body).encode()
             self.send_response(answer.status)
-            self.send_header("Content-Type", "application/json")
+            for name, value in {"Content-Type": "application/json", **answer.headers}.items():
+                self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -69,25 +71,36 @@ def serve(*answers: Answer | Callable[[dict[str, Any]], Answer]) -> Iterator[Ser
         server.server_close()
 
 
-def completion(content: str | None = None, *calls: tuple[str, str]) -> Answer:
-    """An OpenAI chat completion: text, and tool calls as (name, arguments in JSON)."""
+def completion(
+    content: str | None = None,
+    *calls: tuple[Any, ...],
+    usage: tuple[int, int] | None = (11, 7),
+    finish: str | None = None,
+    **more: Any,
+) -> Answer:
+    """An OpenAI chat completion: text, and tool calls as (name, arguments in JSON[, id]); `more` of the message.
+
+    `usage` is (prompt, completion) in tokens; None: the server tells none.
+    """
     tool_calls = [
-        {"id": f"call_{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
-        for i, (name, arguments) in enumerate(calls)
+        {"id": id[0] if id else f"call_{i}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for i, (name, arguments, *id) in enumerate(calls)
     ]
-    message = {"role": "assistant", "content": content} | ({"tool_calls": tool_calls} if calls else {})
-    return Answer(
-        {
-            "id": "c",
-            "object": "chat.completion",
-            "created": 0,
-            "model": "local",
-            "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}],
-            "usage": {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18},
-        }
-    )
+    message = {"role": "assistant", "content": content} | ({"tool_calls": tool_calls} if calls else {}) | more
+    finish = finish or ("tool_calls" if calls else "stop")
+    body = {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "local",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+    }
+    if usage:
+        body["usage"] = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
+    return Answer(body)
 
 
-def refusal(status: int, message: str = "no") -> Answer:
-    """An error as OpenAI's API words it."""
-    return Answer({"error": {"message": message, "type": "error", "code": None}}, status)
+def refusal(status: int, message: str = "no", code: str | None = None, **headers: str) -> Answer:
+    """An error as OpenAI's API words it; `headers` as Retry_After="3"."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Answer({"error": {"message": message, "type": "error", "code": code}}, status, headers=named)

@@ -39,6 +39,7 @@ ROOMS = (
     "dispatch",
     "report",
     "stages",
+    "api",
     "__main__",
 )
 
@@ -54,6 +55,7 @@ LIGHT = (
     "engines.slime.plan",
     "compose",
     "dispatch",
+    "api",
 )
 HEAVY = (
     "torch",

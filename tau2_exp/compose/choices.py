@@ -12,8 +12,9 @@ from pathlib import Path
 from tau2_exp.compose.keys import EXPERIMENT, GROUPS
 from tau2_exp.config import STAGES, Config
 from tau2_exp.config.setting import settings_of
+from tau2_exp.system.code import conf_folder
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = conf_folder()
 
 
 def choices(group: str, conf: Path = CONF) -> dict[str, str]:

@@ -20,7 +20,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tau2_exp.compose.check import check
-from tau2_exp.compose.choices import CONF
+from tau2_exp.compose.choices import CONF, choices
 from tau2_exp.compose.errors import explain
 from tau2_exp.compose.overrides import SEARCHPATH, SWEPT, given, key_of, parse, read, swept
 from tau2_exp.config import STAGES, Config, ConfigError, PipelineConfig, StageConfig, from_data
@@ -73,6 +73,25 @@ def chain_settings(overrides: Sequence[str]) -> PipelineConfig:
     return _chain_settings(tuple(text for text in read(overrides) if _chooses(text)))
 
 
+def chain_of(config: Config) -> PipelineConfig:
+    """The same for a configuration whose overrides are not at hand: these settings depend on its model's choice alone.
+
+    Raises ConfigError where that is none of those shipped.
+    """
+    if not (choice := model_choice(config)):
+        raise ConfigError(
+            f"model.name={config.model.name}: is none of the models under conf/, so that the settings of the stages "
+            "before this one are unknown; give parent=RUN"
+        )
+    return chain_settings(choice)
+
+
+def model_choice(config: Config) -> list[str]:
+    """The override that chooses its model; none where it is none of those shipped."""
+    name = config.model.name
+    return [f"model={name}"] if name in choices("model") else []
+
+
 def _check_stage(chosen: type[StageConfig] | None, name: str) -> None:
     if STAGES.get(name) is not chosen:
         raise ConfigError(f"stage.name={name}: a stage is chosen with all its settings; write stage={name}")
@@ -89,10 +108,10 @@ class _ChainConfig(Config):
 
 
 @cache
-def _chain_settings(choices: tuple[str, ...]) -> PipelineConfig:
+def _chain_settings(chosen: tuple[str, ...]) -> PipelineConfig:
     ConfigStore.instance().store(name="chain_schema", node=_ChainConfig)
-    with _one_line(choices):
-        return cast(PipelineConfig, OmegaConf.to_object(_compose("chain", choices).chain))
+    with _one_line(chosen):
+        return cast(PipelineConfig, OmegaConf.to_object(_compose("chain", chosen).chain))
 
 
 def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:

@@ -106,7 +106,7 @@ def _entry(key: str) -> str:
 
 def _other_stages_experiment(experiment: str, key: str, stage: str, owner: str) -> str:
     """An experiment that sets what the stage chosen beside it does not have."""
-    return f"{experiment} {stage}: {experiment} sets {key}, a setting of {owner}; drop {stage}, or {experiment}"
+    return f"{experiment} {stage}: {experiment} sets {key}, a setting of {owner}; remove {stage}, or {experiment}"
 
 
 def _chosen_stage(overrides: Sequence[str]) -> str | None:
@@ -161,7 +161,7 @@ def _wrong_value(text: str, overrides: Sequence[str]) -> str:
     if "is not a valid bool" in text:
         return f"{given}: must be {WANTED['Boolean']}"
     if re.search(r"Cannot assign \w+ to Dict", text):
-        return f"{given}: wants a mapping: {key}={{NAME:VALUE}}"
+        return f"{given}: must be a mapping: {key}={{NAME:VALUE}}"
     if "is not Optional" in text:
         return f"{given}: must not be null"
     reason = next(line for line in reversed(text[: text.index("full_key:")].splitlines()) if line.strip())

@@ -1,4 +1,4 @@
-"""What `run.py --help` says. Groups, choices and their meanings are read from the schema and conf/."""
+"""What `run --help` says. Groups, choices and their meanings are read from the schema and conf/."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from tau2_exp.compose.choices import choices, group_meanings
+from tau2_exp.system.code import run_command
 
 WIDTH, COLUMN = 104, 28
 
@@ -45,7 +46,8 @@ Flags: -m (sweep), --cfg job, --package SECTION (with --cfg job), --info, --shel
 def help_text() -> str:
     """The whole text, in lines of about 100 columns."""
     groups = sorted(group_meanings().items(), key=lambda item: item[0] != "stage")
-    return TEXT.format(groups="\n\n".join("\n".join(_group(*item)) for item in groups))
+    text = TEXT.replace("python run.py", f"{run_command():13}")
+    return text.format(groups="\n\n".join("\n".join(_group(*item)) for item in groups))
 
 
 def _group(group: str, meaning: str) -> Iterator[str]:

@@ -75,12 +75,12 @@ def _read(text: str, sweep: bool) -> str:
 
 def _hydra(text: str, name: str, override: Override, sweep: bool) -> str:
     if name == SEARCHPATH:
-        return f"{SEARCHPATH}=[{','.join(_quoted(_folder(text, path)) for path in _paths(override.value()))}]"
+        return f"{SEARCHPATH}=[{','.join(quoted(_folder(text, path)) for path in _paths(override.value()))}]"
     if name == SWEPT or name.startswith(f"{SWEPT}."):
         if not sweep:
             raise ConfigError(f"{text}: is read with -m only; add -m")
         if name == SWEPT and not isinstance(override.value(), dict):
-            raise ConfigError(f"{text}: wants settings and their values: '{SWEPT}={{seed:\"0,1\"}}'")
+            raise ConfigError(f"{text}: must be settings and their values: '{SWEPT}={{seed:\"0,1\"}}'")
         return text
     raise ConfigError(
         f"{text}: has no effect here, where runs are not started by Hydra; "
@@ -120,11 +120,11 @@ def _unreadable(text: str) -> str:
         return f"{shown}: {what}; write {key.strip()}={value.strip()}"
     if not re.fullmatch(r"(~|\+{0,2})[\w.$@:/-]+", key, re.ASCII):
         return f"{shown}: {key} is not the name of a setting{suggest_key(name)}"
-    if not _parses(f"{key}={_quoted(value)}"):
+    if not _parses(f"{key}={quoted(value)}"):
         return f"{shown}: {key} is not the name of a setting{suggest_key(name)}"
     if name == "name":
         return f"{shown}: {NAME_RULE}"
-    return f"{shown}: cannot be read; put the value in quotes: {key}={shlex.quote(_quoted(value))}"
+    return f"{shown}: cannot be read; put the value in quotes: {key}={shlex.quote(quoted(value))}"
 
 
 def _parses(text: str) -> bool:
@@ -135,7 +135,7 @@ def _parses(text: str) -> bool:
     return True
 
 
-def _quoted(value: str) -> str:
+def quoted(value: str) -> str:
     """A text as Hydra's grammar quotes it."""
     escaped = re.sub(r'(\\*)"', lambda found: found[1] * 2 + '\\"', value)
     trailing = len(value) - len(value.rstrip("\\"))

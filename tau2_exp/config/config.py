@@ -48,10 +48,11 @@ class Config:
         "null: found by its content, or created first",
         path=True,
     )
-    resume: str | None = setting(None, "folder of a run or sweep to go on with; null: a new one", path=True)
+    resume: str | None = setting(None, "folder of a run or sweep to continue; null: a new one", path=True)
     dry_run: Any = setting(
         False, "print what would run and start nothing: true (a shell script), json (data), false (run it)"
     )
+    debug: bool = setting(False, "do the stages in this process, so that breakpoint() works")
     wait: bool = setting(False, "SLURM: whether the command stays, with a live table, until all jobs are done")
     outputs: str = setting("outputs", "folder that run folders are created in", path=True)
     name: str | None = setting(None, "name of the run's folder; null: made from the time and the stage")

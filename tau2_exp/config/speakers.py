@@ -57,6 +57,7 @@ class UserConfig:
     )
     temperature: float = setting(0.0, "sampling temperature of the user's model", at_least=0)
     max_tokens: int = setting(1024, "most tokens that the user's model may write in one turn", above=0)
+    seed: bool = setting(True, "whether each request carries the episode's seed; false: for servers that take none")
     timeout: float = setting(120.0, "seconds until a request counts as failed", above=0)
     retries: int = setting(4, "further tries of a request that failed", at_least=0)
     cache: bool | None = setting(
@@ -91,6 +92,7 @@ class PolicyConfig:
         None,
         "name of the environment variable with the API key, never the key; null: no key, or litellm's own variable",
     )
+    seed: bool = setting(True, "whether each request carries the episode's seed; false: for servers that take none")
     timeout: float = setting(300.0, "seconds until a request counts as failed", above=0)
     retries: int = setting(4, "further tries of a request that failed", at_least=0)
     cache: bool | None = setting(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -10,18 +10,25 @@ from pathlib import Path
 
 from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
 from tau2_exp.compose.overrides import given, key_of, read
-from tau2_exp.config import Config, ConfigError
+from tau2_exp.config import Config, ConfigError, PipelineConfig
 from tau2_exp.dispatch.dry_run import preview, preview_frozen
-from tau2_exp.dispatch.local.processes import run_attached
+from tau2_exp.dispatch.local.processes import run_attached, run_behind
 from tau2_exp.dispatch.plan import TRAINED, Planner, Step, freeze
 from tau2_exp.dispatch.resources import check_gpus
+from tau2_exp.dispatch.slurm.jobs import WORKER_LOG
 from tau2_exp.dispatch.slurm.remote import ON_RESUME, change, is_remote, send
 from tau2_exp.dispatch.slurm.submit import cluster
 from tau2_exp.dispatch.tasks import make_tasks
+from tau2_exp.dispatch.worker import work_here
+from tau2_exp.engines.slime.plan.plan import is_planned
 from tau2_exp.runs.run import Run, check_name
 
 BUDGETS = ("budget_dollars", "budget_tokens")  # of evaluations
-ALSO_ON_RESUME = {"resume", "dry_run", "hardware", "hardware.jobs", *(f"stage.{name}" for name in BUDGETS), *ON_RESUME}
+ALSO_ON_RESUME = {
+    *("resume", "dry_run", "debug", "hardware", "hardware.jobs"),
+    *(f"stage.{name}" for name in BUDGETS),
+    *ON_RESUME,
+}
 
 
 def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
@@ -34,10 +41,17 @@ def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
     config = compose_config(overrides)
     if config.dry_run:
         return preview([overrides], config.dry_run)
-    target = Planner(Path(config.outputs)).plan(config, partial(chain_settings, overrides))
+    return do(prepare(config, partial(chain_settings, overrides), argv), config)
+
+
+def prepare(config: Config, chain: Callable[[], PipelineConfig], argv: Sequence[str]) -> Step:
+    """Plan a configuration, and freeze what is not there yet. Raises ConfigError; nothing is made then."""
+    target = Planner(Path(config.outputs)).plan(config, chain)
+    if config.debug:
+        _check_debug(target)
     _check_machine([target])
     freeze(target, argv)
-    return _do(target, config.wait)
+    return target
 
 
 def _check_plugins(targets: Sequence[Step]) -> None:
@@ -47,15 +61,27 @@ def _check_plugins(targets: Sequence[Step]) -> None:
             step.run.reach_plugins()
 
 
-def _do(target: Step, wait: bool) -> int:
+def _check_debug(target: Step) -> None:
+    """Raises ConfigError for what is done by other processes than this one."""
+    for step in target.lineage():
+        if is_remote(step.config):
+            raise ConfigError("debug=true: does the stages in this process; use hardware.launcher=local")
+        if is_planned(step.config):
+            raise ConfigError(f"debug=true: {step.stage} with engine=slime has processes of its own; use engine=torch")
+
+
+def do(target: Step, now: Config) -> int:
+    """Do what is left of a frozen target, as `wait` and `debug` of `now` say; the exit status."""
     from tau2_exp.dispatch.show import plan_lines
 
     assert target.run is not None
     print("\n".join(plan_lines(target)), flush=True)
     if is_remote(target.config):
-        return send([target], target.run.folder, wait)
+        return send([target], target.run.folder, now.wait)
     for task in make_tasks([target]):
-        if status := run_attached(task.runs):
+        if now.debug:
+            work_here(task.runs)
+        elif status := run_attached(task.runs):
             return status
     if target.run.table:
         print(target.run.table)
@@ -63,11 +89,22 @@ def _do(target: Step, wait: bool) -> int:
     return 0
 
 
+def begin(target: Step) -> None:
+    """Have what is left of a frozen target done, and do not wait for it."""
+    assert target.run is not None
+    if is_remote(target.config):
+        send([target], target.run.folder, wait=False)
+    for task in [] if is_remote(target.config) else make_tasks([target]):
+        run_behind(task.runs, target.run.folder / WORKER_LOG)
+
+
 def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
     from tau2_exp.dispatch.local.sweep import run_sweep, write_sweep
 
     configs = [compose_config(job) for job in jobs]
     first = configs[0]
+    if first.debug:
+        raise ConfigError("debug=true: a sweep's jobs have a process each; debug one of them, without -m")
     check_name(first.name)
     folder = Path(first.outputs) / (first.name or f"{datetime.now():%Y-%m-%d_%H%M%S}-sweep")
     if first.dry_run:
@@ -118,16 +155,18 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     target = Planner(folder.parent).adopt(run)
     if now.dry_run:
         return preview_frozen([target], now.dry_run)
+    if now.debug:
+        _check_debug(target)
     _reopen([target])
     _check_plugins([target])
     _give([target], budget)
     change([target], now, [text.partition("=")[0] for text in overrides])
-    return _do(target, now.wait)
+    return do(target, now)
 
 
 def _instead(folder: Path, refused: Sequence[str]) -> str:
     """What to do with settings that a resumed run does not take."""
-    drop = "drop one of the two"
+    drop = "remove one of the two"
     if (folder / "sweep.json").is_file() or not all(key_of(text).startswith("stage.") for text in refused):
         return drop
     run = Run.open(folder)

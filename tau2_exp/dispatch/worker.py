@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import traceback
+from bdb import BdbQuit
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -18,6 +19,7 @@ from typing import Any
 from tau2_exp.config import Config, ConfigError, EngineName
 from tau2_exp.dispatch.resources import asks_for_gpus, check_gpus, gpu_names
 from tau2_exp.runs.run import Run, RunStatus
+from tau2_exp.system.errors import first_error
 
 FAILED, REFUSED, SAVED, INTERRUPTED = 1, 2, 75, 130
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)  # save and end
@@ -45,6 +47,38 @@ def work(folders: Sequence[Path], attended: bool = False) -> int:
     except KeyboardInterrupt:  # between two runs, or while another process holds one
         return stop.status
     return 0
+
+
+def work_here(runs: Sequence[Run]) -> None:
+    """`debug=true`: do the runs in this process, one after another. What they raise is noted, and propagates."""
+    for run in runs:
+        with run.claim():
+            if run.status is not RunStatus.finished:
+                _debug(run)
+
+
+def _debug(run: Run) -> None:
+    began = time.monotonic()
+    try:
+        run.record(hardware=_hardware(run.config))
+        importlib.import_module("tau2_exp.stages").run_stage(run)
+    except BdbQuit:  # the debugger was left: an interruption
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        _note(run, error)
+        raise
+    finally:
+        run.close()
+        run.record(seconds=time.monotonic() - began)
+
+
+def _note(run: Run, error: Exception) -> None:
+    """Why the attempt ended, in the run's folder."""
+    if isinstance(error, ConfigError):
+        run.fail(str(error))
+    else:
+        reason = " ".join(str(error).split()) or "no message"
+        run.fail(f"{type(error).__name__}: {reason}", traceback.format_exc())
 
 
 class _Stop:
@@ -86,12 +120,11 @@ def _attempt(run: Run, stop: _Stop) -> int:
         print(f"\n{run.folder}: {ended}; run the same command to continue", file=sys.stderr)
         return stop.status
     except ConfigError as error:
-        run.fail(str(error))
-        print(f"error: {error} (run {run.folder})", file=sys.stderr)
+        _note(run, error)
+        print(f"error: {run.failure} (run {run.folder})", file=sys.stderr)
         return REFUSED
     except Exception as error:
-        reason = " ".join(str(error).split()) or "no message"
-        run.fail(f"{type(error).__name__}: {reason}", traceback.format_exc())
+        _note(run, error)
         print(f"failed: {run.folder}: {run.failure} (details: {run.folder}/failure.json)", file=sys.stderr)
         return FAILED
     if run.status is not RunStatus.finished:
@@ -101,12 +134,20 @@ def _attempt(run: Run, stop: _Stop) -> int:
 
 def _do(run: Run) -> None:
     try:
-        importlib.import_module("tau2_exp.stages").run_stage(run)
+        _run_stage(run)
     except ConfigError:
         raise
     except Exception:
         time.sleep(SIGNAL_SECONDS)
         raise
+
+
+def _run_stage(run: Run) -> None:
+    """Raises what ended the stage as it is, outside of any group of exceptions."""
+    try:
+        importlib.import_module("tau2_exp.stages").run_stage(run)
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from errors
 
 
 def _hardware(config: Config) -> dict[str, Any]:

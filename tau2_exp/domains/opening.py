@@ -53,7 +53,7 @@ def _problem(domain: Domain) -> str:
     for split, ids in domain.splits.items():
         tasks = domain.tasks(split)
         if not tasks or [task.id for task in tasks] != list(ids) or len(set(ids)) < len(ids):
-            return f"split {split}: wants tasks, each of them once"
+            return f"split {split}: must hold tasks, each of them once"
         if strangers := {task.domain for task in tasks} - {domain.name}:
             return f"split {split}: has tasks of domain {strangers.pop()!r}, and its own name is {domain.name!r}"
     return ""

@@ -46,7 +46,7 @@ def read_episode(line: bytes | str) -> Episode:
         if not isinstance(record, dict):
             raise BadLine("expected a JSON object")
         if "turns" in record:
-            return _from_trajectory(decode(Trajectory, record))
+            return episode_of(decode(Trajectory, record))
         if any(name in record for name in _THEIRS):
             return _from_simulation(record)
         return _from_record(record)
@@ -56,7 +56,8 @@ def read_episode(line: bytes | str) -> Episode:
         raise BadLine(str(problem)) from None
 
 
-def _from_trajectory(trajectory: Trajectory) -> Episode:
+def episode_of(trajectory: Trajectory) -> Episode:
+    """An episode of ours, with the verdict that it carries."""
     solo = trajectory.user == SOLO or is_solo(trajectory.messages)
     verdict = None
     if trajectory.verdict is not None:
@@ -69,7 +70,7 @@ def _from_trajectory(trajectory: Trajectory) -> Episode:
 def _from_simulation(record: dict[str, Any]) -> Episode:
     if both := [name for name in _OURS if name in record]:
         raise BadLine(f"{both[0]}: stands beside τ²-bench's own {' and '.join(_THEIRS)}; keep one of them")
-    return _from_trajectory(from_simulation(record, record["domain"]))
+    return episode_of(from_simulation(record, record["domain"]))
 
 
 def _from_record(record: dict[str, Any]) -> Episode:

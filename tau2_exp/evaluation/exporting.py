@@ -86,7 +86,7 @@ def export_run(run: Run) -> dict[str, Exported]:
 def _played(run: Run, name: str) -> dict[Trial, Trajectory]:
     """Each episode once: one that a fault ended may have been played again since."""
     found: dict[Trial, Trajectory] = {}
-    for trajectory in run.read_trajectories(name):
+    for trajectory in run.trajectories(name):
         known = found.get(key := (trajectory.key, trajectory.sample))
         if known is None or not known.scored:
             found[key] = trajectory

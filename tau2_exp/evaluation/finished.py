@@ -47,7 +47,7 @@ def write_evaluation(
         plan.freeze(part)
         write_sources(part, sources)
         for name, trajectories in played.items():
-            with run.trajectories(name) as lines:
+            with run.write_trajectories(name) as lines:
                 for trajectory in trajectories:
                     lines.write(trajectory)
         part.rename(folder)

@@ -129,7 +129,7 @@ def _episodes(plan: Plan, file: str, runs: Sequence[Run]) -> list[Trajectory]:
     """In the plan's order; one that only faults ended is kept as it is."""
     found: dict[tuple[str, int], Trajectory] = {}
     for run in runs:
-        for trajectory in run.read_trajectories(file):
+        for trajectory in run.trajectories(file):
             known = found.get(key := (trajectory.key, trajectory.sample))
             if known is None or (trajectory.scored and not known.scored):
                 found[key] = trajectory

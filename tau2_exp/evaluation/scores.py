@@ -94,6 +94,7 @@ def _results(plan: Plan, played: Played, split: str, prefix: str) -> dict[str, A
         "stops": dict(Counter(t.stop.value for t in several)),
         "faults": dict(Counter(t.fault.source.value for t in [*greedy, *several] if t.fault)),
         "unevaluated": sum(not t.scored and not t.fault for t in [*greedy, *several]),
+        "truncated": _truncated([*greedy, *several]),
         "turns": sum(len(t.turns) for t in several) / max(len(several), 1),
         "policy_usage": _sum([t.policy_usage for t in [*greedy, *several]]),
         "user_usage": _sum([t.user_usage for t in [*greedy, *several]]),
@@ -119,6 +120,12 @@ def _measure(samples: Samples, measure: Measure, k: int, wanted: Mapping[str, in
     if lost:
         return {"value": None, "missing": lost, "tasks": len(samples)}
     return dataclasses.asdict(estimate(samples, measure, k))
+
+
+def _truncated(trajectories: Sequence[Trajectory]) -> dict[str, int]:
+    """Turns that were cut at their bound of tokens, and the episodes that have one."""
+    cut = [count for t in trajectories if (count := sum(turn.truncated for turn in t.turns))]
+    return {"turns": sum(cut), "episodes": len(cut)}
 
 
 def _sum(usages: Sequence[Usage]) -> dict[str, Any]:

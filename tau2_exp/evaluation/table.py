@@ -43,7 +43,7 @@ def evaluation_table(evaluations: Sequence[Labelled]) -> str:
     text = io.StringIO()
     Console(file=text, width=_WIDTH, color_system=None).print(table)
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
-    return "\n".join([_title(evaluations), *lines, *_faults(evaluations)])
+    return "\n".join([_title(evaluations), *lines, *_notes(evaluations)])
 
 
 def _measures(evaluations: Sequence[Labelled]) -> list[str]:
@@ -75,7 +75,8 @@ def _cell(estimate: dict[str, Any] | None, tasks: int) -> str:
     return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]{own}"
 
 
-def _faults(evaluations: Sequence[Labelled]) -> list[str]:
+def _notes(evaluations: Sequence[Labelled]) -> list[str]:
+    """What the numbers do not show: episodes that faults ended, turns that were cut short."""
     lines = []
     for label, results in evaluations:
         for split, result in results["splits"].items():
@@ -84,4 +85,7 @@ def _faults(evaluations: Sequence[Labelled]) -> list[str]:
                 lines.append(f"{label} {split}: episodes lost to faults: {counts}")
             if unevaluated := result.get("unevaluated"):
                 lines.append(f"{label} {split}: episodes that nobody evaluated, and that are missing: {unevaluated}")
+            if cut := result.get("truncated", {}).get("turns"):
+                episodes = result["truncated"]["episodes"]
+                lines.append(f"{label} {split}: turns cut at max_tokens: {cut}, in {episodes} episodes")
     return lines

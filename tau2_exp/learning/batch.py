@@ -14,7 +14,8 @@ from tau2_exp.config import ProtocolName
 from tau2_exp.interfaces import Tokenizer
 from tau2_exp.learning.left_out import MESSAGES, left_out
 from tau2_exp.protocols import Protocol, correction, make_protocol
-from tau2_exp.protocols.text import CALL_END
+from tau2_exp.protocols.parsing import Unparsable, check_message, read_call, split_thoughts, valid_unicode
+from tau2_exp.protocols.text import CALL, CALL_END
 from tau2_exp.types import Message, Reward, Role, Row, Schema, ToolCall, Trajectory, Turn, stable_seed
 
 Conversation = tuple[Message, ...]  # a published dialogue, its system message first
@@ -149,6 +150,7 @@ def _heard_after(turn: Turn) -> Sequence[Message]:
 
 
 def _spoken(message: Message, protocol: Protocol) -> str:
+    """Raises Unparsable for a tool call or thoughts that no format can read. Thoughts are never said to the user."""
     if message.tool_calls:
         return protocol.write(message)
     text = message.content or ""
@@ -159,7 +161,12 @@ def _spoken(message: Message, protocol: Protocol) -> str:
         parsed = format_.parse(text)
         if parsed.error is None:
             return protocol.write(parsed.message, parsed.done)
-    return protocol.write(Message(Role.ASSISTANT, text))
+    if CALL in text:
+        raise Unparsable(f"an assistant message: {parsed.error}")
+    words = split_thoughts(text)[1].strip()
+    if not words:
+        raise Unparsable("an assistant message holds thoughts alone")
+    return protocol.write(Message(Role.ASSISTANT, words if words != text.strip() else text))
 
 
 # ---------------------------------------------------------------- files of SFT data
@@ -200,17 +207,37 @@ def _record(line: bytes, lost: Counter[str]) -> Trajectory | Conversation:
         return messages_from_prompt(data[keys[0]])
     if not {"task", "turns"} & data.keys():
         raise ValueError("no `prompt` and no `messages`, one of which holds a list of messages, and no trajectory")
-    return codec.decode(Trajectory, data)
+    return _trajectory(data)
+
+
+def _trajectory(data: dict[str, Any]) -> Trajectory:
+    trajectory = codec.decode(Trajectory, data)
+    for message in trajectory.messages:
+        check_message(message)
+    for turn in trajectory.turns:
+        valid_unicode(turn.text)
+    return trajectory
 
 
 def messages_from_prompt(prompt: Any) -> Conversation:
     """Messages as published datasets hold them (`role`, `content`, OpenAI `tool_calls`). Raises ValueError."""
     if not isinstance(prompt, list):
         raise ValueError(f"prompt: expected a list of messages, got {type(prompt).__name__}")
-    messages = tuple(_message(item, f"prompt[{i}]", first=i == 0) for i, item in enumerate(prompt))
+    messages = tuple(_checked(item, f"prompt[{i}]", first=i == 0) for i, item in enumerate(prompt))
     if all(message.role is not Role.ASSISTANT for message in messages):
         raise ValueError("prompt: no assistant message to learn from")
     return messages
+
+
+def _checked(item: Any, where: str, first: bool) -> Message:
+    message = _message(item, where, first)
+    try:
+        check_message(message)
+        if message.role is Role.ASSISTANT:
+            split_thoughts(message.content or "")
+    except Unparsable as error:
+        raise ValueError(f"{where}: {error}") from None
+    return message
 
 
 def _message(item: Any, where: str, first: bool) -> Message:
@@ -237,12 +264,10 @@ def _tool_call(item: Any, where: str) -> ToolCall:
     function = item.get("function", item) if isinstance(item, dict) else None
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
         raise ValueError(f"{where}: expected a function with a name")
-    arguments = function.get("arguments") or {}
-    if isinstance(arguments, str):
-        arguments = json.loads(arguments)
-    if not isinstance(arguments, dict):
-        raise ValueError(f"{where}.arguments: expected an object")
-    return ToolCall(function["name"], arguments)
+    try:
+        return read_call(function["name"], function.get("arguments"))
+    except Unparsable as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 # ---------------------------------------------------------------- selection and order

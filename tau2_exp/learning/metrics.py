@@ -22,6 +22,7 @@ def rollout_metrics(groups: int, scored: Group, trajectories: Sequence[Trajector
         "partial": sum(r.phi for _, r in scored) / count,  # what every kind of reward calls the same
         "turns": sum(len(t.turns) for t, _ in scored) / count,
         "unparsable": sum(turn.error is not None for t, _ in scored for turn in t.turns) / count,
+        "truncated": sum(turn.truncated for t, _ in scored for turn in t.turns) / count,
         "groups": groups,
         "episodes": len(trajectories),
         "faults": len(trajectories) - len(scored),

@@ -3,56 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from types import ModuleType
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tau2_exp.config import ConfigError, PolicyConfig, UserConfig
-from tau2_exp.llm.budget import Budget
+from tau2_exp.llm.budget import Budget, PromptBound
+from tau2_exp.llm.client import count_prompt, counted_usage, litellm_module, price, told_usage
+from tau2_exp.llm.conversation import Chat
+from tau2_exp.llm.keys import find_key
+from tau2_exp.llm.reading import read_reply
+from tau2_exp.llm.refusals import says_context_full, says_unreadable
 from tau2_exp.llm.replies import Replies, Reply
-from tau2_exp.llm.retry import retry
-from tau2_exp.llm.secrets import secret
-from tau2_exp.types import (
-    BudgetReached,
-    ContextFull,
-    FaultError,
-    FaultSource,
-    Message,
-    Role,
-    Sampling,
-    Schema,
-    ToolCall,
-    Usage,
-)
+from tau2_exp.llm.retry import LONGEST_ASKED, asked_pause, retry
+from tau2_exp.llm.secrets import masked
+from tau2_exp.types import BudgetReached, ContextFull, FaultError, FaultSource, Role, Sampling, Schema, Usage
 
-Chat = list[dict[str, Any]]  # OpenAI's messages
 NOT_ASKED = ("api_key", "timeout", "max_retries", "drop_params")  # of a request: they do not change its reply
 
 
 class Unusable(Exception):
-    """A reply that says nothing, or whose tool arguments are no JSON object."""
+    """A reply that is no turn, where one is wanted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Account:
     """What the completions of one run share.
 
-    `resumable` says that every reply is kept: an episode that is cut short is played again for nothing, so that the
-    budget is looked at before each request, and not only before each episode.
+    `replies` are those that runs share; `own` is kept for this run alone, by those that the configuration keeps out
+    of the shared ones, so that an episode which a budget cut short is played again for nothing.
     """
 
     replies: Replies | None = None
+    own: Replies | None = None
     budget: Budget | None = None
-    resumable: bool = False
+    prompts: dict[str, PromptBound] = field(default_factory=lambda: defaultdict(PromptBound))  # by model
 
-    @property
-    def admits(self) -> bool:
-        """Whether another episode may begin."""
-        return self.resumable or self.budget is None or not self.budget.reached
+    @asynccontextmanager
+    async def reserved(self, model: str, prompt: int | None, completion: int) -> AsyncIterator[None]:
+        """Room in the budget for a request whose prompt has `prompt` tokens by our own count; None: without a bound."""
+        if self.budget is None or prompt is None:
+            yield
+            return
+        most = self.prompts[model].of(prompt)
+        async with self.budget.reserved(Usage(most, completion, price(model, most, completion))):
+            yield
 
 
 class Completions:
@@ -69,20 +66,21 @@ class Completions:
             raise ConfigError(f"{self._group}.model is not set: give litellm's name of a model")
         self._config, self._sampling, self._source = config, sampling, source
         self._role = Role.USER if source is FaultSource.USER else Role.ASSISTANT
-        self._key = secret(config.api_key_env) if config.api_key_env else None
+        self._key = find_key(config, self._group)
         self._account = account or Account()
-        self._replies = self._account.replies if keeps_replies(config) else None
-        self.name = config.model
+        self._replies = self._account.replies if keeps_replies(config) else self._account.own
+        self.name: str = config.model
 
     async def complete(self, messages: Chat, tools: Sequence[Schema], seed: int, retry_unusable: bool) -> Reply:
         """One reply, a kept one where the same was asked before: `seed`, the episode's, tells samples apart.
 
-        Raises FaultError; BudgetReached; ContextFull where a policy's context is; Unusable unless that is retried.
+        Its usage is of all that was asked for it. One that is no turn is asked for again with `retry_unusable`, else
+        it comes back with its error. Raises FaultError; BudgetReached; ContextFull where a policy's context is.
         """
         request = self._request(messages, tools, seed)
         if self._replies is None:
             return await self._ask(request, retry_unusable)
-        asked = {name: value for name, value in request.items() if name not in NOT_ASKED}
+        asked = {name: value for name, value in request.items() if name not in NOT_ASKED} | {"seed": _sent(seed)}
         kept = await asyncio.to_thread(self._replies.get, asked)
         if kept is not None:
             usage = kept.usage
@@ -92,32 +90,53 @@ class Completions:
         return reply
 
     async def _ask(self, request: dict[str, Any], retry_unusable: bool) -> Reply:
-        litellm = await asyncio.to_thread(_litellm)
-        budget = self._account.budget
+        await asyncio.to_thread(litellm_module)
+        spent = Usage()
 
         async def attempt() -> Reply:
-            if budget and budget.reached and self._account.resumable:
-                raise BudgetReached
-            async with asyncio.timeout(self._config.timeout):
-                response = await litellm.acompletion(**request)
-            usage = _usage(litellm, response, self.name)
-            if budget:
-                budget.add(usage)
-            return self._read(response, usage)
-
-        def passes(error: Exception) -> bool:
-            return (retry_unusable and isinstance(error, Unusable)) or _passes(error)
+            nonlocal spent
+            reply = await self._attempt(request)
+            spent += reply.usage
+            if retry_unusable and reply.error:
+                raise Unusable(reply.error)
+            return reply
 
         try:
-            return await retry(attempt, self._config.retries, passes)
+            return replace(await retry(attempt, self._config.retries, _passes), usage=spent)
         except BudgetReached:
             raise
         except Exception as error:
-            if self._role is Role.ASSISTANT and isinstance(error, litellm.ContextWindowExceededError):
-                raise ContextFull(str(error)) from error
-            if isinstance(error, Unusable) and not retry_unusable:
-                raise
-            raise FaultError(self._source, self._describe(error)) from error
+            if self._role is Role.ASSISTANT and says_context_full(error):
+                raise ContextFull(self._describe(error)) from error
+            raise FaultError(self._source, self._describe(error), spent) from error
+
+    async def _attempt(self, request: dict[str, Any]) -> Reply:
+        """One request, which the budget has room for, and what came back, counted."""
+        account = self._account
+        bounded = account.budget is not None and account.budget.bounded
+        counted = self._count(request) if bounded else None
+        async with account.reserved(self.name, counted, self._sampling.max_tokens):
+            try:
+                async with asyncio.timeout(self._config.timeout):
+                    response = await litellm_module().acompletion(**request)
+            except Exception as error:
+                if not says_unreadable(error):
+                    raise
+                reply = Reply(None, (), Usage(), "", error="the tool call could not be read by the server")
+            else:
+                usage = told_usage(response, self.name)
+                if counted and usage:
+                    account.prompts[self.name].learn(counted, usage.prompt_tokens)
+                reply = read_reply(response, self._role, self._sampling.max_tokens, usage or Usage())
+            if reply.usage == Usage():
+                usage = counted_usage(self.name, self._count(request) if counted is None else counted, reply.text)
+                reply = replace(reply, usage=usage)
+            if account.budget:
+                account.budget.add(reply.usage)
+        return reply
+
+    def _count(self, request: dict[str, Any]) -> int:
+        return count_prompt(self.name, request["messages"], request.get("tools", ()))
 
     def _request(self, messages: Chat, tools: Sequence[Schema], seed: int) -> dict[str, Any]:
         config, sampling = self._config, self._sampling
@@ -126,11 +145,12 @@ class Completions:
             "messages": messages,
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
-            "seed": seed & 0x7FFFFFFF,
             "timeout": config.timeout,
             "max_retries": 0,
             "drop_params": True,  # some models take no temperature, or no seed
         }
+        if config.seed:
+            request["seed"] = _sent(seed)
         if sampling.top_p != 1.0:
             request["top_p"] = sampling.top_p
         if sampling.top_k:
@@ -143,40 +163,25 @@ class Completions:
             request["api_key"] = self._key
         return request
 
-    def _read(self, response: Any, usage: Usage) -> Reply:
-        message = response.choices[0].message
-        calls = tuple(self._call(call) for call in message.tool_calls or ())
-        content = message.content if (message.content or "").strip() else None
-        if content is None and not calls:
-            raise Unusable("the model's reply was empty")
-        return Reply(content, calls, usage)
-
-    def _call(self, call: Any) -> ToolCall:
-        try:
-            arguments = json.loads(call.function.arguments or "{}")
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
-            raise Unusable(f"the arguments of {call.function.name} are not a JSON object: {call.function.arguments!r}")
-        return ToolCall(call.function.name, arguments, self._role, call.id or "")
-
     def _describe(self, error: Exception) -> str:
         """What went wrong and what to mend, on one line, never with a key in it."""
         group, model = self._group, self.name
         if self._config.api_base:
-            model += f" at {self._config.api_base}"
+            model += f" at {masked(self._config.api_base)}"
         status = getattr(error, "status_code", None)
         if status in (401, 403):
             name = self._config.api_key_env
             key = f"the key in {name}" if name else f"{group}.api_key_env, which names no key"
             return f"{model} refused the key ({status}): check {key}"
+        if isinstance(error, Unusable):
+            return f"{model} gave no usable reply: {error}"
         if isinstance(error, TimeoutError) or status == 408:
             return f"{model} gave no answer within {self._config.timeout:g} s ({group}.timeout)"
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        if self._key:
-            reason = reason.replace(self._key, "***")
+        reason = masked(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
         mend = f": check {group}.model and {group}.api_base" if status in (400, 404, 422) else ""
-        return f"{model} failed{mend}: {reason}"
+        pause = asked_pause(error)
+        waits = f" (it asks for a pause of {pause:g} s; {LONGEST_ASKED:g} s are waited in all)" if pause else ""
+        return f"{model} failed{mend}{waits}: {reason}"
 
 
 def keeps_replies(config: UserConfig | PolicyConfig) -> bool:
@@ -184,78 +189,15 @@ def keeps_replies(config: UserConfig | PolicyConfig) -> bool:
     return config.api_base is None if config.cache is None else config.cache
 
 
-class Conversation:
-    """A chat as one side of an episode sees it: its own words are the assistant's, the other's are the user's."""
-
-    def __init__(self, system: str, role: Role):
-        self.messages: Chat = [{"role": "system", "content": system}]
-        self._role = role
-
-    def hear(self, heard: Sequence[Message]) -> None:
-        self.messages.extend(self._convert(message) for message in heard)
-
-    def say(self, reply: Reply) -> None:
-        self.messages.append(_spoken(reply.content, reply.tool_calls))
-
-    def _convert(self, message: Message) -> dict[str, Any]:
-        if message.role is Role.TOOL and message.call_id:
-            return {"role": "tool", "tool_call_id": message.call_id, "content": message.content or ""}
-        if message.role is self._role:
-            return _spoken(message.content, message.tool_calls)
-        return {"role": "user", "content": message.content or ""}
-
-
-def _spoken(content: str | None, calls: Sequence[ToolCall]) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": content}
-    if calls:
-        message["tool_calls"] = [
-            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": json.dumps(c.arguments)}}
-            for c in calls
-        ]
-    return message
+def _sent(seed: int) -> int:
+    """The seed as servers take it: 31 bits."""
+    return seed & 0x7FFFFFFF
 
 
 def _passes(error: Exception) -> bool:
-    """Worth another try: too many requests, the server's own errors, timeouts, lost connections."""
-    status = getattr(error, "status_code", None)
-    return isinstance(error, TimeoutError) or status in (408, 409, 425, 429) or (status is not None and status >= 500)
-
-
-def _usage(litellm: ModuleType, response: Any, model: str) -> Usage:
-    usage = getattr(response, "usage", None)
-    return Usage(
-        getattr(usage, "prompt_tokens", 0) or 0,
-        getattr(usage, "completion_tokens", 0) or 0,
-        _dollars(litellm, response, model),
-    )
-
-
-def _dollars(litellm: ModuleType, response: Any, model: str) -> float | None:
-    """By the price of the model that the reply names, else of the one that was asked for; None where none is listed."""
-    for named in (None, model):
-        try:
-            return float(litellm.completion_cost(response, model=named))
-        except Exception:  # litellm raises bare Exceptions for models without a price
-            continue
-    return None
-
-
-def has_price(model: str) -> bool:
-    """Whether litellm's own table lists what the model's tokens cost."""
-    try:
-        _litellm().cost_per_token(model=model, prompt_tokens=1, completion_tokens=1)
-    except Exception:  # as above
+    """Worth another try: too many requests, the server's own errors, timeouts, lost connections, no usable reply."""
+    if says_context_full(error):
         return False
-    return True
-
-
-@cache
-def _litellm() -> ModuleType:
-    """litellm, without asking the network for prices as its import would. Takes 3.5 s: call it in a thread."""
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    try:
-        import litellm
-    except ImportError as error:
-        raise ImportError("litellm is not installed: pip install 'tau2_exp[litellm]'") from error
-    litellm.suppress_debug_info = True
-    return litellm
+    status = getattr(error, "status_code", None)
+    passing = status in (408, 409, 425, 429) or (status is not None and status >= 500)
+    return isinstance(error, (TimeoutError, Unusable)) or passing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,15 @@ from tau2_exp.types import ToolCall, Usage
 
 @dataclass(frozen=True, slots=True)
 class Reply:
+    """What a model answered. With an `error` (one line for it to read) it is no turn, and says and calls nothing."""
+
     content: str | None
     tool_calls: tuple[ToolCall, ...]
     usage: Usage
+    text: str  # as it was written, thoughts included
+    thoughts: dict[str, Any] = field(default_factory=dict)  # the fields of the message that its server wants back
+    error: str | None = None
+    truncated: bool = False
 
 
 class Replies:
@@ -35,7 +41,8 @@ class Replies:
 
     def put(self, asked: dict[str, Any], reply: Reply) -> None:
         path = self._path(asked)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self.folder, path.parent):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}")
         part.write_text(json.dumps(encode(reply), separators=(",", ":")), encoding="ascii")
         part.replace(path)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 from tau2_exp.config import Config, EvalConfig, PolicyKind, UserKind, stages_of
+from tau2_exp.llm.secrets import holds_secret
 
 
 def rules(config: Config) -> Iterator[str]:
@@ -17,7 +16,7 @@ def rules(config: Config) -> Iterator[str]:
         ("policy.api_base", policy.api_base),
         ("policy.url", policy.url),
     ):
-        if url and _holds_secret(url):
+        if url and holds_secret(url):
             name = f"{key.partition('.')[0]}.api_key_env=…"
             yield f"{key}: holds a password or a key; put it into a variable and name that: {name}"
     asked = user.kind is UserKind.litellm or policy.kind is PolicyKind.litellm
@@ -25,8 +24,3 @@ def rules(config: Config) -> Iterator[str]:
         bounded = isinstance(stage, EvalConfig) and (stage.budget_dollars, stage.budget_tokens) != (None, None)
         if bounded and not asked:
             yield f"{prefix}budget_…: only what litellm is asked is counted; use user=litellm or policy=litellm"
-
-
-def _holds_secret(url: str) -> bool:
-    parts = urlsplit(url)
-    return "@" in parts.netloc or bool(re.search(r"(?i)(key|token|secret|password|sig)=", parts.query))

@@ -1,10 +1,25 @@
-"""The one place that reads a secret: by the name of the environment variable that the configuration gives."""
+"""Secrets: read by the name that the configuration gives, and kept out of every text that is written down."""
 
 from __future__ import annotations
 
 import os
+import re
+from urllib.parse import quote, urlsplit
 
 from tau2_exp.config import ConfigError
+
+SHORTEST = 8  # letters: a shorter value of the environment is a switch or a number, not a secret
+MASK = "***"
+
+_WORDS = "key|token|secret|passw|pwd|credential|auth|cookie|signature"
+_NAMES = re.compile(_WORDS, re.IGNORECASE)
+_IN_QUERY = re.compile(rf"(?i)([?&;][\w.-]*(?:{_WORDS}|sig|code|session)[\w.-]*=)[^&;#\s'\"<>)]+")
+_BEFORE_HOST = re.compile(r"(?<=://)[^/?#\s@]+@")
+_SHAPES = re.compile(
+    r"\b(?:sk-[\w-]{16,}|hf_\w{16,}|gh[pousr]_\w{16,}|xox[abprs]-[\w-]{10,}|AKIA\w{12,}|AIza[\w-]{20,}"
+    r"|eyJ[\w-]{8,}\.[\w-]+\.[\w-]+)|(?i:(?<=\bbearer )[\w.~+/=-]{8,})"
+)
+_read: set[str] = set()  # what `secret` gave, whatever the variable is called
 
 
 def secret(name: str) -> str:
@@ -12,4 +27,28 @@ def secret(name: str) -> str:
     value = os.environ.get(name, "").strip()
     if not value:
         raise ConfigError(f"environment variable {name} is not set; set it, or fill in .env (see .env.template)")
+    _read.add(value)
     return value
+
+
+def masked(text: str) -> str:
+    """The text without secrets: of the environment by their names, of URLs, and of the known shapes of keys.
+
+    Mask first and cut afterwards: half a key is no longer found.
+    """
+    for value in sorted(_secrets(), key=len, reverse=True):
+        text = text.replace(value, MASK)
+    text = _IN_QUERY.sub(rf"\1{MASK}", text)
+    text = _BEFORE_HOST.sub(f"{MASK}@", text)
+    return _SHAPES.sub(MASK, text)
+
+
+def holds_secret(url: str) -> bool:
+    """Whether an address carries a password, a key or the like."""
+    return "@" in urlsplit(url).netloc or bool(_IN_QUERY.search(url))
+
+
+def _secrets() -> set[str]:
+    named = {value.strip() for name, value in os.environ.items() if _NAMES.search(name)}
+    values = {value for value in named if len(value) >= SHORTEST} | _read
+    return values | {quote(value, safe="") for value in values}

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tau2_exp.config import PolicyConfig
 from tau2_exp.interfaces import Agent, World
-from tau2_exp.llm.completion import Account, Completions, Conversation, Unusable
-from tau2_exp.policies.action import written
+from tau2_exp.llm.completion import Account, Completions
+from tau2_exp.llm.conversation import Conversation
 from tau2_exp.types import GREETING, Action, EpisodeSpec, FaultSource, Message, Role, Sampling
 
 STOP = "###STOP###"
@@ -41,14 +41,13 @@ class _LitellmAgent:
     async def act(self, heard: Sequence[Message]) -> Action:
         """Text beside tool calls stays in the message, as in τ²-bench. An unusable reply is an unparsable turn."""
         self._chat.hear(heard)
-        try:
-            reply = await self._model.complete(self._chat.messages, self._tools, self._seed, retry_unusable=False)
-        except Unusable as error:
-            return Action(None, "", error=str(error))
+        reply = await self._model.complete(self._chat.messages, self._tools, self._seed, retry_unusable=False)
         self._chat.say(reply)
+        if reply.error is not None:
+            return Action(None, reply.text, error=reply.error, truncated=reply.truncated, usage=reply.usage)
         message = Message(Role.ASSISTANT, reply.content, reply.tool_calls)
         done = not reply.tool_calls and STOP in (reply.content or "")
-        return Action(message, written(message), done, usage=reply.usage)
+        return Action(message, reply.text, done, usage=reply.usage)
 
     def close(self) -> None:
         """Nothing is held."""

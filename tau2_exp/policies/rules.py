@@ -12,6 +12,8 @@ def rules(config: Config) -> Iterator[str]:
     policy = config.policy
     if policy.kind is PolicyKind.litellm and not policy.model:
         yield "policy.model=null: policy=litellm needs the name of a model; policy.model=NAME"
+    if config.model.name == "hosted" and policy.kind is not PolicyKind.litellm:
+        yield "model=hosted: stands for the model that policy=litellm names; use model=tiny, or policy=litellm"
     if policy.kind is PolicyKind.sglang and not policy.url and not config.serves_policy:
         yield "policy.url=null: policy=sglang needs a server's address; policy.url=http://HOST:PORT"
     if policy.kind is PolicyKind.sglang and not (config.model.path or config.parent):

@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from tau2_exp.config import ConfigError, PolicyConfig
+from tau2_exp.llm.refusals import is_context_full
 from tau2_exp.llm.retry import retry
+from tau2_exp.llm.secrets import masked
 from tau2_exp.types import ContextFull, FaultError, FaultSource, Generation, Sampling
 
 RECONNECT_SECONDS = 1.0  # between two tries to reach a server that has answered before
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-NO_ROOM = ("context length", "maximum allowed length")  # SGLang's words: of the model's context, of its cache's
 
 
 class SglangGenerator:
@@ -99,14 +100,14 @@ class SglangGenerator:
         return self._client
 
     def _refused(self, response: httpx.Response) -> Exception:
-        reason = " ".join(response.text.split())[:300]
-        if response.status_code == 400 and any(words in reason for words in NO_ROOM):
-            return ContextFull(reason)
-        return self.fault(f"HTTP {response.status_code}: {reason}")
+        reason = masked(" ".join(response.text.split()))
+        if response.status_code == 400 and is_context_full(reason):
+            return ContextFull(reason[:300])
+        return self.fault(f"HTTP {response.status_code}: {reason[:300]}")
 
     def fault(self, reason: str) -> FaultError:
         """What ends an episode for a reason that lies with this server."""
-        return FaultError(FaultSource.ENGINE, f"SGLang at {self._url}: {reason}")
+        return FaultError(FaultSource.ENGINE, masked(f"SGLang at {self._url}: {reason}"))
 
 
 def _sampling_params(sampling: Sampling) -> dict[str, Any]:

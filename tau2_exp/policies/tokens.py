@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from tau2_exp.interfaces import Generator, Tokenizer, World
 from tau2_exp.learning.batch import Transcript
-from tau2_exp.protocols import Protocol
+from tau2_exp.protocols import Parsed, Protocol
 from tau2_exp.types import Action, ContextFull, EpisodeSpec, Message, Sampling, Schema, TokenSpan, Usage, stable_seed
 
-_SMALLEST_TURN = 16  # tokens: with less room than this left, a turn cannot say anything
+SMALLEST_TURN = 16  # tokens: with less room than this left, a turn cannot say anything
 
 
 class TokenPolicy:
@@ -52,12 +52,17 @@ class _TokenAgent:
         policy.generator.open(spec.index)
 
     async def act(self, heard: Sequence[Message]) -> Action:
+        """A turn that was cut is no whole turn, even where its beginning could be read: it is unparsable.
+
+        Its tokens are recorded as sampled: GRPO credits them as any unparsable turn's, RFT does not train on them.
+        SGLang calls a turn whose stop is the last token of the bound "length" too; that one is whole.
+        """
         context = [*self.pending, *self.transcript.hear(heard)]
         self.pending = []
         self.ids.extend(context)
         policy = self.policy
         room = policy.context - len(self.ids)
-        if room < _SMALLEST_TURN:
+        if room < SMALLEST_TURN:
             raise ContextFull
         sampling = dataclasses.replace(policy.sampling, max_tokens=min(policy.sampling.max_tokens, room))
         seed = stable_seed(self.spec.seed, self.turn)
@@ -66,15 +71,23 @@ class _TokenAgent:
         self.ids.extend(generation.ids)
         self.transcript.say(generation.ids)
         text = policy.tokenizer.decode(generation.ids)
-        parsed = policy.protocol.parse(text)
+        cut = generation.finish == "length" and generation.ids[-1] not in sampling.stop_ids
+        parsed = Parsed(error=_cut_at(sampling, policy.sampling)) if cut else policy.protocol.parse(text)
         return Action(
             message=parsed.message,
             text=text,
             done=parsed.done,
             error=parsed.error,
+            truncated=cut,
             tokens=TokenSpan(tuple(context), generation.ids, generation.log_probs),
             usage=Usage(len(self.ids) - len(generation.ids), len(generation.ids)),
         )
 
     def close(self) -> None:
         self.policy.generator.close(self.spec.index)
+
+
+def _cut_at(sampling: Sampling, bound: Sampling) -> str:
+    """What the agent hears after a turn that was cut: at its own bound, or at the room that was left."""
+    where = "max_tokens" if sampling.max_tokens == bound.max_tokens else "the end of the context"
+    return f"cut at {where} ({sampling.max_tokens}): write less"

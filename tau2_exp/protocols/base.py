@@ -34,7 +34,7 @@ class Protocol(ABC):
     """One format of conversation. Stateless: a conversation's state is its text."""
 
     stops: tuple[str, ...]  # special tokens that end a turn and are kept in it
-    specials: tuple[str, ...]  # special tokens that a tokenizer must hold
+    specials: tuple[str, ...]  # special tokens of a tokenizer that is trained for this format
 
     @abstractmethod
     def _instructions(self, document: str, schemas: list[Schema]) -> str: ...
@@ -52,6 +52,12 @@ class Protocol(ABC):
         What a format cannot say in one turn is left out: words beside tool calls (τ²-bench forbids them), and in
         `single_action` words beside done. Raises ValueError where nothing, or too many calls, would be left.
         """
+
+    @property
+    def borders(self) -> tuple[str, ...]:
+        """The special tokens without which no tokenizer can open and end a turn; the others may be plain text."""
+        turn = self.write(Message(Role.ASSISTANT, "Hello."))
+        return tuple(dict.fromkeys([IM_START, IM_END, *(stop for stop in self.stops if turn.endswith(stop))]))
 
     def system(self, document: str, schemas: list[Schema] | None) -> str:
         """The whole system block; without schemas it names no tool and explains no format."""

@@ -26,7 +26,7 @@ ONE_OR_THE_OTHER = f"A turn is either words to the user or tool calls, never bot
 
 
 class Native(Protocol):
-    stops = (IM_END, END_OF_TEXT)
+    stops: tuple[str, ...] = (IM_END, END_OF_TEXT)
     specials = (END_OF_TEXT, IM_START, IM_END, CALL, CALL_END, RESPONSE, RESPONSE_END)
 
     def _instructions(self, document: str, schemas: list[Schema]) -> str:

@@ -25,15 +25,15 @@ _TOOL: Schema = {
 _CALL = Message(Role.ASSISTANT, tool_calls=(ToolCall("look_up", {"id": 1}),))
 
 
-def renderer(template: str, tokens: dict[str, str], thinking: bool) -> Render:
+def renderer(template: str, tokens: dict[str, Any], thinking: bool) -> Render:
     """A template of Jinja text, rendered as transformers does; `tokens` are the tokenizer's (`bos_token`, …)."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     def render(messages: list[dict[str, Any]], tools: list[Schema] | None, opened: bool) -> str:
         try:
-            texts, _ = render_jinja_template(
+            texts: Any = render_jinja_template(
                 [messages],
-                tools=tools,
+                tools=[*tools] if tools is not None else None,
                 chat_template=template,
                 add_generation_prompt=opened,
                 enable_thinking=thinking,
@@ -41,7 +41,7 @@ def renderer(template: str, tokens: dict[str, str], thinking: bool) -> Render:
             )
         except Exception as error:  # a template raises what it likes
             raise TemplateError(f"the chat template fails: {' '.join(str(error).split())}") from None
-        return texts[0]
+        return str(texts[0][0])
 
     return render
 

@@ -9,7 +9,15 @@ from pathlib import Path
 
 from tau2_exp.config import ConfigError
 from tau2_exp.evaluation.plan import PLAN, read_plan
-from tau2_exp.report.arms import Values, arm_label, differing_settings, lineage, making, policy_label, seed_name
+from tau2_exp.report.arms import (
+    Values,
+    arm_label,
+    differing_settings,
+    lineage,
+    making,
+    policy_label,
+    seed_name,
+)
 from tau2_exp.report.trials import Found, Trial, find_trials
 from tau2_exp.runs.progress import read_progress
 from tau2_exp.runs.run import Run, RunStatus

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -34,58 +36,78 @@ def register(subparsers: Any) -> None:
 
 
 def _command(args: argparse.Namespace) -> int:
+    request = Request(args.outputs, args.against, args.html, args.files, args.svg, args.readme, args.episodes)
+    for part in make_report(request):
+        print(part, flush=True)
+    return 0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to report on, and what to write beside the text: each a folder, or a README's file; None: not that."""
+
+    outputs: Sequence[Path]  # runs, sweeps, or folders of them
+    against: str | None = None  # the arm that others are compared with
+    html: Path | None = None
+    files: Path | None = None
+    svg: Path | None = None
+    readme: Path | None = None
+    episodes: int = EPISODES  # at most so many in the page
+
+
+def make_report(request: Request) -> Iterator[str]:
+    """The report's text, part by part as it is worked out; writes what is asked for. Raises ConfigError."""
     from tau2_exp.report.answers import answers_text
     from tau2_exp.report.findings import find, find_failures
     from tau2_exp.report.terminal import report_text
 
-    if (args.html or args.svg or args.readme) and not find_spec("plotly"):
-        raise ConfigError("the report draws with plotly, which is not installed: pip install -e '.[report]'")
-    _check(args)
-    collection = collect(args.outputs)
-    findings = find(collection, args.against)
-    print(report_text(findings))
+    _check(request)
+    collection = collect(request.outputs)
+    findings = find(collection, request.against)
+    yield report_text(findings)
     if told := answers_text(findings):
-        print(f"\n{told}")
-    if args.html or args.files:
-        print("\nreading episodes …", flush=True)
+        yield f"\n{told}"
+    if request.html or request.files:
+        yield "\nreading episodes …"
         failed = find_failures(findings)
-    for folder in filter(None, (args.files, args.html and args.html / "data")):
+    for folder in filter(None, (request.files, request.html and request.html / "data")):
         from tau2_exp.report.files import write_files
 
-        print(f"tables: {write_files(findings, failed, folder)[-1].parent}")
-    if args.html:
+        yield f"tables: {write_files(findings, failed, folder)[-1].parent}"
+    if request.html:
         from tau2_exp.report.episodes import write_episodes
         from tau2_exp.report.failures import modes
         from tau2_exp.report.page import EPISODES as FOLDER
         from tau2_exp.report.page import write_page
 
-        chosen, note = choose(collection, args.episodes)
-        args.html.mkdir(parents=True, exist_ok=True)
-        write_episodes(chosen, args.html / FOLDER, modes)
-        print(f"page: {write_page(findings, failed, args.html, note)}")
-    if args.svg:
+        chosen, note = choose(collection, request.episodes)
+        request.html.mkdir(parents=True, exist_ok=True)
+        write_episodes(chosen, request.html / FOLDER, modes)
+        yield f"page: {write_page(findings, failed, request.html, note)}"
+    if request.svg:
         from tau2_exp.report.drawings import write_drawings
 
-        print(f"charts: {len(write_drawings(findings, args.svg))} files in {args.svg}")
-    if args.readme:
+        yield f"charts: {len(write_drawings(findings, request.svg))} files in {request.svg}"
+    if request.readme:
         from tau2_exp.report.readme import write_readme
 
-        print("readme: " + ", ".join(map(str, write_readme(findings, args.readme))))
-    return 0
+        yield "readme: " + ", ".join(map(str, write_readme(findings, request.readme)))
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(request: Request) -> None:
     """Raises ConfigError for what cannot be done, before minutes are spent on it."""
-    if args.episodes < 0:
-        raise ConfigError(f"--episodes {args.episodes}: must be 0 or more")
+    if (request.html or request.svg or request.readme) and not find_spec("plotly"):
+        raise ConfigError("the report draws with plotly, which is not installed: pip install plotly")
+    if request.episodes < 0:
+        raise ConfigError(f"--episodes {request.episodes}: must be 0 or more")
     for option in ("html", "files", "svg"):
-        folder: Path | None = getattr(args, option)
+        folder: Path | None = getattr(request, option)
         if folder and (file := next((path for path in (folder, *folder.parents) if path.is_file()), None)):
             raise ConfigError(f"--{option} {folder}: {file} is a file; name a folder")
-    if args.readme:
+    if request.readme:
         from tau2_exp.report.readme import marked_text
 
-        marked_text(args.readme)
+        marked_text(request.readme)
 
 
 def choose(collection: Collection, most: int) -> tuple[list[Found], str]:

@@ -61,12 +61,16 @@ def _cost(found: Found) -> Cost:
 
 
 def _played(results: dict[str, Any]) -> tuple[int | None, int | None, int | None, float | None]:
-    """Episodes, tokens and dollars of an evaluation: of its splits, whose domains are listed beside them."""
+    """Episodes, tokens and dollars of an evaluation: of its splits, whose domains are listed beside them.
+
+    Dollars are all that the run spent, where it was noted: also on episodes that a budget cut short.
+    """
     splits = [result for name, result in results["splits"].items() if " " not in name]
     episodes = sum(sum(map(len, r["outcomes"].values())) + sum(map(len, r["greedy_outcomes"].values())) for r in splits)
     tokens = [
         sum(r[side]["prompt_tokens"] + r[side]["completion_tokens"] for r in splits)
         for side in ("policy_usage", "user_usage")
     ]
-    spent = [r[side]["dollars"] for r in splits for side in ("policy_usage", "user_usage")]
+    told = [results["spent"]] if "spent" in results else [r[s] for r in splits for s in ("policy_usage", "user_usage")]
+    spent = [usage["dollars"] for usage in told]
     return episodes, tokens[0], tokens[1], None if None in spent else sum(spent)

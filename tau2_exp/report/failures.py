@@ -37,6 +37,7 @@ class Failure(str, Enum):
     EARLY_DONE = "done too early"
     NO_FOLLOW_UP = "no follow-up"
     NOT_COMMUNICATED = "not communicated"
+    CUT_SHORT = "turn cut short"
     USER_FAULT = "user simulator fault"
 
     @property
@@ -56,6 +57,7 @@ _DEFINITIONS = {
     Failure.NO_FOLLOW_UP: "The agent ended the episode, and after the last turn that changed the world (or from the "
     "start) it had asked no question and neither side had called a tool.",
     Failure.NOT_COMMUNICATED: "The agent did not tell the user everything that the task requires.",
+    Failure.CUT_SHORT: "A turn of the agent was cut at its bound of tokens (max_tokens), and could not be used.",
     Failure.USER_FAULT: "The user simulator failed. Such episodes are not scored; the share is of all episodes.",
 }
 
@@ -195,6 +197,8 @@ def _at_the_end(trajectory: Trajectory, criteria: Criteria | None) -> Iterator[F
             yield Failure.NO_FOLLOW_UP
     if end.communicate is not None and end.communicate < SOLVED:
         yield Failure.NOT_COMMUNICATED
+    if any(turn.truncated for turn in trajectory.turns):
+        yield Failure.CUT_SHORT
 
 
 def _undone(trajectory: Trajectory, criteria: Criteria) -> list[GoldAction]:

@@ -9,11 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tau2_exp.interfaces import Agent, User, World
+from tau2_exp.llm.secrets import masked
 from tau2_exp.protocols import correction
+from tau2_exp.protocols.parsing import Unparsable, check_message, repaired_unicode
+from tau2_exp.system.errors import first_error
 from tau2_exp.types import (
     GREETING,
     USER_STOPS,
@@ -135,9 +138,12 @@ class _Episode:
     async def _act(self, heard: Sequence[Message]) -> Action:
         try:
             with _blamed_on(FaultSource.ENGINE):
-                action = await self.agent.act(heard)
+                action = _readable(await self.agent.act(heard))
         except ContextFull:
             raise _Stop(StopReason.CONTEXT_FULL) from None
+        except FaultError as error:
+            self.policy_usage += error.usage
+            raise
         self.policy_usage += action.usage
         return action
 
@@ -176,7 +182,7 @@ class _Episode:
         clock = time.perf_counter()
         try:
             with _blamed_on(FaultSource.USER):
-                return await self.user.reply(heard)
+                return check_message(await self.user.reply(heard))
         finally:
             self.user_seconds += time.perf_counter() - clock
 
@@ -212,6 +218,7 @@ class _Episode:
                 parts=self._parts(),
                 done=action.done,
                 error=action.error,
+                truncated=action.truncated,
                 tokens=action.tokens,
                 changes=self._new_changes() if any(m.role is Role.TOOL for m in messages) else {},
                 policy_seconds=policy_seconds,
@@ -228,6 +235,17 @@ class _Episode:
         return changed | {path: None for path in before if path not in now}
 
 
+def _readable(action: Action) -> Action:
+    """The action, or an unparsable turn where it could not be written into a trajectory and read again."""
+    text = repaired_unicode(action.text)
+    try:
+        if action.message is not None:
+            check_message(action.message)
+    except Unparsable as error:
+        return replace(action, message=None, text=text, done=False, error=str(error))
+    return replace(action, text=text) if text != action.text else action
+
+
 @contextmanager
 def _blamed_on(source: FaultSource) -> Iterator[None]:
     """What breaks inside is a fault of `source`; what has a name of its own passes."""
@@ -240,4 +258,5 @@ def _blamed_on(source: FaultSource) -> Iterator[None]:
 
 
 def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    reason = first_error(error)
+    return masked(f"{type(reason).__name__}: {reason}")

@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
 
-from tau2_exp.config import DomainConfig, EvalConfig, PolicyKind, UserConfig, UserKind
+from tau2_exp.config import ConfigError, DomainConfig, EvalConfig, UserConfig, UserKind
 from tau2_exp.domains import open_domain
 from tau2_exp.interfaces import Domain, Generator, Tokenizer, User, World
 from tau2_exp.llm.budget import Budget
-from tau2_exp.llm.completion import Account, keeps_replies
+from tau2_exp.llm.completion import Account
+from tau2_exp.llm.keys import find_key
 from tau2_exp.llm.replies import Replies
-from tau2_exp.policies.tokens import TokenPolicy
+from tau2_exp.policies.tokens import SMALLEST_TURN, TokenPolicy
 from tau2_exp.protocols import make_protocol
 from tau2_exp.rollouts.episode import Limits
 from tau2_exp.rollouts.rollout import EpisodeSetting
 from tau2_exp.runs.run import Run
 from tau2_exp.types import EpisodeSpec, Role, Sampling, Schema, Task, stable_seed
 from tau2_exp.users import make_user
+
+TOKENIZER = TypeVar("TOKENIZER", bound=Tokenizer)
 
 
 class RolloutSetting:
@@ -32,6 +37,7 @@ class RolloutSetting:
         self.run = run
         self.config = run.config
         self.protocol = make_protocol(self.config.model.protocol)
+        self._has_room = False
 
     @cached_property
     def domains(self) -> dict[str, Domain]:
@@ -46,13 +52,15 @@ class RolloutSetting:
 
     @cached_property
     def episode_setting(self) -> EpisodeSetting:
+        """Raises ConfigError where the user's model has no key."""
         domain, limits = self.config.domain, self.config.rollout
+        if self.config.user.kind is UserKind.litellm:
+            find_key(self._user_config, "user")
         return EpisodeSetting(
             world=lambda task: self.domains[task.domain].world(task),
             user=self._user,
             limits=Limits(domain.max_steps, domain.max_errors, limits.unparsable_limit),
             config=limits,
-            admits=lambda: self.account.admits,
         )
 
     @cached_property
@@ -65,8 +73,35 @@ class RolloutSetting:
         }
 
     def token_policy(self, generator: Generator, tokenizer: Tokenizer, sampling: Sampling) -> TokenPolicy:
+        """Raises ConfigError where the model's context has no room for a turn after a domain's system prompt."""
         model = self.config.model
+        if not self._has_room:
+            self._check_room(tokenizer)
+            self._has_room = True
         return TokenPolicy(model.name, generator, self.protocol, tokenizer, self.prompts, sampling, model.context)
+
+    def checked(self, tokenizer: TOKENIZER, where: Path | str) -> TOKENIZER:
+        """The tokenizer itself. Raises ConfigError where it lacks a special token that opens or ends a turn: a model
+        that cannot say it plays on and scores 0."""
+        ids = {border: tokenizer.token_id(border) for border in self.protocol.borders}
+        missing = [border for border, id in ids.items() if id is None or tokenizer.encode(border) != [id]]
+        if missing:
+            raise ConfigError(
+                f"model.path={where}: its tokenizer has no special token {' '.join(missing)}, with which turns of "
+                f"model.protocol={self.config.model.protocol.value} begin or end; use another protocol, or a model "
+                "that has it (Qwen3 has)"
+            )
+        return tokenizer
+
+    def _check_room(self, tokenizer: Tokenizer) -> None:
+        context = self.config.model.context
+        for name, prompt in self.prompts.items():
+            used = len(tokenizer.encode(self.protocol.system(*prompt)))
+            if used + SMALLEST_TURN > context:
+                raise ConfigError(
+                    f"model.context={context}: the system prompt of {name} has {used} tokens, and leaves no room for "
+                    "a turn; raise it, or take domain.document=compressed or model.schemas=false"
+                )
 
     def specs(self, tasks: Sequence[Task], samples: int, name: str) -> list[EpisodeSpec]:
         """`samples` specs of each task, seeded by the run's seed, what they are for, task and sample."""
@@ -84,19 +119,9 @@ class RolloutSetting:
             return Account()
         return Account(
             replies=Replies(folder.parent / ".cache" / "replies"),
+            own=Replies(folder / "replies") if _bounded(config.stage) else None,
             budget=Budget(folder / "spending.jsonl", config.stage.budget_dollars, config.stage.budget_tokens),
-            resumable=self._repeats_from_replies,
         )
-
-    @property
-    def _repeats_from_replies(self) -> bool:
-        """Whether an episode that runs again repeats kept replies, at no cost."""
-        user, policy = self.config.user, self.config.policy
-        if user.kind is UserKind.litellm and not keeps_replies(self._user_config):
-            return False
-        if policy.kind is PolicyKind.litellm:
-            return keeps_replies(policy)
-        return policy.kind is PolicyKind.oracle
 
     def _user(self, spec: EpisodeSpec, world: World) -> User:
         guidelines = self.domains[spec.task.domain].guidelines(bool(world.schemas(Role.USER)))
@@ -109,6 +134,10 @@ class RolloutSetting:
         if not user.serve:
             return user
         return dataclasses.replace(user, api_base=f"{self.run.server('user')}/v1")
+
+
+def _bounded(stage: EvalConfig) -> bool:
+    return stage.budget_dollars is not None or stage.budget_tokens is not None
 
 
 def _limited(tasks: list[Task], domain: DomainConfig) -> list[Task]:

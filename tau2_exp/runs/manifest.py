@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from tau2_exp import __version__
@@ -24,7 +22,7 @@ class Manifest:
     created: str
     seed: int
     argv: tuple[str, ...] = ()
-    commit: str | None = None  # "+changes" where the checkout had some
+    commit: str | None = None  # see tau2_exp/system/code.py
     versions: dict[str, str] | None = None
     revision: str = TASK_REVISION
     provider: str | None = None  # of the tasks; known once the run has loaded them
@@ -34,17 +32,6 @@ class Manifest:
     members: tuple[str, ...] = ()  # of a pipeline, in the order they are made
     code: str | None = None  # the copy of the code that its jobs on a cluster are done with
     plugins: tuple[Plugin, ...] = ()  # what the user brought to it
-
-
-def current_commit() -> str | None:
-    """The checkout's commit, "+changes" behind it where tracked files differ; None outside a checkout."""
-    git = ["git", "--no-optional-locks", "-C", str(Path(__file__).parent)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+changes" if changed.stdout.strip() else "")
 
 
 def installed_versions() -> dict[str, str]:

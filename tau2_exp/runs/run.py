@@ -30,12 +30,14 @@ from tau2_exp.codec import decode, encode
 from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
 from tau2_exp.config.names import NAME_RULE, is_name
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json
+from tau2_exp.llm.secrets import masked
 from tau2_exp.plugins import reach_unchanged
 from tau2_exp.runs.address import plugins_of, revision_of
 from tau2_exp.runs.custom_logger import CustomLogger
-from tau2_exp.runs.manifest import Manifest, current_commit, installed_versions
+from tau2_exp.runs.manifest import Manifest, installed_versions
 from tau2_exp.runs.progress import Progress, read_progress
 from tau2_exp.runs.wandb import Product, WandbLogger, open_logger
+from tau2_exp.system.code import current_commit
 from tau2_exp.types import Trajectory
 
 
@@ -74,6 +76,9 @@ class Run:
         self._logger: WandbLogger | CustomLogger | None = None
         self._save: Callable[[], bool] | None = None
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}: {self.stage}, {self.status.value})"
+
     @classmethod
     def create(
         cls,
@@ -101,7 +106,7 @@ class Run:
             members=tuple(os.path.relpath(member.folder, folder) for member in members),
         )
         part = folder.with_name(f".{folder.name}.part{os.getpid()}")
-        part.mkdir(parents=True)
+        part.mkdir(mode=0o700, parents=True)  # it will hold conversations
         write_json(part / "config.json", to_data(config))
         write_json(part / "manifest.json", encode(manifest))
         part.rename(folder)
@@ -136,6 +141,11 @@ class Run:
     def parent(self) -> Run | None:
         return self._relative(self.manifest.parent) if self.manifest.parent else None
 
+    @property
+    def parents(self) -> tuple[Run, ...]:
+        """The runs that it depends on: its parent, that one's parent, and so on."""
+        return (self.parent, *self.parent.parents) if self.parent else ()
+
     @cached_property
     def members(self) -> tuple[Run, ...]:
         """A pipeline's runs, in the order they are made; empty for any other stage."""
@@ -157,6 +167,12 @@ class Run:
     def results(self) -> dict[str, Any]:
         """Raises FileNotFoundError before the run is finished."""
         return json.loads((self.folder / "results.json").read_text())
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The folder of the model that it trained, or has trained so far; None where there is none."""
+        model = self.results.get("model") if self.status is RunStatus.finished else "checkpoints/last"
+        return self.folder / model if model and (self.folder / model).is_dir() else None
 
     @property
     def progress(self) -> Progress | None:
@@ -242,15 +258,23 @@ class Run:
         part.replace(path)
 
     def metrics(self) -> list[dict[str, Any]]:
+        """One record a step, each with its `step`."""
         return list(read_jsonl(self.folder / "metrics.jsonl"))
 
-    def trajectories(self, name: str, keep: int | None = None) -> TrajectoryWriter:
+    def write_trajectories(self, name: str, keep: int | None = None) -> TrajectoryWriter:
         """Append to trajectories/NAME.jsonl, behind its first `keep` (what the checkpoint vouches for; None: all)."""
         return TrajectoryWriter(self._trajectory_file(name), keep)
 
-    def read_trajectories(self, name: str) -> Iterator[Trajectory]:
-        for record in read_jsonl(self._trajectory_file(name)):
-            yield decode(Trajectory, record)
+    @property
+    def recorded(self) -> tuple[str, ...]:
+        """The names of its files of trajectories."""
+        return tuple(sorted(path.stem for path in (self.folder / "trajectories").glob("*.jsonl")))
+
+    def trajectories(self, name: str | None = None) -> Iterator[Trajectory]:
+        """The episodes of trajectories/NAME.jsonl in order (none where it is not there), or of all files."""
+        for file in self.recorded if name is None else (name,):
+            for record in read_jsonl(self._trajectory_file(file)):
+                yield decode(Trajectory, record)
 
     def finish(self, results: dict[str, Any], table: str = "") -> None:
         """The run is finished from the moment results.json is there."""
@@ -266,7 +290,8 @@ class Run:
         self.close()
 
     def fail(self, message: str, traceback: str = "") -> None:
-        write_json(self.folder / "failure.json", {"message": message, "traceback": traceback})
+        """Note why the attempt ended, without the secrets that a message or a traceback may hold."""
+        write_json(self.folder / "failure.json", {"message": masked(message), "traceback": masked(traceback)})
         self.close(failed=True)
 
     def close(self, failed: bool = False) -> None:

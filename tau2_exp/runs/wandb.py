@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from tau2_exp.config import ArtifactKind, Config, ConfigError, to_data
-from tau2_exp.llm.secrets import secret
+from tau2_exp.llm.secrets import masked, secret
 from tau2_exp.types import Trajectory
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class WandbLogger:
             for name, rows in named.items():
                 run.log({name: wandb.Table(columns=list(COLUMNS), data=rows)}, step=self._step)
 
-        self._try(tables)
+        self._attempt(tables, "its table of episodes is left out")
 
     def summary(self, results: Mapping[str, Any]) -> None:
         self._try(lambda run: run.summary.update(_brief(results)))
@@ -92,16 +92,21 @@ class WandbLogger:
             # `run.use_artifact` refuses to work offline and waits when online; this is what it does otherwise.
             run._log_artifact(artifact, is_user_created=True, use_after_commit=used)
 
-        self._try(declare)
+        self._attempt(declare, f"the artifact {product.name} is left out")
 
     def _try(self, act: Callable[[WandbRun], object]) -> None:
+        self._attempt(act, "continuing without it (the run's folder holds everything)", last=True)
+
+    def _attempt(self, act: Callable[[WandbRun], object], instead: str, last: bool = False) -> None:
+        """Do what may fail; where it is the `last` that is tried after a failure, the logger is at its end."""
         if self._run is None:
             return
         try:
             act(self._run)
         except Exception as error:
-            print(f"wandb: {_one_line(error)}; continuing without it (the run's folder holds everything)", flush=True)
-            self._run = None
+            print(f"wandb: {_one_line(error)}; {instead}", flush=True)
+            if last:
+                self._run = None
 
 
 def open_logger(
@@ -132,6 +137,7 @@ def _connect(config: Config, folder: Path, stage: str, name: str) -> tuple[Wandb
                 return _online(facts)
             except Exception as error:
                 why_offline = _one_line(error)
+                _forget_attempt()
         return _offline(facts, folder, why_offline)
     except Exception as error:  # importing it can break too, by what else is installed
         print(f"wandb: {_one_line(error)}; continuing without it", flush=True)
@@ -143,6 +149,14 @@ def _online(facts: dict[str, Any]) -> tuple[WandbRun, int]:
 
     run = wandb.init(mode="online", resume="allow", **facts)
     return run, run.starting_step
+
+
+def _forget_attempt() -> None:
+    """End what a failed start left in wandb's own service, which takes the run's id for one in use."""
+    import wandb
+
+    if wandb.run is None:
+        wandb.teardown()
 
 
 def _offline(facts: dict[str, Any], folder: Path, why: str) -> tuple[WandbRun, int]:
@@ -265,4 +279,4 @@ def answers(url: str) -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return masked(str(error).strip() or type(error).__name__).splitlines()[0]

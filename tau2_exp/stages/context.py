@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from tau2_exp.config import EngineConfig, EngineName, PolicyKind, UserKind
 from tau2_exp.interfaces import Policy
-from tau2_exp.rollouts.rollout import rollout
+from tau2_exp.rollouts.rollout import had_room, rollout
 from tau2_exp.rollouts.setting import RolloutSetting
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.progress import ProgressBar, RunningMean
@@ -44,24 +44,25 @@ class StageContext(RolloutSetting):
     async def collect(self, name: str, policy: Policy, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:
         """Play the specs into trajectories/NAME.jsonl and return them in order; what a killed run has is kept.
 
-        Episodes that faulted in an earlier attempt run again. Those that a budget left out are missing.
+        What a fault ended in an earlier attempt is played again, and what had no room for a first turn. Missing are
+        those that a budget left unplayed.
 
         Where episodes repeat bit for bit they run in blocks, and a block cut short runs
         again whole, since what is decoded together decides the last bits.
         """
         specs = list(specs)
         block = 2 * self.config.rollout.concurrency if self.lockstep else len(specs)
-        kept = list(self.run.read_trajectories(name))
+        kept = list(self.run.trajectories(name))
         if self.lockstep:
             kept = kept[: len(kept) // block * block] if len(kept) < len(specs) else kept
-        done = {_key(t): t for t in kept if t.scored}
+        done = {_key(t): t for t in kept if t.scored and had_room(t)}
         waiting = [spec for spec in specs if (spec.task.key, spec.sample) not in done]
         mean = RunningMean()
         for trajectory in done.values():
             mean.add(trajectory.outcome)
         with (
-            self.run.trajectories(name, keep=len(kept)) as file,
-            ProgressBar(name, len(specs), self.run.folder, len(done)) as bar,
+            self.run.write_trajectories(name, keep=len(kept)) as file,
+            ProgressBar(name, len(specs), self.run, len(done)) as bar,
         ):
 
             def finished(trajectory: Trajectory) -> None:

@@ -10,7 +10,7 @@ from tau2_exp.evaluation.plan import GREEDY, Place, Plan, limit_facts, score_of_
 from tau2_exp.evaluation.scores import Played, evaluation_results, missing
 from tau2_exp.evaluation.table import evaluation_table
 from tau2_exp.llm.budget import Budget, spoken
-from tau2_exp.llm.completion import has_price
+from tau2_exp.llm.client import has_price
 from tau2_exp.rollouts.rollout import check_faults
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.context import StageContext
@@ -42,7 +42,7 @@ async def evaluate(run: Run) -> None:
             print(table, flush=True)
             raise ConfigError(_reached(run, stage, budget, plan, played))
     if missing(plan, {name: [t for t in each if t.scored] for name, each in played.items()}):
-        table += f"\nto retry the episodes lost to faults: resume={run.folder}"
+        table += f"\nto play again what faults lost: resume={run.folder}"
     run.rewind(-1)  # what an attempt that lost samples told
     run.log(_values(results), step=0)
     run.finish(results, table)
@@ -92,8 +92,9 @@ def _reached(run: Run, stage: EvalConfig, budget: Budget, plan: Plan, played: Pl
     given = [f"stage.budget_dollars={dollars:g}"] if dollars is not None else []
     given += [f"stage.budget_tokens={tokens}"] if tokens is not None else []
     total = sum(map(len, plan.files.values()))
+    asking = f"the next request may take {spoken(budget.refused)} more; " if budget.refused else ""
     return (
-        f"{' '.join(given)}: reached: spent {spoken(budget.spent)}; {total - missing(plan, played)} of {total} "
+        f"{' '.join(given)}: reached: spent {spoken(budget.spent)}; {asking}{total - missing(plan, played)} of {total} "
         f"episodes are done; to continue with a larger budget: resume={run.folder} {given[0].partition('=')[0]}=…"
     )
 

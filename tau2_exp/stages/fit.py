@@ -19,7 +19,7 @@ def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> 
     steps = steps_of(len(rows), stage)
     per_epoch = steps // stage.epochs
     learner.begin(steps)
-    with ProgressBar(f"{stage.name} training", steps, learner.run.folder, learner.step) as bar:
+    with ProgressBar(f"{stage.name} training", steps, learner.run, learner.step) as bar:
         while learner.step < steps:
             epoch, place = divmod(learner.step, per_epoch)
             batch = epochs(len(rows), stage.batch_size, seed, epoch)[place]

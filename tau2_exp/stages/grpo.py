@@ -45,8 +45,8 @@ class _Grpo:
             self.totals = learner.saved["totals"]
         label = f"grpo alpha {self.context.config.reward.alpha:g}"
         with (
-            self.run.trajectories(ROLLOUTS, keep=self.totals["episodes"]) as file,
-            ProgressBar(label, stage.steps, self.run.folder, learner.step) as bar,
+            self.run.write_trajectories(ROLLOUTS, keep=self.totals["episodes"]) as file,
+            ProgressBar(label, stage.steps, self.run, learner.step) as bar,
         ):
             while learner.step < stage.steps:
                 metrics, trajectories = await self._step()

@@ -42,7 +42,7 @@ class Learner:
             self.model.source = ending_with(shape, [stop for stop in stops if stop is not None])
         else:
             start = starting_point(context)
-            self.tokenizer = load_tokenizer(start)
+            self.tokenizer = context.checked(load_tokenizer(start), start)
             self.model = load_model(start, config.hardware)
         self.saved: dict[str, Any] = {}
         self._step_open = self._told_to_stop = False

@@ -31,7 +31,7 @@ def make_policy_factory(context: StageContext) -> PolicyFactory:
     from tau2_exp.engines.torch.tokenizer import load_tokenizer
 
     start = starting_point(context)
-    tokenizer = load_tokenizer(start)
+    tokenizer = context.checked(load_tokenizer(start), start)
     served = context.config.serves_policy
     if served or config.kind is PolicyKind.sglang:
         from tau2_exp.policies.sglang import SglangGenerator

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 from tau2_exp.runs.progress import Progress
+from tau2_exp.runs.run import Run
 
 _LINE_EVERY = 10.0  # seconds between plain lines
 _NOTE_EVERY = 1.0  # seconds between notes in the run's folder
 
 
 class ProgressBar:
-    """`with ProgressBar("rft", 148, folder) as bar: bar.advance(reward=0.5)`; the last values given stay shown.
+    """`with ProgressBar("rft", 148, run) as bar: bar.advance(reward=0.5)`; the last values given stay shown.
 
-    The same is noted in the run's folder, for whoever looks from elsewhere.
+    The same is noted in the run's folder, for whoever looks from elsewhere. A debugger needs the terminal for itself:
+    with `debug=true` there are plain lines.
     """
 
-    def __init__(self, label: str, total: int, folder: Path, done: int = 0):
-        self.label, self.total, self.folder, self.done, self.began = label, total, folder, done, done
+    def __init__(self, label: str, total: int, run: Run, done: int = 0):
+        self.label, self.total, self.folder, self.done, self.began = label, total, run.folder, done, done
         self.values: dict[str, float] = {}
         self.started = time.monotonic()
         self._last_line = self._last_note = self.started
-        self._bar = _rich_bar(label, total, done) if sys.stdout.isatty() else None
+        self._bar = _rich_bar(label, total, done) if sys.stdout.isatty() and not run.config.debug else None
 
     def __enter__(self) -> ProgressBar:
         if self._bar:

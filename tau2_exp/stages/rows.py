@@ -56,7 +56,7 @@ def _of_file(path: Path) -> list[Example]:
 def _of_parent(parent: Run | None) -> list[Example]:
     if parent is None:
         raise ConfigError("stage=sft: has no training data; give parent=RUN of demonstrations or stage.data=FILE")
-    solved = [t for t in parent.read_trajectories(DEMOS) if t.scored and t.outcome >= SOLVED]
+    solved = [t for t in parent.trajectories(DEMOS) if t.scored and t.outcome >= SOLVED]
     if not solved:
         raise ConfigError(f"{parent.folder}: none of its demonstrations solved its task; nothing to learn from")
     return [Example(f"{parent.folder}: {t.key}", t) for t in solved]

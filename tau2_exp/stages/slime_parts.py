@@ -49,7 +49,8 @@ def write_tasks(run: Run) -> None:
 
 def write_rows(run: Run) -> None:
     context = StageContext(run)
-    rows = sft_rows(context, load_tokenizer(starting_point(context)), sft_examples(run))
+    start = starting_point(context)
+    rows = sft_rows(context, context.checked(load_tokenizer(start), start), sft_examples(run))
     _keep(run, rows, sft_summary(rows))
 
 

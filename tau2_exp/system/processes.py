@@ -14,13 +14,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from tau2_exp.system.code import ROOT
+
 GRACE_SECONDS = 20.0  # to end after being asked to
 INNER_GRACE_SECONDS = 15.0  # the same, where who asks has itself been asked
 POLL_SECONDS = 0.05
 PYTHONS = ("python", "python3")
-CODE = Path(__file__).resolve().parents[2]
 # Before all else on the path: who works for us reads the same code, in whichever folder it starts.
-WITH_CODE = ("sh", "-c", 'PYTHONPATH="$0${PYTHONPATH:+:$PYTHONPATH}" exec "$@"', str(CODE))
+WITH_CODE = ("sh", "-c", 'PYTHONPATH="$0${PYTHONPATH:+:$PYTHONPATH}" exec "$@"', str(ROOT))
 
 
 def start(

@@ -27,4 +27,4 @@ def _slurm(slurm: SlurmConfig) -> Iterator[str]:
         )
     for key, texts in (("setup", slurm.setup), ("srun", slurm.srun), ("options", slurm.options.values())):
         if any(re.search(r"(KEY|TOKEN|SECRET|PASSWORD)\w*=[^$\s]", text, re.IGNORECASE) for text in texts):
-            yield f"hardware.slurm.{key}: holds a key; export it where run.py is called, SLURM hands it to the jobs"
+            yield f"hardware.slurm.{key}: holds a key; export it where you start the run, SLURM hands it to the jobs"

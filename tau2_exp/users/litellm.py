@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from tau2_exp.config import UserConfig
 from tau2_exp.interfaces import World
-from tau2_exp.llm.completion import Account, Completions, Conversation
-from tau2_exp.types import FaultSource, Message, Role, Sampling, Task, Usage
+from tau2_exp.llm.completion import Account, Completions
+from tau2_exp.llm.conversation import Conversation
+from tau2_exp.types import FaultError, FaultSource, Message, Role, Sampling, Task, Usage
 
 PROMPT = "{guidelines}\n\n<scenario>\n{scenario}\n</scenario>"
 
@@ -15,8 +16,9 @@ PROMPT = "{guidelines}\n\n<scenario>\n{scenario}\n</scenario>"
 class LitellmUser:
     """The simulated user of one episode.
 
-    Text beside tool calls is dropped, as the agent never hears it in τ²-bench. Empty replies and arguments that are
-    no JSON are asked for again, as passing errors are; after `retries` of them the episode ends with a user fault.
+    Text beside tool calls is dropped, as the agent never hears it in τ²-bench. Replies that are no turn (empty, cut at
+    max_tokens, calls that cannot be read) are asked for again, as passing errors are; after `retries` of them the
+    episode ends with a user fault.
     """
 
     def __init__(
@@ -41,9 +43,13 @@ class LitellmUser:
     async def reply(self, heard: Sequence[Message]) -> Message:
         """The model's next message, or its tool calls. Raises FaultError(USER)."""
         self._chat.hear(heard)
-        reply = await self._model.complete(self._chat.messages, self._tools, self._seed, retry_unusable=True)
-        self._chat.say(reply)
+        try:
+            reply = await self._model.complete(self._chat.messages, self._tools, self._seed, retry_unusable=True)
+        except FaultError as error:
+            self.usage += error.usage
+            raise
         self.usage += reply.usage
+        self._chat.say(reply)
         return Message(Role.USER, None if reply.tool_calls else reply.content, reply.tool_calls)
 
 

@@ -14,7 +14,7 @@ import pytest
 from tau2_exp.compose.choices import CONF
 from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
 from tau2_exp.compose.keys import GROUPS
-from tau2_exp.config import STAGES, ConfigError, GrpoConfig, SftConfig, from_data, to_data
+from tau2_exp.config import STAGES, ConfigError, Document, EvalConfig, GrpoConfig, SftConfig, from_data, to_data
 from tau2_exp.runs.address import content_address, pipeline_address
 
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
@@ -30,6 +30,7 @@ NEEDS = {  # what a choice cannot do without
     "policy=sglang": ["stage=eval", "policy.url=http://127.0.0.1:30000", "model.path=some/model"],
     "policy=litellm": ["stage=eval", "policy.model=some-model"],
     "policy=oracle": ["stage=eval"],
+    "model=hosted": ["stage=eval", "policy=litellm", "policy.model=some-model"],
     "hardware=gpu_2": ["engine=slime", "model=qwen3_8b"],
     "hardware=gpu_4": ["engine=slime", "model=qwen3_8b"],
     "hardware=gpu_8": ["engine=slime", "model=qwen3_8b"],
@@ -57,6 +58,19 @@ def test_every_shipped_choice_composes_and_survives_freezing(choice: str) -> Non
     config = compose_config([choice, *NEEDS.get(choice, [])])
     assert from_data(to_data(config)) == config
     assert type(config.stage) is STAGES[config.stage.name]
+
+
+def test_a_hosted_model_has_limits_of_its_own_and_not_the_tiny_models() -> None:
+    hosted = ["stage=eval", "policy=litellm", "policy.model=gpt-4.1"]
+    for more in (["domain=retail", "user=litellm"], ["experiment=reference_eval"], ["model=qwen3_8b"]):
+        config = compose_config([*hosted, *more])
+        assert isinstance(config.stage, EvalConfig)
+        assert (config.model.max_new_tokens, config.domain.max_steps, config.stage.temperature) == (1024, 100, 0.8)
+        assert config.domain.document is Document.full
+    given = compose_config([*hosted, "model.max_new_tokens=4096", "domain.max_steps=30", "stage.temperature=0"])
+    assert (given.model.max_new_tokens, given.domain.max_steps) == (4096, 30)
+    with pytest.raises(ConfigError, match=r"model=hosted: .* take model=tiny, or policy=litellm"):
+        compose_config(["stage=sft", "model=hosted"])
 
 
 def test_a_models_settings_come_with_the_model() -> None:
@@ -87,14 +101,14 @@ REFUSED = [
     (["experiment=smok"], "experiment=smok", "did you mean smoke?"),
     (["stage=sft", "stage.lr=high"], "stage.lr=high", "must be a number"),
     (["seed=1.5"], "seed=1.5", "must be a whole number"),
-    (["seed=null"], "seed=null", "wants a value"),
+    (["seed=null"], "seed=null", "must not be null"),
     (["reward.weights.action=1"], "reward.weights", "reward.domain_weights.telecom.action"),
     (["reward.domain_weights.telecom.action=-5"], "reward.domain_weights.telecom.action=-5.0", "must be 0 or more"),
     (["reward.kind=shape"], "reward.kind=shape", "did you mean shaped?"),
     (["domain.names=telecom"], "domain.names=telecom", "domain.names=[telecom]"),
     (["model.name=???"], "model.name=???", "has no value"),
     (["~reward"], "~reward", "reward=…"),
-    (["stage=null"], "stage=null", "wants the name of a choice"),
+    (["stage=null"], "stage=null", "give the name of one of the group's choices"),
     (["seed=1,2"], "seed=1,2", "-m runs each"),
     (["seed"], "seed", "key=value"),
     (["resume="], "resume=", "give one, or remove it"),
@@ -129,7 +143,7 @@ REFUSED = [
     (
         ["hardware=slurm_cpu", "hardware.slurm.setup=['export MY_KEY=secret']"],
         "hardware.slurm.setup",
-        "export it where",
+        "export it where you start the run",
     ),
     (["model.max_new_tokens=4096"], "model.max_new_tokens=4096", "model.context=2048"),
 ]

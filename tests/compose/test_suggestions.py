@@ -124,7 +124,7 @@ def test_no_slip_in_a_real_command_ends_in_a_traceback(data: st.DataObject, comm
         (["stage=eval", "stage.greedy=fasle"], "stage.greedy=fasle: must be true or false"),
         (
             ["hardware.slurm.options=3"],
-            "hardware.slurm.options=3: wants a mapping: hardware.slurm.options={NAME:VALUE}",
+            "hardware.slurm.options=3: must be a mapping: hardware.slurm.options={NAME:VALUE}",
         ),
         (["rollout=3"], "rollout=3: holds settings; give one of them a value: rollout.concurrency=…"),
         (["stage.sft=3"], "stage.sft=3: holds settings; give one of them a value: stage.sft.name=…"),

@@ -45,7 +45,7 @@ def run_py(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("dry_run", [[], ["dry_run=true"], ["dry_run=json"]], ids=str)
 def test_names_are_refused_in_a_dry_run_as_in_a_real_one(dry_run: list[str]) -> None:
     for name in ('"a b ü"', "'a\nb'"):
-        assert "wants a name of at most 100 of the letters" in refusal(*ONE_TASK, f"name={name}", *dry_run)
+        assert "must be a name of at most 100 of the letters" in refusal(*ONE_TASK, f"name={name}", *dry_run)
 
 
 @pytest.mark.parametrize("dry_run", [[], ["dry_run=true"]], ids=str)

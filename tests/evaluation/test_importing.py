@@ -232,7 +232,7 @@ def test_an_export_gives_back_errors_usage_and_what_else_there_is(tmp_path: Path
     data["simulations"][0] |= {"termination_reason": "infrastructure_error", "reward_info": None, "review": {"x": 1}}
     data["simulations"][0]["messages"][1]["usage"] = {"prompt_tokens": 3, "completion_tokens": 4}
     run = imported(tmp_path / "run", data)
-    (trajectory,) = run.read_trajectories("train")
+    (trajectory,) = run.trajectories("train")
     assert trajectory.fault == Fault(FaultSource.ENGINE, "infrastructure_error: disconnected")
     (file,) = export_run(run).values()
     assert file.results == data and file.told == "1 tasks, 1 simulations"
@@ -404,10 +404,10 @@ def test_an_unfinished_evaluation_keeps_its_plan_and_a_fault_that_was_played_aga
     plan.freeze(unfinished.folder)
     with pytest.raises(ConfigError, match="none of its episodes is played yet"):
         export_run(unfinished)
-    first, second, *_ = played.read_trajectories("test")
+    first, second, *_ = played.trajectories("test")
     fault = Fault(FaultSource.USER, "gone")
     lost = [replace(t, stop=StopReason.FAULT, verdict=None, fault=fault) for t in (first, second)]
-    with unfinished.trajectories("test") as lines:
+    with unfinished.write_trajectories("test") as lines:
         for trajectory in (*lost, first):
             lines.write(trajectory)
     (file,) = export_run(unfinished).values()
@@ -422,7 +422,7 @@ def test_an_unfinished_evaluation_keeps_its_plan_and_a_fault_that_was_played_aga
 
 
 def test_an_agents_own_fault_is_its_failure_in_an_export_too(played: Run, tmp_path: Path) -> None:
-    first = next(played.read_trajectories("test"))
+    first = next(played.trajectories("test"))
     own = replace(first, stop=StopReason.FAULT, verdict=None, fault=Fault(FaultSource.AGENT, "no words"))
     record = to_simulation(own, load_domain("telecom").record(own.task), "2026-01-01", "2026-01-01")
     assert record["termination_reason"] == "agent_error" and record["reward_info"]["reward"] == 0.0

@@ -44,7 +44,7 @@ def test_parts_of_one_plan_become_one_result(outputs: Path, small: Run, large: R
         *small.results["splits"]["test"]["greedy_outcomes"],
         *retail.results["splits"]["test"]["greedy_outcomes"],
     }
-    assert len(list(whole.read_trajectories("test"))) == 12, "an episode of two runs counts once"
+    assert len(list(whole.trajectories("test"))) == 12, "an episode of two runs counts once"
     assert merge([whole, small], "again").results["plan"] == whole.results["plan"]
 
 

@@ -193,7 +193,7 @@ def test_a_run_goes_out_and_comes_back(run: Run, tmp_path: Path) -> None:
     mine, theirs = read_plan(run.folder), read_plan(back.folder)
     assert (theirs.revision, theirs.files, theirs.user) == (mine.revision, mine.files, mine.user)
     for name in mine.files:
-        for before, after in zip(run.read_trajectories(name), back.read_trajectories(name), strict=True):
+        for before, after in zip(run.trajectories(name), back.trajectories(name), strict=True):
             assert (after.messages, after.verdict, after.stop) == (before.messages, before.verdict, before.stop)
 
 

@@ -170,7 +170,32 @@ class TestOnePath:
 GOOD = {"prompt": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]}
 
 
+def calling(arguments: str, name: str = "f") -> str:
+    function = {"name": name, "arguments": arguments}
+    return json.dumps({"prompt": [{"role": "assistant", "tool_calls": [{"function": function}]}]})
+
+
+def with_call(arguments: dict[str, object]) -> dict[str, object]:
+    turn = Turn("", (Message(Role.ASSISTANT, tool_calls=(ToolCall("f", arguments),)),))
+    return codec.encode(dataclasses.replace(DIALOGUE, turns=(turn,)))
+
+
 class TestSftFiles:
+    @pytest.mark.parametrize("protocol", [SINGLE, NATIVE], ids=["single_action", "native"])
+    @pytest.mark.parametrize("thoughts", ["<think>private</think>\n\n", "private</think>"])
+    def test_thoughts_are_not_taught_as_words(self, protocol: Protocol, thoughts: str):
+        messages = batch.messages_from_prompt([{"role": "assistant", "content": f"{thoughts}Hello."}])
+        row = batch.rows_from_messages(messages, protocol, CharTokenizer(protocol))
+        assert protocol.parse(trained_text(row, protocol)).message == Message(Role.ASSISTANT, "Hello.")
+        assert "private" not in trained_text(row, protocol)
+
+    @pytest.mark.parametrize("protocol", [SINGLE, NATIVE], ids=["single_action", "native"])
+    def test_a_call_in_the_words_that_nothing_can_read_is_refused(self, protocol: Protocol):
+        bad = '<tool_call>{"name": "f", "arguments": {"a": NaN}}</tool_call>'
+        messages = batch.messages_from_prompt([{"role": "assistant", "content": bad}])
+        with pytest.raises(ValueError, match="an assistant message: NaN is not a number"):
+            batch.rows_from_messages(messages, protocol, CharTokenizer(protocol))
+
     def write(self, path: Path, *lines: str) -> Path:
         file = path / "data.jsonl"
         file.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -201,6 +226,20 @@ class TestSftFiles:
             ('{"text": "Hi"}', "no `prompt` and no `messages`"),
             (json.dumps(GOOD | {"messages": GOOD["prompt"]}), "prompt and messages: two names for one thing"),
             ('{"prompt": ' + "[" * 100_000, "recursion"),
+            (calling('{"a": NaN}'), "prompt[0].tool_calls[0]: NaN is not a number"),
+            (
+                calling('{"a": ' + "[" * 50 + "]" * 50 + "}"),
+                "prompt[0].tool_calls[0]: the JSON is nested too deeply",
+            ),
+            (calling('{"a": 1, "a": 2}'), "prompt[0].tool_calls[0]: a key stands twice"),
+            (calling("{}", name=" "), "prompt[0].tool_calls[0]: a tool call needs `name`"),
+            ('{"prompt": [{"role": "assistant", "content": "a\\ud83d"}]}', "prompt[0]: the text is not valid Unicode"),
+            (
+                '{"prompt": [{"role": "assistant", "content": "<think>a"}]}',
+                "prompt[0]: the thinking block is not closed",
+            ),
+            (json.dumps(with_call({"a": float("nan")})), "nan is not a number"),
+            (json.dumps(with_call({"a": "\ud83d"})), "not valid Unicode"),
         ],
     )
     def test_a_bad_line_is_named_with_its_reason(self, tmp_path: Path, line: str, reason: str):

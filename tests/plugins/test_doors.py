@@ -30,7 +30,7 @@ HOUSE = ("domain=custom", "domain.provider=brought:House")
 REFUSED = [
     (["reward=custom"], "reward.function=null", "reward.function=my_pkg.module:name"),
     (["reward.function=brought:score"], "reward.function=brought:score", "use that, or remove this"),
-    (["reward=custom", "reward.function=brought.score"], "reward.function=brought.score", "wants module:name"),
+    (["reward=custom", "reward.function=brought.score"], "reward.function=brought.score", "must be module:name"),
     (["reward=custom", "reward.function=brougt:score"], "no module brougt", "PYTHONPATH"),
     (["reward=custom", "reward.function=brought:scor"], "has no scor", "did you mean score?"),
     (
@@ -94,7 +94,7 @@ def test_what_is_called_is_told_in_its_name(monkeypatch: pytest.MonkeyPatch) -> 
     for path, expected in (("raises", "raised KeyError: 'lost'"), ("no_reward", "returned a float")):
         with pytest.raises(PluginError, match=f"reward.function=brought:{path}: {expected}"):
             score(played, dataclasses.replace(custom, function=f"brought:{path}"))
-    with pytest.raises(PluginError, match=r"reward.credit=brought:too_few: wants finite numbers, \[1\]"):
+    with pytest.raises(PluginError, match=r"reward.credit=brought:too_few: must return finite numbers, \[1\]"):
         group_credit([played], [reward], RewardConfig(credit="brought:too_few"))
     config = compose_config(["curriculum=custom", "curriculum.function=brought:Repeats"]).curriculum
     curriculum = make_curriculum(["telecom/1"], config, 0)
@@ -215,7 +215,7 @@ def test_a_policy_of_ones_own_demonstrates(make_run) -> None:
 def test_a_user_of_ones_own(make_run) -> None:
     run = make_run("stage=eval", "policy=oracle", "user=custom", "user.function=brought:Silent", "stage.greedy=false")
     run_stage(run)
-    assert {t.user for t in run.read_trajectories("test")} == {"silent"}
+    assert {t.user for t in run.trajectories("test")} == {"silent"}
 
 
 def test_a_stage_of_ones_own(make_run) -> None:

@@ -70,7 +70,7 @@ def record(
 ) -> Run:
     run = Run.create(_compose(*overrides), folder.name.ljust(64, "0"), folder, parent)
     for name, trajectories in files.items():
-        with run.trajectories(name) as lines:
+        with run.write_trajectories(name) as lines:
             for trajectory in trajectories:
                 lines.write(trajectory)
     for step, count in enumerate(episodes_of_steps, 1):

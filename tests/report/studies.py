@@ -73,7 +73,7 @@ class Study:
         plan = self._plan(settings)
         plan.freeze(run.folder)
         for name, trajectories in played.items():
-            with run.trajectories(name) as lines:
+            with run.write_trajectories(name) as lines:
                 for trajectory in trajectories if finish else trajectories[:5]:
                     lines.write(trajectory)
         if finish:

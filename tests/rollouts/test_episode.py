@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import replace
 
 import pytest
 from players import CounterWorld, ScriptAgent, ScriptUser, make_spec, make_task
 
+from tau2_exp.codec import decode, encode
 from tau2_exp.rollouts.episode import Limits, run_episode
 from tau2_exp.types import (
     GREETING,
@@ -83,6 +86,26 @@ def test_an_unparsable_turn_is_answered_with_the_reason():
     trajectory = play(agent, ScriptUser("Hi."))
     assert agent.heard[1] == Message(Role.TOOL, "Error: no tool call", requestor=Role.ASSISTANT, error=True)
     assert trajectory.turns[0].error == "no tool call" and trajectory.turns[0].messages == ()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ToolCall("add", {"n": float("nan")}),
+        ToolCall("add", {"n": {"deep": json.loads("[" * 40 + "]" * 40)}}),
+        ToolCall("half a pair: \ud83d", {}),
+        ToolCall("add", {"n": object()}),
+        "half a pair: \ud83d",
+    ],
+)
+def test_nothing_that_cannot_be_written_and_read_again_enters_a_trajectory(bad):
+    """Also from an agent or a user of somebody's own."""
+    trajectory = play(ScriptAgent(bad, ADD), ScriptUser("Hi."))
+    assert trajectory.turns[0].error and not trajectory.turns[0].messages
+    assert decode(Trajectory, json.loads(json.dumps(encode(trajectory), allow_nan=False))) == trajectory
+    line = replace(bad, requestor=Role.USER) if isinstance(bad, ToolCall) else bad
+    trajectory = play(ScriptAgent("Hi"), ScriptUser("Hi.", line))
+    assert trajectory.fault and trajectory.fault.source is FaultSource.USER
 
 
 @pytest.mark.parametrize(

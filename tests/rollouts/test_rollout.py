@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from players import CounterWorld, ScriptAgent, ScriptUser, make_spec
 
-from tau2_exp.config import RolloutConfig
+from tau2_exp.config import ConfigError, RolloutConfig
 from tau2_exp.interfaces import World
 from tau2_exp.rollouts.episode import Limits
-from tau2_exp.rollouts.rollout import EpisodeSetting, rollout
-from tau2_exp.types import EpisodeSpec, StopReason, ToolCall
+from tau2_exp.rollouts.rollout import EpisodeSetting, check_faults, had_room, rollout
+from tau2_exp.types import ContextFull, EpisodeSpec, StopReason, ToolCall
 
 ADD = ToolCall("add", {})
 
@@ -50,6 +51,37 @@ def test_episodes_that_wait_do_not_wait_for_one_another():
         return len(await asyncio.wait_for(rollout(place, Scripted("one?"), specs), timeout=30))
 
     assert asyncio.run(all_at_once()) == 64
+
+
+def test_what_ends_the_rollout_is_raised_as_it_is_and_outside_of_any_group():
+    def keyless(spec, world):
+        raise ConfigError("user.api_key_env: environment variable KEY is not set")
+
+    place = EpisodeSetting(CounterWorld, keyless, Limits(), RolloutConfig())
+    with pytest.raises(ConfigError, match="KEY is not set"):
+        asyncio.run(rollout(place, Scripted(), [make_spec(i) for i in range(3)]))
+
+    class Grouping(ScriptUser):
+        async def reply(self, heard):
+            async with asyncio.TaskGroup() as group:
+                await group.create_task(self.fail())
+
+        async def fail(self):
+            raise OSError("the line is dead")
+
+    place = EpisodeSetting(CounterWorld, lambda spec, world: Grouping(), Limits(), RolloutConfig(fault_retries=0))
+    (trajectory,) = asyncio.run(rollout(place, Scripted(), [make_spec()]))
+    assert trajectory.fault and trajectory.fault.message == "OSError: the line is dead"
+
+
+def test_a_context_without_room_for_the_first_turn_is_no_score():
+    place = episode_setting()
+    full = asyncio.run(rollout(place, Scripted(ContextFull()), [make_spec(0)]))
+    with pytest.raises(ConfigError, match="test: the first prompt of counting does not fit into the agent's context"):
+        check_faults(full, "test")
+    later = asyncio.run(rollout(place, Scripted("Hm.", ContextFull()), [make_spec(0)]))
+    check_faults([*full, *later], "test")
+    assert [had_room(t) for t in (*full, *later)] == [False, True]
 
 
 def test_a_faulty_episode_starts_afresh_and_says_how_often():

@@ -32,6 +32,14 @@ def trajectory(sample: int) -> Trajectory:
     return Trajectory("t", "telecom", sample, 7, (GREETING,), (turn,), StopReason.UNPARSABLE, None)
 
 
+def test_a_failure_is_told_without_its_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_TOKEN", "t0psecret-value")
+    run = make(tmp_path)
+    run.fail("refused t0psecret-value", "Traceback: http://me:pa55@host/?code=t0psecret")
+    assert run.failure == "refused ***"
+    assert "pa55" not in (text := (run.folder / "failure.json").read_text()) and "t0psecret" not in text
+
+
 def test_what_is_frozen_is_read_back(tmp_path: Path) -> None:
     run = Run.open(make(tmp_path).folder)
     assert run.config == CONFIG
@@ -113,13 +121,13 @@ def test_a_resumed_run_tells_no_step_twice(tmp_path: Path) -> None:
 
 def test_trajectories_are_kept_as_far_as_a_checkpoint_vouches_for(tmp_path: Path) -> None:
     run = make(tmp_path)
-    with run.trajectories("train") as lines:
+    with run.write_trajectories("train") as lines:
         for sample in range(4):
             lines.write(trajectory(sample))
-    with run.trajectories("train", keep=2) as lines:
+    with run.write_trajectories("train", keep=2) as lines:
         lines.write(trajectory(9))
-    assert list(run.read_trajectories("train")) == [trajectory(0), trajectory(1), trajectory(9)]
-    assert list(run.read_trajectories("none")) == []
+    assert list(run.trajectories("train")) == [trajectory(0), trajectory(1), trajectory(9)]
+    assert list(run.trajectories("none")) == []
 
 
 @given(cut=st.integers(0, 200), texts=st.lists(st.text(st.characters(exclude_categories=()), max_size=8), max_size=5))

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 from dialogues import make_trajectory
+from servers import Answer, serve
 
 from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import to_data
+from tau2_exp.runs import wandb as logger
 from tau2_exp.runs.run import Run
 from tau2_exp.runs.wandb import _say_offline, answers
 from tau2_exp.types import Message, Role, ToolCall, Turn
@@ -137,6 +139,36 @@ def test_what_breaks_in_the_mirror_does_not_break_the_run(
     assert capsys.readouterr().out.count("wandb: no; continuing without it") == 1
 
 
+@pytest.mark.parametrize("status", [401, 500])
+def test_a_server_that_refuses_leaves_the_run_recorded_offline(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(logger, "INIT_SECONDS", 3.0)
+    with serve(Answer({}, status)) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", SECRET)
+        finish(run)
+    told = capsys.readouterr().out
+    assert "recording offline" in told and "continuing without it" not in told and SECRET not in told
+    assert [line["reward"] for line in history(run)] == [0.5, 0.7]
+
+
+def test_an_artifact_that_fails_does_not_end_the_mirror(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("the home is read-only")
+
+    run = make_run(tmp_path / "run", "stage=sft")
+    (run.folder / "checkpoints").mkdir()
+    monkeypatch.setattr(logger, "_as_artifact", broken)
+    run.log({"reward": 0.5}, 0)
+    run.finish({"model": "checkpoints"})
+    assert "wandb: the home is read-only; the artifact sft-" in capsys.readouterr().out
+    summary = {k: v for record in records(run, "summary") for k, v in record["update"].items()}
+    assert summary["model"] == "checkpoints" and len(history(run)) == 1
+
+
 def test_what_was_logged_is_read_back_number_for_number(tmp_path: Path) -> None:
     parent = make_run(tmp_path / "parent", "stage=sft")
     weights = parent.folder / "checkpoints" / "last" / "model.safetensors"
@@ -148,7 +180,7 @@ def test_what_was_logged_is_read_back_number_for_number(tmp_path: Path) -> None:
     parent.finish({"model": "checkpoints/last", "steps": 2, "outcomes": {"a task": [1.0]}})
     child = make_run(tmp_path / "child", "stage=grpo", "logger.episodes=3", "reward.alpha=0.1", parent=parent)
     call = Message(Role.ASSISTANT, tool_calls=(ToolCall("pay", {"sum": 1}),))
-    with child.trajectories("rollouts") as lines:
+    with child.write_trajectories("rollouts") as lines:
         for place in range(7):
             lines.write(make_trajectory(Turn("pay", (call,)), task=f"t{place}", reward=float(place % 2)))
     child.log({"outcome": 0.25}, 1)

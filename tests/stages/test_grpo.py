@@ -14,7 +14,7 @@ def test_a_task_that_is_drawn_twice_in_a_step_makes_two_groups_of_new_episodes(m
     settings = ("stage.steps=1", "stage.prompts_per_step=5", "stage.samples_per_prompt=2", "stage.refill=0")
     run = make_run("stage=grpo", *settings, parent=pupil)
     run_stage(run)
-    played = list(run.read_trajectories("rollouts"))
+    played = list(run.trajectories("rollouts"))
     assert len({t.key for t in played}) == 2 and len({t.seed for t in played}) == len(played) == 10
     told = list(read_told(run, run.folder / "trajectories/rollouts.jsonl"))
     assert [len(group) for group in told if group] == [2] * 5

@@ -54,7 +54,7 @@ def play(run: Run, pupil: Run, temperature: float, learned: bool) -> tuple[Causa
     policy = context.token_policy(recorder, load_tokenizer(start), sampling)
     specs = context.specs(context.tasks("train"), SAMPLES, f"on policy {temperature}")
     asyncio.run(context.collect("samples", policy, specs))
-    return model, recorder, list(run.read_trajectories("samples"))
+    return model, recorder, list(run.trajectories("samples"))
 
 
 @pytest.mark.parametrize(

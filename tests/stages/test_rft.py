@@ -26,7 +26,7 @@ def test_where_nothing_is_kept_it_says_what_to_change(make_run, pupil: Run) -> N
     assert "\n" not in message and "keeps none of 4 samples (best reward 0" in message
     for knob in ("epochs", "samples_per_prompt", "keep_partial"):
         assert knob in message
-    assert len(list(run.read_trajectories("samples"))) == 4, "they are kept for whoever wants to know why"
+    assert len(list(run.trajectories("samples"))) == 4, "they are kept for whoever wants to know why"
 
 
 @pytest.mark.parametrize("kind", RewardKind)

@@ -44,9 +44,7 @@ def child(serving: Serving) -> int:
 
 def said(run: Run, name: str) -> dict[tuple[str, int], list[tuple[int, ...]]]:
     """What the model sampled in each episode, turn by turn."""
-    return {
-        (t.key, t.sample): [turn.tokens.sampled for turn in t.turns if turn.tokens] for t in run.read_trajectories(name)
-    }
+    return {(t.key, t.sample): [turn.tokens.sampled for turn in t.turns if turn.tokens] for t in run.trajectories(name)}
 
 
 def meanwhile(deed: Callable[[], None]) -> threading.Thread:
@@ -93,7 +91,7 @@ def test_a_server_that_dies_costs_the_run_nothing_that_it_counts(make_run, pupil
     killing.join()
     assert "died; starting it again" in "".join(serving.printed)
     assert run.results["splits"]["train"]["faults"] == {}
-    assert all(t.scored for t in run.read_trajectories("train"))
+    assert all(t.scored for t in run.trajectories("train"))
 
 
 def test_a_server_that_stalls_costs_its_episodes_a_retry(make_run, pupil: Run, serving: Serving) -> None:
@@ -110,7 +108,7 @@ def test_a_server_that_stalls_costs_its_episodes_a_retry(make_run, pupil: Run, s
     stalling = meanwhile(stall)
     run_stage(run)
     stalling.join()
-    trajectories = list(run.read_trajectories("train"))
+    trajectories = list(run.trajectories("train"))
     assert all(t.scored for t in trajectories)
     assert max(t.attempts for t in trajectories) > 1
     assert run.results["splits"]["train"]["faults"] == {}

@@ -136,3 +136,26 @@ def test_conversations_that_do_not_fit_are_refused_with_their_length(make_run, d
     run = make_run(*SETTINGS, "model.context=200", parent=demos)
     with pytest.raises(ConfigError, match=r"model.context=200: even the shortest conversation has \d+ tokens"):
         run_stage(run)
+
+
+@pytest.mark.parametrize(("protocol", "missing"), [("native", "<|im_end|>"), ("single_action", "</tool_call>")])
+def test_a_tokenizer_that_cannot_end_a_turn_is_refused_in_one_line(
+    make_run, pupil: Run, tmp_path: Path, protocol: str, missing: str
+) -> None:
+    model = shutil.copytree(pupil.folder / pupil.results["model"], tmp_path / "model")
+    tokens = json.loads((model / "tokenizer.json").read_text())
+    tokens["added_tokens"] = [token for token in tokens["added_tokens"] if token["content"] != missing]
+    tokens["model"]["vocab"] = {"x" * (name == missing) + name: id for name, id in tokens["model"]["vocab"].items()}
+    (model / "tokenizer.json").write_text(json.dumps(tokens))
+    for stage in ("eval", "rft", "grpo"):
+        run = make_run(f"stage={stage}", f"model.path={model}", f"model.protocol={protocol}")
+        with pytest.raises(ConfigError) as caught:
+            run_stage(run)
+        why = f"its tokenizer has no special token {missing}, with which turns of model.protocol={protocol} begin"
+        assert str(caught.value).startswith(f"model.path={model}: {why} or end; ")
+
+
+def test_a_context_without_room_for_the_system_prompt_is_refused_before_play(make_run, pupil: Run) -> None:
+    run = make_run("stage=eval", "model.context=400", "domain.document=full", parent=pupil)
+    with pytest.raises(ConfigError, match=r"model.context=400: the system prompt of telecom has \d+ tokens"):
+        run_stage(run)

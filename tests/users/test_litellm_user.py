@@ -57,16 +57,40 @@ def test_text_beside_its_tool_calls_is_dropped_and_results_go_back_to_it() -> No
     assert user.usage.prompt_tokens == 22
 
 
-def test_an_empty_reply_is_asked_for_again() -> None:
-    with serve(completion(""), completion(None, ("f", "{")), completion("Yes.")) as server:
-        assert asyncio.run(user_of(server).reply([GREETING])).content == "Yes."
+@pytest.mark.parametrize(
+    "useless",
+    [
+        completion(""),
+        completion(None, ("f", "{")),
+        completion(None, (None, "{}")),
+        completion(None, ("f", '{"a": ' + "[" * 500 + "]" * 500 + "}")),
+        completion("half a pair: \ud83d"),
+        completion("I was about to", finish="length"),
+        completion("<think>They asked", reasoning_content=None),
+    ],
+)
+def test_a_reply_that_is_no_turn_is_asked_for_again_and_paid_for(useless: Answer) -> None:
+    with serve(useless, useless, completion("Yes.")) as server:
+        user = user_of(server)
+        assert asyncio.run(user.reply([GREETING])).content == "Yes."
     assert len(server.asked) == 3
+    assert (user.usage.prompt_tokens, user.usage.dollars) == (33, None)
+
+
+def test_its_thoughts_are_not_said_and_end_nothing() -> None:
+    with serve(completion("Should I say ###STOP###?</think>No service.", reasoning_content="Hm.")) as server:
+        user = user_of(server)
+        assert asyncio.run(user.reply([GREETING])).content == "No service."
+        asyncio.run(user.reply([Message(Role.ASSISTANT, "Please wait.")]))
+    said = server.asked[1]["messages"][-2]
+    assert (said["content"], said["reasoning_content"]) == ("No service.", "Hm.")
 
 
 @pytest.mark.parametrize(
     ("trouble", "requests", "reason"),
     [
-        (completion(""), 3, "reply was empty"),
+        (completion("I was", finish="length"), 3, "cut at max_tokens (1024)"),
+        (completion(""), 3, "gave no usable reply: an empty turn"),
         (refusal(500, "out of order"), 3, "out of order"),
         (refusal(401, "no"), 1, "user.api_key_env"),
         (refusal(404, "no such model"), 1, "check user.model"),
@@ -78,6 +102,7 @@ def test_trouble_that_stays_is_a_fault_of_the_user(trouble: Answer, requests: in
     assert caught.value.fault.source is FaultSource.USER
     assert reason in caught.value.fault.message
     assert len(server.asked) == requests
+    assert caught.value.usage.prompt_tokens == (33 if requests == 3 and trouble.status == 200 else 0)
 
 
 def test_an_episode_ends_when_it_says_stop() -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,10 @@ WORKER = (*WITH_CODE, sys.executable, "-P", "-u", "-m", "tau2_exp", "work", "--a
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 30.0  # a worker has to save and end; what a plan started has 20 of them
 LAST_SECONDS = 2.0  # it has to end at once
+
+
+# Workers that nobody waits for: one whose object is dropped is told to end.
+_behind: list[subprocess.Popen] = []
 
 
 class State(str, Enum):
@@ -62,6 +67,13 @@ def run_attached(runs: Sequence[Run]) -> int:
             return process.wait()
         finally:
             _end([process])
+
+
+def run_behind(runs: Sequence[Run], log: Path) -> None:
+    """Begin to do the runs in a process that writes to `log`; it ends, having saved, when this one does."""
+    log.parent.mkdir(exist_ok=True)
+    with log.open("ab") as output:
+        _behind.append(_start(runs, runs[0].config.hardware, output, None))
 
 
 def run_side_by_side(jobs: Sequence[Job], hardware: HardwareConfig, show: Callable[[], None]) -> None:
@@ -159,6 +171,9 @@ def _terminable() -> Iterator[None]:
     def interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
+    if threading.current_thread() is not threading.main_thread():  # a library's caller; no signal comes here
+        yield
+        return
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield

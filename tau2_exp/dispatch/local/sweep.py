@@ -18,8 +18,8 @@ from tau2_exp.dispatch.plan import Step
 from tau2_exp.dispatch.slurm.submit import COMMAND
 from tau2_exp.dispatch.tasks import Task, make_tasks
 from tau2_exp.jsonl import write_json
-from tau2_exp.runs.manifest import current_commit
 from tau2_exp.runs.run import Run
+from tau2_exp.system.code import current_commit
 
 if TYPE_CHECKING:
     from tau2_exp.dispatch.local.board import Line

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from tau2_exp.plugins import Plugin
 from tau2_exp.plugins.source import source_places
+from tau2_exp.system.code import ROOT, is_checkout
 
-ROOT = Path(__file__).resolve().parents[3]
-PARTS = ("tau2_exp", "conf", "run.py", "pyproject.toml")  # those that are there: an installed package stands alone
+# An installed package holds all that it needs.
+PARTS = ("tau2_exp", "conf", "run.py", "pyproject.toml") if is_checkout() else ("tau2_exp",)
 FOLDER = ".code"  # within `outputs`
 
 

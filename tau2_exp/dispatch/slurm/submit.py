@@ -42,7 +42,7 @@ class Cluster:
 def cluster() -> Cluster:
     """Raises ConfigError where nothing can be submitted."""
     if importlib.util.find_spec("submitit") is None:
-        raise ConfigError("hardware.launcher=slurm: needs submitit; pip install '.[slurm]'")
+        raise ConfigError("hardware.launcher=slurm: needs submitit; pip install submitit")
     shown = ask("scontrol", "show", "config")
     if shown.returncode:
         raise ConfigError(f"hardware.launcher=slurm: no SLURM cluster answers here ({shown.stderr.strip()})")

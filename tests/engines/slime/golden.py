@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tau2_exp.compose.composition import CONF, chain_settings, compose_config
+from tau2_exp.compose.choices import CONF
+from tau2_exp.compose.composition import chain_settings, compose_config
 from tau2_exp.dispatch.commands import parts
 from tau2_exp.dispatch.plan import Planner
-from tau2_exp.engines.slime.plan.plan import OURS
+from tau2_exp.system.code import ROOT
 from tau2_exp.system.commands import Command
 
 FOLDER = Path(__file__).with_name("golden")
@@ -29,7 +30,7 @@ def commands_of(experiment: str) -> list[Command]:
 
 
 def as_text(commands: list[Command]) -> str:
-    return "\n".join(line for command in commands for line in _lines(command)).replace(str(OURS), "OURS") + "\n"
+    return "\n".join(line for command in commands for line in _lines(command)).replace(str(ROOT), "OURS") + "\n"
 
 
 def _lines(command: Command) -> Iterator[str]:

@@ -95,7 +95,7 @@ def test_a_restart_goes_on_as_if_nothing_had_been(slime, make_run: MakeRun, pupi
     assert again.context is not None and again.context is not source.context
     run = again.context.run
     assert [record["step"] for record in run.metrics()] == [1, 2], "what came after the checkpoint is told anew"
-    assert len(list(run.read_trajectories("rollouts"))) == 2 * 2 * 3
+    assert len(list(run.trajectories("rollouts"))) == 2 * 2 * 3
     second = [again.get_samples(2)]
     step(again, 2, second[0])
     second.append(again.get_samples(2))
@@ -105,7 +105,7 @@ def test_a_restart_goes_on_as_if_nothing_had_been(slime, make_run: MakeRun, pupi
     context.forget()
     fresh = hooks.DataSource(args)
     fresh.load(-1)
-    assert list(run.metrics()) == [] == list(run.read_trajectories("rollouts")), "from the start"
+    assert list(run.metrics()) == [] == list(run.trajectories("rollouts")), "from the start"
 
 
 def test_slime_may_save_without_our_log(slime: SimpleNamespace, make_run, pupil: Run) -> None:
@@ -176,7 +176,7 @@ def test_a_step_is_told_by_the_names_of_the_torch_engine(slime: SimpleNamespace,
     end(source, groups[1:], fault=True)
     flat = [sample for group in groups for sample in group]
     hooks.log_rollout(0, source.args, flat, {"rollout/dynamic_filter/drop_faults": 1}, 1.5)
-    told = list(run.read_trajectories("rollouts"))
+    told = list(run.trajectories("rollouts"))
     assert [t.key for t in told] == [sample.prompt for sample in flat]
     pairs = [(t, score(t, run.config.reward)) for t in told if t.scored]
     (record,) = run.metrics()

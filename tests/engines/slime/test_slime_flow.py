@@ -88,7 +88,7 @@ def test_grpo_plays_trains_and_swaps_weights(by_slime: Callable[..., Run], pupil
     run = by_slime("grpo", "stage=grpo", *settings, "stage.updates_per_step=1", parent=pupil)
     run_stage(run)
     assert [line["step"] for line in run.metrics()] == [1, 2]
-    assert run.results["episodes"] == len(list(run.read_trajectories("rollouts"))) == 8
+    assert run.results["episodes"] == len(list(run.trajectories("rollouts"))) == 8
     assert run.results["steps"] == 2 and changed(run, pupil)
     assert not list((run.folder / "servers").iterdir()), "all servers are down"
     assert "already there" in (run.folder / "logs/base.log").read_text(), "the other test made the conversion"

@@ -13,6 +13,7 @@ from typing import Any
 
 from tau2_exp.config import ConfigError
 from tau2_exp.engines.slime.cluster import ray_token
+from tau2_exp.llm.secrets import masked
 from tau2_exp.runs.run import Run
 from tau2_exp.system.processes import terminable, undisturbed, with_this_python
 
@@ -52,7 +53,7 @@ def submit(run: Run, argv: list[str], env: dict[str, str]) -> int:
         client = JobSubmissionClient(url, headers=ray_token.headers(run.folder))
         job = client.submit_job(entrypoint=entry, runtime_env={"env_vars": env})
     except (ConnectionError, RuntimeError) as error:
-        raise ConfigError(f"ray: {url} took no job: {' '.join(str(error).split())[:300]}") from None
+        raise ConfigError(f"ray: {url} took no job: {masked(' '.join(str(error).split()))[:300]}") from None
     try:
         asyncio.run(_follow(client, job))
     except KeyboardInterrupt:

@@ -39,7 +39,7 @@ def rewind(context: Context, step: int) -> None:
     """Forget what was told after `step`, where training goes on now."""
     context.run.rewind(step)
     if context.trains_on_episodes:
-        context.run.trajectories(ROLLOUTS, keep=context.groups.episodes).close()
+        context.run.write_trajectories(ROLLOUTS, keep=context.groups.episodes).close()
     context.began, context.clock = step, time.monotonic()
 
 
@@ -48,7 +48,7 @@ def _episodes(context: Context, rollout_id: int, samples: Sequence[Any]) -> dict
     trained = by_group(samples)
     ended = groups.step(len(trained), drop=not context.config.engine.slime.asynchronous)
     trajectories = [episode.trajectory for group in ended for episode in group]
-    with context.run.trajectories(ROLLOUTS) as file:
+    with context.run.write_trajectories(ROLLOUTS) as file:
         for trajectory in trajectories:
             file.write(trajectory)
     check_faults(trajectories, f"grpo step {rollout_id + 1}")

@@ -32,9 +32,9 @@ from tau2_exp.engines.slime.plan.flags import write_flags
 from tau2_exp.engines.slime.plan.layout import Layout, make_layout
 from tau2_exp.engines.slime.plan.model import model_flags
 from tau2_exp.engines.slime.plan.places import BASE, CHECKPOINTS, MODEL, ROWS
+from tau2_exp.system.code import ROOT
 from tau2_exp.system.commands import Command
 
-OURS = Path(__file__).resolve().parents[4]  # the folder that holds tau2_exp
 TAU2_EXP = ("python", "-m", "tau2_exp")
 
 
@@ -186,5 +186,5 @@ class _Plan:
 
     def _env(self) -> dict[str, str]:
         """Of slime's processes; Megatron wants one connection where a model is divided."""
-        paths = (self.config.engine.slime.megatron, self.config.engine.slime.root, str(OURS))
+        paths = (self.config.engine.slime.megatron, self.config.engine.slime.root, str(ROOT))
         return {"PYTHONPATH": ":".join(paths), "CUDA_DEVICE_MAX_CONNECTIONS": "1", "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,142 @@
+"""What a notebook or a script imports: `from tau2_exp import api`.
+
+    run = api.launch(api.compose(["stage=sft", "domain.limit=8"]))
+    run.results, run.metrics(), run.checkpoint, run.parents
+    solved = [t for t in api.evaluate(run).trajectories("test") if t.outcome]
+
+A run that is there already, with the same content, is found and not made again. Nothing heavy is imported until a
+function needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tau2_exp.compose.check import check
+from tau2_exp.compose.composition import chain_of, compose_config, model_choice
+from tau2_exp.compose.overrides import quoted
+from tau2_exp.config import Config, ConfigError, Provider, RewardConfig
+from tau2_exp.learning.reward import score
+from tau2_exp.runs.run import Run, RunStatus
+from tau2_exp.types import Fault, Message, Reward, StopReason, Trajectory, Turn, Verdict
+
+if TYPE_CHECKING:
+    from tau2_exp.evaluation.replay import Rescored
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Fault",
+    "Message",
+    "Provider",
+    "Reward",
+    "RewardConfig",
+    "Run",
+    "RunFailed",
+    "RunStatus",
+    "StopReason",
+    "Trajectory",
+    "Turn",
+    "Verdict",
+    "compose",
+    "evaluate",
+    "launch",
+    "load_run",
+    "replay",
+    "report",
+    "score",
+]
+
+
+class RunFailed(RuntimeError):
+    """A run did not end well; the message is what its folder says of it."""
+
+
+def compose(overrides: Sequence[str] = ()) -> Config:
+    """The checked configuration that these overrides give, as behind `run` on the command line.
+
+    Raises ConfigError, in one line that says what would do.
+    """
+    return compose_config(overrides)
+
+
+def launch(config: Config, wait: bool = True) -> Run:
+    """Do what a configuration says, and what it depends on first; returns its run, finished.
+
+    As on the command line: each run is frozen into a folder under `config.outputs`, one that is there already with
+    the same content is taken instead, and one that was ended goes on.
+
+    wait=False returns at once. A run on this machine then goes on in a process beside this one, writes what it says
+    to logs/worker.log, and saves and ends when this process ends; jobs of SLURM stay in the queue.
+
+    Raises ConfigError before anything starts, and RunFailed where a run does not end well.
+    """
+    from tau2_exp.dispatch.launch import begin, do, prepare
+
+    for name in ("dry_run", "resume"):
+        if getattr(config, name):
+            raise ConfigError(f"{name}={getattr(config, name)}: is for the command line; remove it")
+    check(config)
+    target = prepare(config, partial(chain_of, config), ["tau2_exp.api"])
+    assert target.run is not None
+    if not wait:
+        begin(target)
+    elif do(target, replace(config, wait=True)):
+        runs = [step.run for step in target.lineage() if step.run]
+        failed = next((run for run in runs if run.failure), target.run)
+        raise RunFailed(f"{failed.folder}: {failed.failure or 'was ended before it was finished'}")
+    return target.run
+
+
+def load_run(folder: Path | str) -> Run:
+    """The run of a folder, finished or not. Raises ConfigError where there is none."""
+    return Run.open(folder)
+
+
+def evaluate(run: Run, overrides: Sequence[str] = (), wait: bool = True) -> Run:
+    """Evaluate the model of a finished run, with the run's own settings of the model; returns the evaluation's run.
+
+    What `stage=eval parent=RUN` with further overrides does, in a folder beside the run's; of a pipeline it is the last
+    model. Raises as `launch`.
+    """
+    given = run.config.model
+    model = [f"model.{field.name}={_written(getattr(given, field.name))}" for field in fields(given)]
+    folders = [f"parent={_written(str(run.folder))}", f"outputs={_written(str(run.folder.parent))}"]
+    return launch(compose(["stage=eval", *folders, *model_choice(run.config), *model, *overrides]), wait)
+
+
+def replay(trajectories: Iterable[Trajectory], provider: Provider = Provider.auto) -> list[Rescored]:
+    """Judge recorded episodes again, each in a world of its own where its calls are made once more.
+
+    Each answer has the `verdict` of today and its `differences` from the one that the episode carries, none where they
+    agree. Raises ValueError where there is no such task.
+    """
+    from tau2_exp.evaluation.episodes import episode_of
+    from tau2_exp.evaluation.replay import rescore
+
+    return [rescore(episode_of(trajectory), provider) for trajectory in trajectories]
+
+
+def report(
+    *folders: Path | str, against: str | None = None, html: Path | str | None = None, files: Path | str | None = None
+) -> str:
+    """Tables and comparisons of runs, sweeps and folders of them, as text.
+
+    `against` names the arm that others are compared with. `html` is a folder for a page that opens from disk, `files`
+    one for the tables as CSV and JSON. Raises ConfigError where a folder holds no run.
+    """
+    from tau2_exp.report.command import Request, make_report
+
+    page, tables = (Path(folder) if folder else None for folder in (html, files))
+    return "\n".join(make_report(Request(list(map(Path, folders)), against, page, tables)))
+
+
+def _written(value: Any) -> str:
+    """A value as an override gives it."""
+    if value is None:
+        return "null"
+    return quoted(str.__str__(value)) if isinstance(value, str) else str(value)
