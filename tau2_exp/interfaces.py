@@ -113,7 +113,7 @@ class Agent(Protocol):
 
 @runtime_checkable
 class Policy(Protocol):
-    """Who speaks as the agent. `make_agent` makes the speaker of one episode in its world."""
+    """What acts as the agent. `make_agent` makes the agent of one episode in its world."""
 
     name: str
 

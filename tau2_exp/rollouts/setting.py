@@ -1,4 +1,4 @@
-"""What the episodes of a run need, whoever plays them: domains, tasks, worlds, users and token policies."""
+"""What the episodes of a run need: domains, tasks, worlds, users and token policies."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class RolloutSetting:
         if missing:
             raise ConfigError(
                 f"model.path={where}: its tokenizer has no special token {' '.join(missing)}, with which turns of "
-                f"model.protocol={self.config.model.protocol.value} begin or end; take another protocol, or a model "
+                f"model.protocol={self.config.model.protocol.value} begin or end; use another protocol, or a model "
                 "that has it (Qwen3 has)"
             )
         return tokenizer

@@ -267,7 +267,7 @@ class Run:
 
     @property
     def lost_samples(self) -> bool:
-        """Whether it is an evaluation that was played here to its end, and lost samples to faults."""
+        """Whether it is an evaluation that ran to its end here, and lost samples to faults."""
         if self.stage != "eval" or self.manifest.hardware is None or self.status is not RunStatus.finished:
             return False
         measures = (m for split in self.results["splits"].values() for m in split["measures"].values())
@@ -381,7 +381,7 @@ class Run:
         """Hold the run, alone among all processes; waits while another does. A kill lets go."""
         with (self.folder / ".lock").open("w") as lock:
             if self._held():
-                print(f"{self.folder.name}: another process works on it; waiting for that", flush=True)
+                print(f"{self.folder.name}: another process is running it; waiting", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
             for folder in (self.folder, self.folder / "servers", self.folder / "slime"):
                 clear_leftovers(folder)
@@ -450,7 +450,7 @@ def _now() -> str:
 
 
 def _taken(folder: Path) -> ConfigError:
-    return ConfigError(f"name={folder.name}: {folder} already exists; take another name or remove it")
+    return ConfigError(f"name={folder.name}: {folder} already exists; use another name or remove it")
 
 
 def _not_a_run(folder: Path) -> str:
@@ -482,7 +482,7 @@ def index_runs(outputs: Path) -> dict[str, Run]:
         try:
             before = found.get(run.manifest.address)
         except ConfigError as error:
-            print(f"left out: {error}", flush=True)
+            print(f"skipped: {error}", flush=True)
             continue
         if before is None or before.status is not RunStatus.finished:
             found[run.manifest.address] = run

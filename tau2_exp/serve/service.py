@@ -57,7 +57,7 @@ def check(service: Service) -> None:
             )
         return
     if service.role is Role.user:
-        raise ConfigError("--engine torch: speaks no /v1, which a user simulator needs; take --engine sglang")
+        raise ConfigError("--engine torch: has no /v1 API, which a user simulator needs; use --engine sglang")
     if len(service.gpus) > 1:
         raise ConfigError(f"--gpus {','.join(service.gpus)}: the torch engine computes on one GPU; name one of them")
     if service.memory_fraction is not None or service.flags:
@@ -116,9 +116,9 @@ def find_model(given: str) -> str:
         try:
             return str((folder / run.results["model"]).absolute())
         except FileNotFoundError:
-            raise ConfigError(f"{given}: the run is not finished; {setting('resume', given)} goes on with it") from None
+            raise ConfigError(f"{given}: the run is not finished; {setting('resume', given)} continues it") from None
         except KeyError:
-            raise ConfigError(f"{given}: a run of stage {run.stage} makes no model; give one that trained") from None
+            raise ConfigError(f"{given}: a run of stage {run.stage} has no model; give a training run") from None
     if folder.is_dir():
         return str(folder.absolute())
     if given.startswith((".", "/", "~")) or given.count("/") != 1:

@@ -133,7 +133,7 @@ class _Watch:
     def _pause(self) -> None:
         time.sleep(self.patience.poll)
         if os.getppid() != self.starter:
-            raise _Ended("its starter is gone")
+            raise _Ended("the process that started it has ended")
 
     def _say(self, what: str) -> None:
         print(f"{self.service.name}: {what}", flush=True)
@@ -148,7 +148,7 @@ def _listen(service: Service) -> socket.socket:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ConfigError(
-            f"--host {service.host} --port {service.port}: {reason}; take another port, or 0 for any that is free"
+            f"--host {service.host} --port {service.port}: {reason}; use another port, or 0 for any that is free"
         ) from None
 
 

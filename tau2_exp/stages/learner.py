@@ -68,7 +68,7 @@ class Learner:
             self.model.load_state_dict(load_model(self.folder, config.hardware).state_dict())
             self.trainer.load_state_dict(state.trainer)
             self.saved = state.extra
-            print(f"{stage.name}: goes on after step {self.step} of {total_steps}")
+            print(f"{stage.name}: resuming after step {self.step} of {total_steps}")
         self._saved_step = self.step
         self.run.rewind(self.step)
         self.run.on_stop(self._stop)

@@ -1,4 +1,4 @@
-"""Who speaks as the agent: a model of ours, a server, an API, or an oracle."""
+"""The policy of a stage: a model of ours, a server, an API, or an oracle."""
 
 from __future__ import annotations
 
@@ -61,4 +61,4 @@ def starting_point(context: StageContext) -> Path | str:
         return parent.folder / parent.results["model"]
     if path:
         return path
-    raise ConfigError(f"stage={context.config.stage.name}: has no model to begin with; give parent=RUN or model.path=…")
+    raise ConfigError(f"stage={context.config.stage.name}: has no model to start from; give parent=RUN or model.path=…")

@@ -56,7 +56,7 @@ def _of_file(path: Path) -> list[Example]:
 
 def _of_parent(parent: Run | None) -> list[Example]:
     if parent is None:
-        raise ConfigError("stage=sft: has nothing to learn from; give parent=RUN of demonstrations or stage.data=FILE")
+        raise ConfigError("stage=sft: has no training data; give parent=RUN of demonstrations or stage.data=FILE")
     solved = [t for t in parent.trajectories(DEMOS) if t.scored and t.outcome >= SOLVED]
     if not solved:
         raise ConfigError(f"{parent.folder}: none of its demonstrations solved its task; nothing to learn from")
@@ -67,7 +67,7 @@ def _check_domain(example: Example, names: Sequence[str]) -> None:
     """A prompt brings its own policy document; a trajectory is shown that of its domain."""
     content = example.content
     if isinstance(content, Trajectory) and content.domain not in names:
-        valid = f"take domain={content.domain}, or domain.names=[{','.join([*names, content.domain])}]"
+        valid = f"use domain={content.domain}, or domain.names=[{','.join([*names, content.domain])}]"
         raise ConfigError(f"{example.where}: is of {content.domain}, not of domain.names=[{','.join(names)}]; {valid}")
 
 
@@ -81,7 +81,7 @@ def _check_protocol(examples: Sequence[Example], protocol: ProtocolName) -> None
         places = f"{head}:{', '.join(where.removeprefix(f'{head}:') for where in several)}"
         raise ConfigError(
             f"{places}: several tool calls in one turn ({len(several)} of {len(examples)} conversations), which "
-            f"model.protocol={protocol.value} cannot say; take model.protocol={ProtocolName.native.value}"
+            f"model.protocol={protocol.value} cannot say; use model.protocol={ProtocolName.native.value}"
         )
 
 

@@ -130,7 +130,7 @@ def test_a_busy_port_is_refused_with_a_mend(start: Start, model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         serving = start(model, "--engine", "sglang", "--port", str(taken.getsockname()[1]))
         assert serving.await_end() == 2
-    serving.await_printed("Address already in use; take another port, or 0 for any that is free")
+    serving.await_printed("Address already in use; use another port, or 0 for any that is free")
     assert not (model / "started.jsonl").exists()
 
 
@@ -146,7 +146,7 @@ def test_a_user_simulator_gets_its_tool_calls_parsed() -> None:
     ("service", "mend"),
     [
         (Service("m"), "--engine torch serves a small model"),
-        (Service("m", Role.user, Engine.torch), "take --engine sglang"),
+        (Service("m", Role.user, Engine.torch), "use --engine sglang"),
         (Service("m", engine=Engine.torch, gpus=("0", "1")), "name one of them"),
         (Service("m", engine=Engine.torch, memory_fraction=0.5), "is for --engine sglang alone"),
     ],

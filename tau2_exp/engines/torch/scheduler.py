@@ -139,7 +139,7 @@ class Scheduler:
     def _load(self, path: Path) -> None:
         fresh = load_model(path, self._hardware)
         if fresh.shape != self._model.shape:
-            raise ConfigError(f"{path}: not of the shape of the model that is served; it wants a server of its own")
+            raise ConfigError(f"{path}: its shape differs from the served model's; serve it separately")
         self._model.load_state_dict(fresh.state_dict())
         self._slots.forget()
         self._generator.reset()

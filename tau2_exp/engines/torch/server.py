@@ -61,14 +61,14 @@ class Service:
     async def abort(self, http: HttpRequest, body: dict[str, Any]) -> Response:
         everything, name = body.get("abort_all"), body.get("rid")
         if not everything and not name:
-            raise Refused("abort_request wants rid, or abort_all")
+            raise Refused("abort_request needs rid or abort_all")
         await self._scheduler.abort(None if everything else str(name))
         return Response()
 
     async def update(self, http: HttpRequest, body: dict[str, Any]) -> Response:
         path = body.get("model_path")
         if not path:
-            raise Refused("update_weights_from_disk wants model_path")
+            raise Refused("update_weights_from_disk needs model_path")
         version = body.get("weight_version")
         try:
             await self._scheduler.swap(Path(path), version and str(version), bool(body.get("abort_all_requests")))

@@ -1,4 +1,4 @@
-"""SGLang's /generate as this engine speaks it: JSON → a request, a generation → JSON.
+"""SGLang's /generate as this engine implements it: JSON → a request, a generation → JSON.
 
 Source: SGLang's documentation (docs.sglang.io: Native APIs, Sampling Parameters). What a request asks for beyond it
 is refused by name, never passed over.
@@ -117,7 +117,7 @@ def _sampling(given: _Params, used: int, vocab_size: int, context: int, eos: Seq
     top_k = given.integer("top_k", -1, -1, ALL_IDS)
     new = given.integer("max_new_tokens", min(NEW_TOKENS, context - used), 1, ALL_IDS)
     if top_p == 0 or top_k == 0:
-        raise Refused("sampling_params: top_p wants more than 0, and top_k 1 or more, or -1 for all")
+        raise Refused("sampling_params: top_p must be above 0, and top_k 1 or more, or -1 for all tokens")
     if used + new > context:
         raise Refused(f"{used} tokens and {new} new ones are more than the model's context length ({context} tokens).")
     stop_ids = {*_ids(given.values.get("stop_token_ids"), "stop_token_ids", vocab_size), *eos}
@@ -162,19 +162,19 @@ class _Params:
     def number(self, key: str, default: float, low: float, high: float) -> float:
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            raise Refused(f"sampling_params.{key}={value!r}: wants a number from {low:g} to {high:g}")
+            raise Refused(f"sampling_params.{key}={value!r}: must be a number from {low:g} to {high:g}")
         return float(value)
 
     def integer(self, key: str, default: int, low: int, high: int) -> int:
         value = self._get(key, default)
         if type(value) is not int or not low <= value <= high:
-            raise Refused(f"sampling_params.{key}={value!r}: wants a whole number from {low} to {high}")
+            raise Refused(f"sampling_params.{key}={value!r}: must be a whole number from {low} to {high}")
         return value
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._get(key, default)
         if not isinstance(value, bool):
-            raise Refused(f"sampling_params.{key}={value!r}: wants true or false")
+            raise Refused(f"sampling_params.{key}={value!r}: must be true or false")
         return value
 
     def seed(self) -> int | None:
