@@ -11,6 +11,7 @@ from tau2_exp.evaluation.plan import PLAN, read_plan
 from tau2_exp.report.arms import (
     Values,
     arm_label,
+    differing_settings,
     lineage,
     making,
     policy_label,

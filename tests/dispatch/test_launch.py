@@ -204,7 +204,7 @@ def test_a_worker_takes_no_library_from_the_folder_that_it_starts_in(
 @pytest.mark.parametrize("many", [False, True], ids=["run", "sweep"])
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, many: bool) -> None:
     for name in ("../x", "a/b", "/etc/x", ".hidden"):
-        with pytest.raises(ConfigError, match=f"name={name}: a name has"):
+        with pytest.raises(ConfigError, match=f"name={name}: must be a name"):
             launch([f"outputs={tmp_path}/outputs", "stage=demos", "seed=1", f"name={name}"], many, [])
     assert not list(tmp_path.iterdir())
 
