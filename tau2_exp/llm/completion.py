@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -48,6 +48,7 @@ class Account:
     replies: Replies | None = None
     budget: Budget | None = None
     resumable: bool = False
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # of the run's own servers, by address
 
     @property
     def admits(self) -> bool:
@@ -69,8 +70,10 @@ class Completions:
             raise ConfigError(f"{self._group}.model is not set: give litellm's name of a model")
         self._config, self._sampling, self._source = config, sampling, source
         self._role = Role.USER if source is FaultSource.USER else Role.ASSISTANT
-        self._key = secret(config.api_key_env) if config.api_key_env else None
         self._account = account or Account()
+        self._key = (
+            secret(config.api_key_env) if config.api_key_env else self._account.tokens.get(config.api_base or "")
+        )
         self._replies = self._account.replies if keeps_replies(config) else None
         self.name = config.model
 

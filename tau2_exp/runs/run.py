@@ -19,7 +19,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
@@ -41,6 +41,14 @@ class RunStatus(str, Enum):
     running = "running"  # some process holds it
     failed = "failed"
     unfinished = "unfinished"  # never begun, or killed
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a server of a run is, and the token that it wants; None where it lies elsewhere (Ray's)."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
 
 
 class TrajectoryWriter:
@@ -163,11 +171,12 @@ class Run:
         path = self.folder / "failure.json"
         return json.loads(path.read_text())["message"] if path.exists() else ""
 
-    def server(self, name: str) -> str:
-        """The address of a server that was started for this run. Raises ConfigError where it is not up."""
+    def server(self, name: str) -> Server:
+        """A server that was started for this run. Raises ConfigError where it is not up."""
         path = self.folder / "servers" / f"{name}.json"
         try:
-            return json.loads(path.read_text())["url"]
+            told = json.loads(path.read_text())
+            return Server(told["url"], told.get("token"))
         except (OSError, ValueError, KeyError):
             raise ConfigError(f"{path}: no {name} server of this run is up; resume={self.folder} starts it") from None
 

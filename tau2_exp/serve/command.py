@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tau2_exp.serve.service import LOOPBACK, Engine, Role, Service, check, find_model
+from tau2_exp.serve.token import find_token
 from tau2_exp.serve.watch import Failed, Patience, serve
 
 DESCRIPTION = """Serve one model until this process is asked to end, or the one that started it dies.
@@ -24,9 +25,10 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument("--role", choices=[role.value for role in Role], default="policy", help="a user speaks /v1")
     command.add_argument("--engine", choices=[engine.value for engine in Engine], help="sglang where it is installed")
     command.add_argument("--gpus", default="", metavar="0,1", help="the GPUs to serve on; SGLang divides the model")
-    command.add_argument("--host", default=LOOPBACK, help="loopback unless told otherwise: anyone may ask a server")
+    command.add_argument("--host", default=LOOPBACK, help="loopback unless told otherwise")
     command.add_argument("--port", type=int, metavar="N", default=0, help="0: any that is free")
-    command.add_argument("--ready", type=Path, metavar="FILE", help="JSON with url and pid, there while it answers")
+    command.add_argument("--ready", type=Path, metavar="FILE", help="JSON with url, pid and token, while it answers")
+    command.add_argument("--token-env", metavar="NAME", help="variable that holds the token; else a new one is made")
     command.add_argument("--log", type=Path, metavar="FILE", help="what the server writes; beside the ready file")
     bound = {"type": float, "metavar": "N"}
     command.add_argument("--seconds", **bound, default=Patience.start, help="until it must answer")
@@ -56,10 +58,11 @@ def _run(given: argparse.Namespace) -> int:
         flags=tuple(shlex.split(given.flags)),
     )
     check(service)
+    token = find_token(given.token_env)
     folder = given.ready.parent if given.ready else Path("logs")
     log = given.log or folder / f"{service.role.value}.log"
     try:
-        serve(service, given.ready, log, Patience(start=given.seconds, stall=given.stall_seconds))
+        serve(service, token, given.ready, log, Patience(start=given.seconds, stall=given.stall_seconds))
     except Failed as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
