@@ -60,9 +60,9 @@ class Swap:
 
 
 def read_body(raw: bytes) -> dict[str, Any]:
-    """The JSON object of a request. Raises Refused for what JSON (RFC 8259) does not have, and what cannot be said back.
+    """The JSON object of a request, read as RFC 8259 has it; Python's own reader takes UTF-16 and NaN too.
 
-    Python's own reader takes UTF-16, NaN and halves of surrogate pairs too.
+    Raises Refused, also for text that no answer could hold (half a surrogate pair).
     """
     try:
         text = raw.decode()
