@@ -20,7 +20,7 @@ from tau2_exp.protocols import make_protocol, protocol_of
 from tau2_exp.protocols.template import TemplateError
 from tau2_exp.rollouts.episode import Limits
 from tau2_exp.rollouts.rollout import EpisodeSetting
-from tau2_exp.runs.run import Run
+from tau2_exp.runs.run import Run, Server
 from tau2_exp.types import EpisodeSpec, Role, Sampling, Schema, Task, stable_seed
 from tau2_exp.users import make_user
 
@@ -123,9 +123,12 @@ class RolloutSetting:
     def account(self) -> Account:
         """Evaluations keep the replies they pay for, beside all runs, and count what they spend."""
         config, folder = self.config, self.run.folder
+        server = self._user_server
+        tokens = {_api(server): server.token} if server and server.token else {}
         if not isinstance(config.stage, EvalConfig):
-            return Account()
+            return Account(tokens=tokens)
         return Account(
+            tokens=tokens,
             replies=Replies(folder.parent / ".cache" / "replies"),
             own=Replies(folder / "replies") if _bounded(config.stage) else None,
             budget=Budget(folder / "spending.jsonl", config.stage.budget_dollars, config.stage.budget_tokens),
@@ -138,10 +141,18 @@ class RolloutSetting:
     @cached_property
     def _user_config(self) -> UserConfig:
         """The user's settings, with the address of the model that is served for it."""
-        user = self.config.user
-        if not user.serve:
-            return user
-        return dataclasses.replace(user, api_base=f"{self.run.server('user')}/v1")
+        server = self._user_server
+        return self.config.user if server is None else dataclasses.replace(self.config.user, api_base=_api(server))
+
+    @cached_property
+    def _user_server(self) -> Server | None:
+        """What serves the user's model for this run; None where none is served. Raises ConfigError where it is down."""
+        return self.run.server("user") if self.config.user.serve else None
+
+
+def _api(server: Server) -> str:
+    """Where a server speaks OpenAI's protocol."""
+    return f"{server.url}/v1"
 
 
 def _bounded(stage: EvalConfig) -> bool:

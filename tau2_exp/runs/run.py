@@ -20,7 +20,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
@@ -51,6 +51,14 @@ class RunStatus(str, Enum):
     failed = "failed"
     unfinished = "unfinished"  # never begun, or killed
     unknown = "unknown"  # its folder is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a server of a run is, and the token that it wants; None where it lies elsewhere (Ray's)."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
 
 
 class TrajectoryWriter:
@@ -245,11 +253,12 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             return f"{path}: cannot be read ({error}); remove it"
 
-    def server(self, name: str) -> str:
-        """The address of a server that was started for this run. Raises ConfigError where it is not up."""
+    def server(self, name: str) -> Server:
+        """A server that was started for this run. Raises ConfigError where it is not up."""
         path = self.folder / "servers" / f"{name}.json"
         try:
-            return json.loads(path.read_text())["url"]
+            told = json.loads(path.read_text())
+            return Server(told["url"], told.get("token"))
         except (OSError, ValueError, KeyError):
             raise ConfigError(
                 f"{path}: no {name} server of this run is up; {setting('resume', self.folder)} starts it"

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tau2_exp.serve.service import LOOPBACK, Engine, Role, Service, check, find_model
+from tau2_exp.serve.token import find_token
 from tau2_exp.serve.watch import Failed, Patience, serve
 
 DESCRIPTION = """Serve one model until this process, or the one that started it, ends.
@@ -33,18 +34,21 @@ def register(commands: argparse._SubParsersAction) -> None:
     command.add_argument(
         "--gpus", default="", metavar="0,1", help="GPUs to serve on; SGLang splits the model across them"
     )
-    command.add_argument(
-        "--host", default=LOOPBACK, help="address to bind (default 127.0.0.1; there is no authentication)"
-    )
+    command.add_argument("--host", default=LOOPBACK, help="address to bind (default 127.0.0.1)")
     command.add_argument(
         "--port", type=int, metavar="N", default=0, help="port to bind; 0 (the default): any free port"
     )
-    command.add_argument("--ready", type=Path, metavar="FILE", help="write {url, pid} here while the server is healthy")
+    command.add_argument(
+        "--ready", type=Path, metavar="FILE", help="write {url, pid, token} here while the server is healthy"
+    )
     command.add_argument(
         "--log",
         type=Path,
         metavar="FILE",
         help="log file of the server (default: beside the ready file, else in logs/)",
+    )
+    command.add_argument(
+        "--token-env", metavar="NAME", help="variable with the token that clients send (default: a new token)"
     )
     bound = {"type": float, "metavar": "N"}
     command.add_argument("--seconds", **bound, default=Patience.start, help="startup timeout in seconds")
@@ -78,10 +82,11 @@ def _run(given: argparse.Namespace) -> int:
         flags=tuple(shlex.split(given.flags)),
     )
     check(service)
+    token = find_token(given.token_env)
     folder = given.ready.parent if given.ready else Path("logs")
     log = given.log or folder / f"{service.role.value}.log"
     try:
-        serve(service, given.ready, log, Patience(start=given.seconds, stall=given.stall_seconds))
+        serve(service, token, given.ready, log, Patience(start=given.seconds, stall=given.stall_seconds))
     except Failed as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

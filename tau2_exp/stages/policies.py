@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tau2_exp.config import ConfigError, PolicyKind
 from tau2_exp.interfaces import Policy
+from tau2_exp.llm.secrets import secret
 from tau2_exp.plugins import make
 from tau2_exp.policies.oracle import OraclePolicy
 from tau2_exp.stages.context import StageContext
@@ -36,9 +37,11 @@ def make_policy_factory(context: StageContext) -> PolicyFactory:
     if served or config.kind is PolicyKind.sglang:
         from tau2_exp.policies.sglang import SglangGenerator
 
+        token = secret(config.api_key_env) if config.api_key_env else None
         if served:
-            config = dataclasses.replace(config, url=context.run.server("policy"))
-        return partial(context.token_policy, SglangGenerator(config), tokenizer)
+            server = context.run.server("policy")
+            config, token = dataclasses.replace(config, url=server.url), server.token
+        return partial(context.token_policy, SglangGenerator(config, token), tokenizer)
     from tau2_exp.engines.torch.checkpoint import load_model
     from tau2_exp.engines.torch.generation import TorchGenerator
 

@@ -49,7 +49,7 @@ def submit(run: Run, argv: list[str], env: dict[str, str]) -> int:
     from ray.job_submission import JobSubmissionClient
 
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
-    url = run.server("ray")
+    url = run.server("ray").url
     entry = f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(with_this_python(argv))}"
     try:
         client = JobSubmissionClient(url, headers=ray_token.headers(run.folder))
