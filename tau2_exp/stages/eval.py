@@ -43,7 +43,7 @@ async def evaluate(run: Run) -> None:
             print(table, flush=True)
             raise ConfigError(_reached(run, stage, budget, plan, played))
     if missing(plan, {name: [t for t in each if t.scored] for name, each in played.items()}):
-        table += f"\nto play again what faults lost: {setting('resume', run.folder)}"
+        table += f"\nto retry the episodes lost to faults: {setting('resume', run.folder)}"
     run.rewind(-1)  # what an attempt that lost samples told
     run.log(_values(results), step=0)
     run.finish(results, table)
