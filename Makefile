@@ -4,7 +4,7 @@ SETUP := $(if $(VIRTUAL_ENV),python,python3) launchers/setup.py
 EXTRAS := hf,litellm,wandb,report,slurm,dev
 ARGS ?=
 
-.PHONY: run test fuzz lint bench setup
+.PHONY: run test fuzz lint docs bench setup
 
 run:  ## the default run: demos, SFT, RFT, GRPO, evaluations
 	@$(SETUP)
@@ -23,6 +23,10 @@ lint:  ## style, imports, types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+
+docs:  ## the documentation as a site, in site/
+	@$(SETUP) --extras $(EXTRAS)
+	$(PYTHON) -m mkdocs build --strict
 
 bench:  ## speed and memory, beside what users would take instead
 	@$(SETUP) --extras $(EXTRAS)

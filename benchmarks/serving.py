@@ -25,11 +25,13 @@ from tau2_exp.engines.torch import scheduler as scheduler
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.engines.torch.server import Service
-from tau2_exp.engines.torch.slots import Seats
+from tau2_exp.engines.torch.slots import CacheSlots
 from tau2_exp.engines.torch.tokenizer import train_tokenizer
 from tau2_exp.interfaces import Generator
 from tau2_exp.policies.sglang import SglangGenerator
 from tau2_exp.types import Sampling
+
+TOKEN = "of-this-process-0"
 
 
 def play(make: Callable[[], Generator], plan: Plan, prompt: list[int]) -> None:
@@ -55,7 +57,7 @@ def start(model: CausalLM, device: str, rows: int) -> str:
     """The address of a server in threads of this process, which ends with it."""
     tokenizer = train_tokenizer(["hello\n"], 300, ["<|im_end|>"])
     served = scheduler.Scheduler(model, tokenizer, hardware(device), rows)
-    app = Service(served, "random", model.shape.vocab_size, model.shape.context, ()).app()
+    app = Service(served, "random", model.shape.vocab_size, model.shape.context, ()).app(TOKEN, "127.0.0.1")
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
     threading.Thread(target=server.run, daemon=True).start()
     while not server.started:
@@ -63,7 +65,7 @@ def start(model: CausalLM, device: str, rows: int) -> str:
     return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
 
 
-class Forgetful(Seats):
+class Forgetful(CacheSlots):
     """No request finds anything cached."""
 
     def _continues(self, session: int, ids: list[int]) -> int:
@@ -88,15 +90,15 @@ def main() -> None:
     prompt = [draw.randrange(model.shape.vocab_size) for _ in range(given.prompt)]
     said = sum(count for session in plan for _, count in session)
 
-    def through(specs: type[Seats]) -> Callable[[], Generator]:
-        with mock.patch.object(scheduler, "Seats", specs):
+    def through(slots: type[CacheSlots]) -> Callable[[], Generator]:
+        with mock.patch.object(scheduler, "CacheSlots", slots):
             url = start(model, given.device, given.sessions)
-        return lambda: SglangGenerator(PolicyConfig(url=url, timeout=600))
+        return lambda: SglangGenerator(PolicyConfig(url=url, timeout=600), TOKEN)
 
     rates = {}
     for name, make in (
         ("in process", lambda: TorchGenerator(model, EngineConfig(lockstep=False))),
-        ("through the server", through(Seats)),
+        ("through the server", through(CacheSlots)),
         ("the same, nothing reused", through(Forgetful)),
     ):
         rates[name] = said / cost(lambda m=make: play(m, plan, prompt), given.device, given.repeats)

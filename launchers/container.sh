@@ -9,7 +9,7 @@
 # TAU2_ENGINE  docker (the default) or podman
 # HF_HOME      models that are there already, and where new ones go (~/.cache/huggingface)
 #
-# Keys travel by their names: the values are this shell's, and stand in no file and no argument.
+# API keys are passed by name. Their values come from this shell and are written to no file and no argument.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

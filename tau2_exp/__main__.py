@@ -89,16 +89,16 @@ def _freeze(arguments: argparse.Namespace) -> int:
 
 
 def _register_work(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("work", help=f"do frozen runs, one after another ({run_command()} starts this)")
+    command = commands.add_parser("work", help=f"execute frozen runs one after another ({run_command()} calls this)")
     command.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    command.add_argument("--attended", action="store_true", help="end when standard input closes")
+    command.add_argument("--attended", action="store_true", help="exit when standard input closes")
     command.set_defaults(run=_work)
 
 
 def _register_slime(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("slime", help="a part of a stage that slime trains (plans call this)")
+    command = commands.add_parser("slime", help="run one part of a stage that slime trains (plans call this)")
     command.add_argument("part", choices=["tasks", "rows", "samples", "evaluate", "demos"])
-    command.add_argument("folder", type=Path, metavar="FOLDER", help="a run's")
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="a run folder")
     command.set_defaults(run=_slime)
 
 

@@ -79,7 +79,7 @@ def launch(config: Config, wait: bool = True) -> Run:
 
     for name in ("dry_run", "resume"):
         if getattr(config, name):
-            raise ConfigError(f"{name}={getattr(config, name)}: is for the command line; drop it")
+            raise ConfigError(f"{name}={getattr(config, name)}: is for the command line; remove it")
     check(config)
     target = prepare(config, partial(chain_of, config), ["tau2_exp.api"])
     assert target.run is not None

@@ -113,7 +113,7 @@ class Agent(Protocol):
 
 @runtime_checkable
 class Policy(Protocol):
-    """Who speaks as the agent. `make_agent` makes the speaker of one episode in its world."""
+    """What acts as the agent. `make_agent` makes the agent of one episode in its world."""
 
     name: str
 
@@ -136,6 +136,11 @@ class Generator(Protocol):
 
 class Tokenizer(Protocol):
     """The little of a tokenizer that is used: no special tokens added, special text parsed as such."""
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja text by which its model was taught to converse; None for a model without one."""
+        ...
 
     def encode(self, text: str) -> list[int]: ...
 

@@ -66,7 +66,7 @@ class ContextFull(Exception):
 
 
 class BudgetReached(Exception):
-    """Raised by a user or an agent that may spend no more: the episode is left, to be played another time."""
+    """Raised by a user or an agent that may spend no more: the episode is left, to be run another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Scenario:
     reason: str = ""
     known: str = ""
     unknown: str = ""
-    guidance: str = ""  # the task's instructions to whoever plays the user
+    guidance: str = ""  # the task's instructions to the user simulator
     persona: str = ""
 
 
@@ -274,7 +274,7 @@ class Trajectory:
     tool_errors: int = 0
     attempts: int = 1  # how often the episode was started, faults included
     seconds: float = 0.0
-    user: str = ""  # which user simulator spoke; SOLO where none did
+    user: str = ""  # which user simulator it was; SOLO where none did
     user_usage: Usage = Usage()
     policy_usage: Usage = Usage()
 
@@ -328,12 +328,12 @@ class Row:
     advantages: tuple[float, ...]
 
 
-# ---------------------------------------------------------------- who meets in an episode
+# ---------------------------------------------------------------- one episode
 
 
 @dataclass(frozen=True, slots=True)
 class EpisodeSpec:
-    """Which episode an agent speaks in; `seed` is the episode's own, and a turn's follows from it."""
+    """Which episode an agent acts in; `seed` is the episode's own, and a turn's follows from it."""
 
     task: Task
     sample: int

@@ -46,6 +46,8 @@ class CharTokenizer:
         known = len(self.specials)
         return "".join(self.specials[i] if i < known else chr(i - known) for i in ids)
 
+    chat_template = None
+
     def token_id(self, token: str) -> int | None:
         return self.specials.index(token) if token in self.specials else None
 

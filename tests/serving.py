@@ -32,6 +32,10 @@ class Serving:
     def url(self) -> str:
         return json.loads(self.ready.read_text())["url"]
 
+    @property
+    def token(self) -> str:
+        return json.loads(self.ready.read_text())["token"]
+
     def await_ready(self) -> Serving:
         wait_until(lambda: self.ready.exists() or self.process.poll() is not None)
         assert self.process.poll() is None, "".join(self.printed)

@@ -88,7 +88,7 @@ def test_an_error_comes_as_it_was_raised_and_is_noted(tmp_path: Path, monkeypatc
     ("overrides", "sweep", "why"),
     [
         (["stage=demos", "seed=1,2"], True, "without -m"),
-        (["experiment=reference_sft"], False, "take engine=torch"),
+        (["experiment=reference_sft"], False, "use engine=torch"),
         (["stage=sft", "hardware=slurm_cpu"], False, "hardware.launcher=local"),
     ],
 )

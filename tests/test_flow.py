@@ -25,7 +25,7 @@ def test_it_ends_with_one_table_of_what_each_stage_came_to(smoke, smoke_outputs:
     ]  # fmt: skip
     rows = [re.split(r"\s{2,}", line.strip()) for line in table if re.search(r"\[.*\]", line)]
     assert [row[:3] for row in rows] == [
-        [stage, split, str(TASKS)] for stage in ("(nothing)", *TRAINED) for split in ("train", "test")
+        [stage, split, str(TASKS)] for stage in ("(do nothing)", *TRAINED) for split in ("train", "test")
     ]
     for row in rows:
         assert len(row) == 7
@@ -96,7 +96,7 @@ def test_a_second_time_all_of_it_is_found(smoke, smoke_outputs: Path) -> None:
     again = run_py("experiment=smoke", outputs=smoke_outputs)
     assert again.returncode == 0 and sorted(smoke_outputs.iterdir()) == before
     assert _table(again.stdout) == _table(smoke.stdout)
-    assert "to make" not in again.stdout and again.stdout.count(" found ") == 8
+    assert "to create" not in again.stdout and again.stdout.count(" reused ") == 8
     assert "training" not in again.stdout
 
 

@@ -41,11 +41,11 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         ("replay file --out file/x", "file/x: Not a directory"),
         ("report outputs --html file", "--html file: file is a file; name a folder"),
         ("report outputs --files file/deeper", "--files file/deeper: file is a file; name a folder"),
-        ("report outputs --readme file", "--readme file: wants a file with the lines <!-- pipeline -->"),
+        ("report outputs --readme file", "--readme file: the file must hold the lines <!-- pipeline -->"),
         ("report outputs --readme nowhere.md", "nowhere.md: No such file or directory"),
-        ("report outputs --episodes -1", "--episodes -1: wants 0 or more"),
-        ("merge outputs/demos outputs/sft --name a/b", "name=a/b: wants a name"),
-        ("import file --name ../x", "name=../x: wants a name"),
+        ("report outputs --episodes -1", "--episodes -1: must be 0 or more"),
+        ("merge outputs/demos outputs/sft --name a/b", "name=a/b: must be a name"),
+        ("import file --name ../x", "name=../x: must be a name"),
         ("logs outputs", "outputs: holds runs; give one of its runs"),
         ("export outputs/study --to x", "outputs/study: is a sweep; give one of its runs"),
     ],
@@ -67,10 +67,10 @@ def test_the_status_of_a_folder_of_runs_is_that_of_all_of_them(
 
 def test_who_worked_without_a_log_wrote_to_a_terminal(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("logs", "outputs/demos") == 0
-    assert capsys.readouterr().out == "nothing written yet\n"
+    assert capsys.readouterr().out == "Nothing has been logged yet.\n"
     Run.open("outputs/demos").record(hardware={"device": "cpu"})
     assert command("logs", "outputs/demos") == 0
-    assert capsys.readouterr().out.startswith("no logs: what it wrote went to the terminal")
+    assert capsys.readouterr().out.startswith("This run has no log file: it printed to the terminal")
 
 
 @pytest.mark.usefixtures("command")

@@ -53,7 +53,7 @@ def test_a_killed_one_is_resumed(outputs: Path) -> None:
     command = [sys.executable, "run.py", f"resume={half}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "grpo: goes on after step 2 of 4" in done.stdout
+    assert "grpo: resuming after step 2 of 4" in done.stdout
     run = api.load_run(half)
     assert [record["step"] for record in run.metrics()] == [1, 2, 3, 4] and run.metrics()[:2] == metrics[:2]
     assert rollouts.read_bytes().splitlines()[:24] == kept and lines(rollouts) == run.results["episodes"] == 48

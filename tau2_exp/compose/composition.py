@@ -70,7 +70,7 @@ def _with_own_domain(config: Config) -> Config:
     except PluginError as error:
         raise ConfigError(str(error)) from error
     if domain.names not in ([], [name]):
-        raise ConfigError(f"domain.names=[{','.join(domain.names)}]: {domain.provider} is [{name}]; drop it")
+        raise ConfigError(f"domain.names=[{','.join(domain.names)}]: {domain.provider} is [{name}]; remove it")
     return dataclasses.replace(config, domain=dataclasses.replace(domain, names=[name]))
 
 
@@ -152,7 +152,7 @@ def _with_plugins(overrides: Sequence[str]) -> list[str]:
     if packages is None:
         return list(overrides)
     if not isinstance(packages, list):
-        raise ConfigError(f"plugins={packages}: wants a list: +plugins=[{packages}]")
+        raise ConfigError(f"plugins={packages}: must be a list: +plugins=[{packages}]")
     reach([Path.cwd()])
     places = [*(given(overrides, SEARCHPATH) or []), *(f"file://{folder}" for folder in conf_folders(packages))]
     kept = [text for text in overrides if key_of(text) != SEARCHPATH]

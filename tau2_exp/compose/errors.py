@@ -106,7 +106,7 @@ def _entry(key: str) -> str:
 
 def _other_stages_experiment(experiment: str, key: str, stage: str, owner: str) -> str:
     """An experiment that sets what the stage chosen beside it does not have."""
-    return f"{experiment} {stage}: {experiment} sets {key}, a setting of {owner}; drop {stage}, or {experiment}"
+    return f"{experiment} {stage}: {experiment} sets {key}, a setting of {owner}; remove {stage}, or {experiment}"
 
 
 def _chosen_stage(overrides: Sequence[str]) -> str | None:
@@ -135,7 +135,7 @@ def _missing(text: str, overrides: Sequence[str]) -> str:
 def _null_group(text: str, overrides: Sequence[str]) -> str:
     if "Config group override must be" not in text:
         return ""
-    return next((f"{o}: a group wants the name of a choice" for o in overrides if o.endswith("=null")), "")
+    return next((f"{o}: give the name of one of the group's choices" for o in overrides if o.endswith("=null")), "")
 
 
 def _section(text: str, overrides: Sequence[str]) -> str:
@@ -153,17 +153,17 @@ def _wrong_value(text: str, overrides: Sequence[str]) -> str:
     value = given.partition("=")[2]
     if found := re.search(r"expected one of \[([^\]]+)\]", text):
         options = found[1].split(", ")
-        return f"{given}: wants one of {', '.join(options)}{suggest(value, options)}"
+        return f"{given}: must be one of {', '.join(options)}{suggest(value, options)}"
     if "is not a ListConfig" in text:
-        return f"{given}: wants a list: {key}=[{value}]"
+        return f"{given}: must be a list: {key}=[{value}]"
     if found := re.search(r"could not be converted to (\w+)", text):
-        return f"{given}: wants {WANTED.get(found[1], found[1])}"
+        return f"{given}: must be {WANTED.get(found[1], found[1])}"
     if "is not a valid bool" in text:
-        return f"{given}: wants {WANTED['Boolean']}"
+        return f"{given}: must be {WANTED['Boolean']}"
     if re.search(r"Cannot assign \w+ to Dict", text):
-        return f"{given}: wants a mapping: {key}={{NAME:VALUE}}"
+        return f"{given}: must be a mapping: {key}={{NAME:VALUE}}"
     if "is not Optional" in text:
-        return f"{given}: wants a value, not null"
+        return f"{given}: must not be null"
     reason = next(line for line in reversed(text[: text.index("full_key:")].splitlines()) if line.strip())
     return f"{given}: {reason.strip()}"
 

@@ -65,7 +65,7 @@ def parse(text: str) -> Override:
 
 def _read(text: str, sweep: bool) -> str:
     if text.partition("=")[1:] == ("=", ""):
-        raise ConfigError(f"{text}: has no value (a shell variable that is not set?); give one, or drop it")
+        raise ConfigError(f"{text}: has no value (a shell variable that is not set?); give one, or remove it")
     override = parse(text)
     name = key_of(text)
     if override.is_hydra_override():
@@ -80,7 +80,7 @@ def _hydra(text: str, name: str, override: Override, sweep: bool) -> str:
         if not sweep:
             raise ConfigError(f"{text}: is read with -m only; add -m")
         if name == SWEPT and not isinstance(override.value(), dict):
-            raise ConfigError(f"{text}: wants settings and their values: '{SWEPT}={{seed:\"0,1\"}}'")
+            raise ConfigError(f"{text}: must be settings and their values: '{SWEPT}={{seed:\"0,1\"}}'")
         return text
     raise ConfigError(
         f"{text}: has no effect here, where runs are not started by Hydra; "

@@ -48,7 +48,7 @@ class Config:
         "null: found by its content, or created first",
         path=True,
     )
-    resume: str | None = setting(None, "folder of a run or sweep to go on with; null: a new one", path=True)
+    resume: str | None = setting(None, "folder of a run or sweep to continue; null: a new one", path=True)
     dry_run: Any = setting(
         False, "print what would run and start nothing: true (a shell script), json (data), false (run it)"
     )
@@ -59,7 +59,7 @@ class Config:
 
     @property
     def serves_policy(self) -> bool:
-        """Whether the model that speaks is served by SGLang for the run, rather than computed in its process."""
+        """Whether the policy is a model that is served by SGLang for the run, rather than computed in its process."""
         kind = self.policy.kind
         served = kind is PolicyKind.model or (kind is PolicyKind.sglang and self.policy.url is None)
         return self.engine.name is EngineName.slime and served

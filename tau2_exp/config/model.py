@@ -17,6 +17,13 @@ class ProtocolName(str, Enum):
     native = "native"
 
 
+class Thinking(str, Enum):
+    """What a model that can think before it answers is told; see `protocols/template.py`."""
+
+    off = "off"
+    keep = "keep"
+
+
 @dataclass
 class ModelConfig:
     """The model: where its weights are, or its sizes where it starts from random weights."""
@@ -44,3 +51,8 @@ class ModelConfig:
         "how a turn is written as text: single_action (one JSON action a turn), native (Qwen's own tool calls)",
     )
     schemas: bool = setting(True, "whether the system prompt lists the schemas of the tools")
+    thinking: Thinking = setting(
+        Thinking.off,
+        "native, where the model's chat template can switch thinking: off (an empty thinking block opens each turn), "
+        "keep (the model may think; its thoughts are trained on and never heard by the user)",
+    )

@@ -1,4 +1,4 @@
-"""How episodes are played."""
+"""How episodes are run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tau2_exp.config.setting import setting
 
 @dataclass
 class RolloutConfig:
-    """How episodes are played."""
+    """How episodes are run."""
 
     concurrency: int = setting(96, "number of episodes that are played at once", above=0)
     fault_retries: int = setting(

@@ -18,7 +18,7 @@ from tau2_exp.config.stage import CHAIN, EvalConfig, GrpoConfig, PipelineConfig,
 def rules(config: Config) -> Iterator[str]:
     """One line for each thing that is wrong."""
     if config.dry_run not in (True, False, "json"):
-        yield f"dry_run={config.dry_run}: wants true (a shell script), json (data) or false"
+        yield f"dry_run={config.dry_run}: must be true (a shell script), json (data) or false"
     if config.name is not None and not is_name(config.name):
         yield f"name={ascii(config.name)[1:-1]}: {NAME_RULE}"
     yield from _ranges(config, "")
@@ -47,11 +47,11 @@ def _range(key: str, value: Any, notes: Notes) -> Iterator[str]:
 def _model(config: Config) -> Iterator[str]:
     model = config.model
     if model.max_new_tokens >= model.context:
-        yield f"model.max_new_tokens={model.max_new_tokens}: wants less than model.context={model.context}"
+        yield f"model.max_new_tokens={model.max_new_tokens}: must be less than model.context={model.context}"
     if model.heads % model.kv_heads:
-        yield f"model.kv_heads={model.kv_heads}: wants a divisor of model.heads={model.heads}"
+        yield f"model.kv_heads={model.kv_heads}: must divide model.heads={model.heads}"
     if model.head_dim % 2:
-        yield f"model.head_dim={model.head_dim}: wants an even number"
+        yield f"model.head_dim={model.head_dim}: must be even"
     if model.path and not is_hub_name(model.path) and not (Path(model.path) / "config.json").is_file():
         yield f"model.path={model.path}: no model folder there (no config.json); a hub name has the form owner/name"
 
@@ -63,7 +63,7 @@ def _pipeline(config: Config, stage: PipelineConfig) -> Iterator[str]:
             yield f"{given}: {name} is no stage of a pipeline{suggest(name, CHAIN)} (there are {', '.join(CHAIN)})"
             return
     if not stage.stages or sorted(stage.stages, key=CHAIN.index) != stage.stages:
-        yield f"{given}: wants some of {', '.join(CHAIN)}, in this order"
+        yield f"{given}: must be some of {', '.join(CHAIN)}, in this order"
     if len(set(stage.stages)) < len(stage.stages):
         yield f"{given}: names one twice"
     if config.parent or stage.stages == ["demos"]:
@@ -71,18 +71,18 @@ def _pipeline(config: Config, stage: PipelineConfig) -> Iterator[str]:
     if "sft" not in stage.stages:
         yield f"{given}: has no sft to begin with; add it, or give parent=RUN"
     if "demos" not in stage.stages and not stage.sft.data:
-        yield f"{given}: sft has nothing to learn from; add demos, or give stage.sft.data=FILE"
+        yield f"{given}: sft has no training data; add demos, or give stage.sft.data=FILE"
 
 
 def _sampling(stage: StageConfig, prefix: str) -> Iterator[str]:
     name = prefix + "samples_per_prompt"
     if isinstance(stage, RftConfig):
         if stage.temperature == 0 and stage.samples_per_prompt > 1:
-            yield f"{prefix}temperature=0: makes {stage.samples_per_prompt} equal samples; take 0.8, or one sample"
+            yield f"{prefix}temperature=0: makes {stage.samples_per_prompt} equal samples; use 0.8, or one sample"
     elif isinstance(stage, GrpoConfig):
         if stage.samples_per_prompt < 2:
-            yield f"{name}={stage.samples_per_prompt}: a group of one has no advantage; wants 2 or more"
+            yield f"{name}={stage.samples_per_prompt}: a group of one has no advantage; it must be 2 or more"
         if stage.temperature == 0:
-            yield f"{prefix}temperature=0: explores nothing; take 0.7 to 1.0"
+            yield f"{prefix}temperature=0: explores nothing; use 0.7 to 1.0"
     elif isinstance(stage, EvalConfig) and stage.samples_per_prompt == 0 and not stage.greedy:
-        yield f"{name}=0: nothing to evaluate; take 4, or {prefix}greedy=true"
+        yield f"{name}=0: nothing to evaluate; use 4, or {prefix}greedy=true"

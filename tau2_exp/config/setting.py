@@ -27,13 +27,13 @@ class Notes:
     def problem(self, value: float) -> str | None:
         """What is wrong with a number, in words; None where it will do."""
         if not math.isfinite(value):
-            return "wants a finite number"
+            return "must be a finite number"
         if self.above is not None and not value > self.above:
-            return f"wants a number above {self.above:g}"
+            return f"must be a number above {self.above:g}"
         if self.at_least is not None and not value >= self.at_least:
-            return f"wants {self.at_least:g} or more"
+            return f"must be {self.at_least:g} or more"
         if self.at_most is not None and not value <= self.at_most:
-            return f"wants at most {self.at_most:g}"
+            return f"must be at most {self.at_most:g}"
         return None
 
 

@@ -49,7 +49,7 @@ class TrainingConfig(StageConfig):
 
     lr: float = setting(1e-5, "learning rate of AdamW, at its peak", above=0)
     schedule: Schedule = setting(
-        Schedule.cosine, "how the learning rate goes on after the warm-up: constant; linear or cosine, which end at 0"
+        Schedule.cosine, "how the learning rate changes after the warm-up: constant; linear or cosine, which end at 0"
     )
     warmup: float = setting(0.05, "share of all steps over which the learning rate rises from 0", at_least=0, at_most=1)
     weight_decay: float = setting(0.01, "weight decay of AdamW", at_least=0)
@@ -108,11 +108,11 @@ class GrpoConfig(TrainingConfig):
     name: str = setting("grpo", _NAME)
     lr: float = setting(1e-6, "learning rate of AdamW, at its peak", above=0)
     schedule: Schedule = setting(
-        Schedule.constant, "how the learning rate goes on after the warm-up: constant; linear or cosine, which end at 0"
+        Schedule.constant, "how the learning rate changes after the warm-up: constant; linear or cosine, which end at 0"
     )
     warmup: float = setting(0.0, "share of all steps over which the learning rate rises from 0", at_least=0, at_most=1)
     weight_decay: float = setting(0.1, "weight decay of AdamW", at_least=0)
-    steps: int = setting(200, "training steps; each plays its tasks, then updates the model", above=0)
+    steps: int = setting(200, "training steps; each runs its tasks, then updates the model", above=0)
     prompts_per_step: int = setting(16, "tasks of one step", above=0)
     samples_per_prompt: int = setting(4, "episodes of each task of a step (its group); 2 or more", at_least=0)
     temperature: float = setting(0.7, _TEMPERATURE, at_least=0)

@@ -81,7 +81,7 @@ def _comments(targets: Sequence[Step]) -> list[str]:
     lines = list(dict.fromkeys(line for target in targets for line in plan_lines(target)))
     hardware = targets[0].config.hardware
     if hardware.launcher is LauncherKind.slurm:
-        lines.append("SLURM: without dry_run each run becomes a job that does the same. By hand: inside an allocation")
+        lines.append("SLURM: without dry_run each run is submitted as a job. To run this by hand: inside an allocation")
         lines.append(f"of {hardware.nodes} x {hardware.gpus} GPUs, in the order of these lines.")
     if hardware.nodes > 1:
         lines.append("On every other node, while a run trains: python -m tau2_exp ray join FOLDER")

@@ -118,7 +118,7 @@ def _check_names(target: Step, outputs: Path) -> None:
     for step in reversed(list(target.lineage())):
         folder = outputs / (step.name or "")
         if step.name and folder.exists() and not _is(folder, step):
-            raise ConfigError(f"name={step.name}: {folder} already exists; take another name or remove it")
+            raise ConfigError(f"name={step.name}: {folder} already exists; use another name or remove it")
 
 
 def _is(folder: Path, step: Step) -> bool:

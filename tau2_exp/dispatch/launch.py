@@ -74,9 +74,9 @@ def _check_debug(target: Step) -> None:
     """Raises ConfigError for what is done by other processes than this one."""
     for step in target.lineage():
         if is_remote(step.config):
-            raise ConfigError("debug=true: does the stages in this process; take hardware.launcher=local")
+            raise ConfigError("debug=true: does the stages in this process; use hardware.launcher=local")
         if is_planned(step.config):
-            raise ConfigError(f"debug=true: {step.stage} with engine=slime has processes of its own; take engine=torch")
+            raise ConfigError(f"debug=true: {step.stage} with engine=slime has processes of its own; use engine=torch")
 
 
 def do(target: Step, now: Config) -> int:
@@ -119,7 +119,7 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
         return preview(jobs, configs)
     if folder.exists():
         raise ConfigError(
-            f"name={folder.name}: {folder} already exists; take another name, or {setting('resume', folder)}"
+            f"name={folder.name}: {folder} already exists; use another name, or {setting('resume', folder)}"
         )
     planner = Planner(Path(first.outputs))
     targets = [
@@ -208,7 +208,7 @@ def _go_on(targets: Sequence[Step]) -> None:
 
 
 def _reopen(targets: Sequence[Step]) -> None:
-    """Evaluations that lost samples to faults have no number: who resumes them wants those played."""
+    """Evaluations that lost samples to faults have no number: resuming runs those again."""
     for step in (step for target in targets for step in target.lineage()):
         again = step.stage == "pipeline" and step.finished and not all(member.finished for member in step.members)
         if step.run and (again or step.run.lost_samples):

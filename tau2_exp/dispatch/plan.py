@@ -28,7 +28,7 @@ from tau2_exp.system.quoting import setting
 
 TRAINED = ("sft", "rft", "grpo")
 MODELS = (*TRAINED, "custom")  # a stage of the user's own may leave a model
-STANDS_ON = {
+DEPENDS_ON = {
     "demos": (),
     "sft": ("demos", *MODELS),
     "rft": MODELS,
@@ -48,7 +48,7 @@ class Planner:
         self._steps: dict[str, Step] = {}
 
     def plan(self, config: Config, chain: Callable[[], PipelineConfig]) -> Step:
-        """The step of a configuration, with all it stands on. `chain` gives the settings of the stages before it."""
+        """The step of a configuration, with all it depends on. `chain` gives the settings of the stages before it."""
         check_name(config.name)
         if isinstance(config.stage, PipelineConfig):
             return self._pipeline(config, config.stage)
@@ -99,18 +99,18 @@ class Planner:
         given = f"parent={config.parent}"
         if config.parent == NO_PARENT:
             if not config.model.path:
-                raise ConfigError(f"{given}: there is no model to begin with; give model.path=FOLDER")
+                raise ConfigError(f"{given}: there is no model to start from; give model.path=FOLDER")
             return None
-        wanted = STANDS_ON[stage]
+        wanted = DEPENDS_ON[stage]
         if not wanted:
-            raise ConfigError(f"{given}: stage={stage} stands on nothing; drop it")
+            raise ConfigError(f"{given}: stage={stage} depends on no other run; remove it")
         run = _last_of(Run.open(str(config.parent)), wanted)
         if run is None:
-            raise ConfigError(f"{given}: stage={stage} stands on {' or '.join(wanted)}, and this run is none of them")
+            raise ConfigError(f"{given}: stage={stage} depends on {' or '.join(wanted)}, and this run is none of them")
         if run.status is not RunStatus.finished:
             raise ConfigError(f"{given}: is not finished; finish it first: {setting('resume', run.folder)}")
         if run.stage in MODELS and (unlike := _unlike(run.config.model, config.model)):
-            raise ConfigError(f"{given}: is another model than this run's; take {unlike}")
+            raise ConfigError(f"{given}: its model differs from this run's; use {unlike}")
         return self.adopt(run)
 
     def _step(self, config: Config, parent: Step | None, name: str | None) -> Step:
@@ -122,7 +122,7 @@ class Planner:
 
 
 def _names_before(config: Config) -> tuple[str, ...]:
-    """The stages of the chain that a stage without a parent stands on."""
+    """The stages of the chain that a stage without a parent depends on."""
     name = config.stage.name
     if name == "eval":
         return () if config.policy.kind is not PolicyKind.model or config.model.path else CHAIN

@@ -21,7 +21,7 @@ DEVICES = ("nvidia[0-9]*", "nvhost-gpu", "nvgpu", "kfd", "dxg")  # Nvidia, Jetso
 
 
 def asks_for_gpus(config: Config) -> bool:
-    """Whether a model of ours speaks or learns in this stage; an oracle, an API and a table need no GPU."""
+    """Whether a model of ours is the policy or is trained in this stage; an oracle, an API and a table need no GPU."""
     if isinstance(config.stage, (DemosConfig, EvalConfig)) and config.user.serve:
         return True
     if isinstance(config.stage, EvalConfig):
@@ -46,7 +46,7 @@ def check_gpus(config: Config) -> None:
         return
     if config.engine.name is EngineName.torch:
         if not sees_gpu():
-            raise ConfigError(f"hardware.device={hardware.device}: there is no GPU here; take hardware=cpu")
+            raise ConfigError(f"hardware.device={hardware.device}: there is no GPU here; use hardware=cpu")
         return
     names, own = gpu_names(), usable_gpus()
     if min(len(names), len(own)) < hardware.gpus:

@@ -22,10 +22,10 @@ trap 'for server in "${servers[@]}"; do end "$server"; done' EXIT
 await() { # PID FILE SECONDS
   for _ in $(seq "$3"); do
     if [ -e "$2" ]; then return; fi
-    if ! kill -0 "$1" 2>/dev/null; then echo "$2: its server has ended" >&2; exit 1; fi
+    if ! kill -0 "$1" 2>/dev/null; then echo "$2: its server has exited" >&2; exit 1; fi
     sleep 1
   done
-  echo "$2: not there after $3 s" >&2
+  echo "$2: not ready after $3 s" >&2
   exit 1
 }
 """

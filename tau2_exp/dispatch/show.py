@@ -39,8 +39,8 @@ def remark(config: Config) -> str:
 
 def _fate(step: Step) -> str:
     if step.run is None or step.fresh:
-        return "to make"
-    return {RunStatus.finished: "found", RunStatus.running: "running"}.get(step.run.status, "to go on")
+        return "to create"
+    return {RunStatus.finished: "reused", RunStatus.running: "running"}.get(step.run.status, "to resume")
 
 
 def _where(step: Step) -> str:

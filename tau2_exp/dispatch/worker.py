@@ -85,7 +85,7 @@ def _note(run: Run, error: Exception) -> str:
             run.fail(_reason(error), traceback.format_exc())
     except OSError as unwritten:
         return f"failure.json cannot be written: {unwritten.strerror}"
-    return f"all of it: {run.folder}/failure.json"
+    return f"details: {run.folder}/failure.json"
 
 
 def _reason(error: Exception) -> str:
@@ -130,7 +130,7 @@ def _attempt(run: Run, stop: _Stop) -> int:
         with suppress(OSError):
             run.close()
         ended = "told to end: saved" if stop.status == SAVED else "interrupted"
-        print(f"\n{run.folder}: {ended}; the same command goes on with it", file=sys.stderr)
+        print(f"\n{run.folder}: {ended}; run the same command to continue", file=sys.stderr)
         return stop.status
     except ConfigError as error:
         _note(run, error)
@@ -187,7 +187,7 @@ def _gpu(config: Config) -> str:
     import torch
 
     if not torch.cuda.is_available():
-        raise ConfigError(f"hardware.device={hardware.device}: torch sees no GPU here; take hardware=cpu")
+        raise ConfigError(f"hardware.device={hardware.device}: torch sees no GPU here; use hardware=cpu")
     return torch.cuda.get_device_name(hardware.device)
 
 

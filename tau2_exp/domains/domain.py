@@ -51,7 +51,7 @@ class TauDomain:
         return self._records[task_id]
 
     def world(self, task: Task, history: bool = True, solo: bool = False) -> TauWorld:
-        """A fresh world; without `history` the task's own past conversation is not played first.
+        """A fresh world; without `history` the task's own past conversation is not replayed first.
 
         In a `solo` world the agent holds the user's tools, and there is no user. Raises SetupError for a task, of
         another revision perhaps, that these tools and databases cannot be set up for.
@@ -72,7 +72,7 @@ class TauDomain:
         return document_text(self.name, document, self.policy)
 
     def guidelines(self, tools: bool) -> str:
-        """τ²-bench's own instructions to whoever plays the user."""
+        """τ²-bench's own instructions to the user simulator."""
         name = "simulation_guidelines_tools.md" if tools else "simulation_guidelines.md"
         return self._source.data.read(f"user_simulator/{name}")
 

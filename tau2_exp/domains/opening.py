@@ -45,15 +45,15 @@ def _custom(path: str) -> Domain:
 def _problem(domain: Domain) -> str:
     """What is wrong with a domain that has all a domain needs; empty where it will do."""
     if not domain.name or "/" in domain.name:
-        return f"its name is {domain.name!r}; wants a word without a slash"
+        return f"its name is {domain.name!r}; it must be a word without a slash"
     if domain.name in NAMES:
-        return f"its name is that of τ²-bench's {domain.name}; take another"
+        return f"its name is that of τ²-bench's {domain.name}; use another"
     if not domain.splits:
         return "has no splits; give it tasks"
     for split, ids in domain.splits.items():
         tasks = domain.tasks(split)
         if not tasks or [task.id for task in tasks] != list(ids) or len(set(ids)) < len(ids):
-            return f"split {split}: wants tasks, each of them once"
+            return f"split {split}: must hold tasks, each of them once"
         if strangers := {task.domain for task in tasks} - {domain.name}:
             return f"split {split}: has tasks of domain {strangers.pop()!r}, and its own name is {domain.name!r}"
     return ""

@@ -43,11 +43,11 @@ def rules(config: Config) -> Iterator[str]:
             yield f"domain.names={name}: no such domain{suggest(name, splits)} (there are {', '.join(splits)})"
             return
     if not any("train" in splits[name] for name in domain.names) and not isinstance(config.stage, EvalConfig):
-        yield f"domain={domain.names[0]}: has no train split and is only evaluated; take stage=eval"
+        yield f"domain={domain.names[0]}: has no train split and is only evaluated; use stage=eval"
     if "mock" in domain.names and domain.provider == Provider.inspect:
-        yield "domain.provider=inspect: has no tools for mock; take domain.provider=sierra (pip install '.[tau2]')"
+        yield "domain.provider=inspect: has no tools for mock; use domain.provider=sierra (pip install '.[tau2]')"
     if domain.train_split != "train":
-        yield f"domain.train_split={domain.train_split}: all that trains reads train; leave it at train"
+        yield f"domain.train_split={domain.train_split}: training uses the train split only; leave it at train"
     if not domain.eval_splits:
         yield "domain.eval_splits=[]: name at least one split"
     for name in domain.names:

@@ -1,4 +1,4 @@
-"""Copy-on-write databases: many worlds stand on one parsed database, and each can say what it changed.
+"""Copy-on-write databases: many worlds share one parsed database, and each can say what it changed.
 
 A table copies a record when it is first read by key; iterating only looks. So whoever iterates must not
 write to what it sees (no tool of τ²-bench does).
@@ -196,7 +196,7 @@ class Database:
 
 
 def set_apart(base: BaseModel) -> None:
-    """Make a parsed database's dicts into Records, which worlds can stand on."""
+    """Make a parsed database's dicts into Records, which worlds can share."""
     for name, value in base.__dict__.items():
         if isinstance(value, dict):
             base.__dict__[name] = Records(value)

@@ -1,1 +1,1 @@
-"""Which episodes an evaluation plays, the numbers of what was played, and τ²-bench's own results format."""
+"""Which episodes an evaluation runs, the numbers of those that were run, and τ²-bench's own results format."""

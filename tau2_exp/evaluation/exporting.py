@@ -38,14 +38,14 @@ class Exported:
     def told(self) -> str:
         tasks, simulations = len(self.results["tasks"]), len(self.results["simulations"])
         said = f"{tasks} tasks, {simulations} simulations"
-        said += f"; {self.faulted} ended in a fault and are left out" if self.faulted else ""
+        said += f"; {self.faulted} ended in a fault and were left out" if self.faulted else ""
         unplayed = self.planned - simulations - self.faulted
         return said + (f"; {unplayed} of the plan's {self.planned} were not played" if unplayed else "")
 
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add `export` to a parser's subcommands."""
-    command = commands.add_parser("export", help="an evaluation as τ²-bench's own results files")
+    command = commands.add_parser("export", help="write an evaluation in τ²-bench's results format")
     command.add_argument("folder", type=Path, metavar="RUN", help="a run's folder")
     command.add_argument("--to", type=Path, required=True, metavar="PATH", help="a folder, or FILE.json for one file")
     command.set_defaults(run=_export)

@@ -29,10 +29,12 @@ _SOLO_AGENT = "llm_agent_solo"
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add `import` to a parser's subcommands."""
-    command = commands.add_parser("import", help="τ²-bench's own results files of one agent as an evaluation")
-    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="one a domain and split, and greedy ones")
-    command.add_argument("--name", required=True, help="of the run's folder")
-    command.add_argument("--outputs", type=Path, default=Path("outputs"), help="where it goes")
+    command = commands.add_parser("import", help="read τ²-bench results files of one agent as an evaluation")
+    command.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="one per domain and split, greedy ones too"
+    )
+    command.add_argument("--name", required=True, help="name of the new run folder")
+    command.add_argument("--outputs", type=Path, default=Path("outputs"), help="where the run folder is created")
     command.set_defaults(run=_import)
 
 
@@ -78,7 +80,7 @@ class _Part:
 def import_files(paths: Sequence[Path], folder: Path) -> Run:
     """A finished evaluation from results files of one agent and one user. Raises ConfigError naming what is wrong."""
     if folder.exists():
-        raise ConfigError(f"name={folder.name}: {folder} already exists; take another name or remove it")
+        raise ConfigError(f"name={folder.name}: {folder} already exists; use another name or remove it")
     parts = _parts([read_results(path) for path in paths])
     _check_alike(parts)
     first = parts[0]

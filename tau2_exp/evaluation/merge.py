@@ -23,9 +23,9 @@ AGENT = ("policy", "model", "engine.name", "domain.document", "stage.temperature
 
 def register(commands: argparse._SubParsersAction) -> None:
     """Add `merge` to a parser's subcommands."""
-    command = commands.add_parser("merge", help="evaluations of one agent that are parts of one plan, as one result")
-    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="their folders; unfinished ones too")
-    command.add_argument("--name", required=True, help="of the folder, which is made beside the first")
+    command = commands.add_parser("merge", help="combine evaluations of one agent that are parts of one plan")
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, finished or not")
+    command.add_argument("--name", required=True, help="name of the new run folder, created beside the first")
     command.set_defaults(run=_command)
 
 
@@ -42,12 +42,12 @@ def merge(runs: Sequence[Run], name: str) -> Run:
     Raises ConfigError where task revision, user, limits, seeds or the agent differ, naming what does.
     """
     if len({run.folder.resolve() for run in runs}) < max(2, len(runs)):
-        raise ConfigError(f"merge: wants two runs or more, each once, not {' '.join(str(run.folder) for run in runs)}")
+        raise ConfigError(f"merge: give two or more different runs, not {' '.join(str(run.folder) for run in runs)}")
     plans = [_plan(run) for run in runs]
     for place, run in enumerate(runs):
         for other, theirs in zip(runs[:place], plans, strict=False):
             if reason := contradicts(theirs, plans[place]) or _other_agent(other, run):
-                raise ConfigError(f"{other.folder} and {run.folder} are not one result: {reason}")
+                raise ConfigError(f"{other.folder} and {run.folder} cannot be merged: {reason}")
     plan = reduce(_union, plans)
     first, config = runs[0], _config([run.config for run in runs])
     played = {file: _episodes(plan, file, runs) for file in plan.files}
@@ -64,7 +64,7 @@ def merge(runs: Sequence[Run], name: str) -> Run:
         sources=[source for run in runs for source in read_sources(run.folder)],
         parent=first.parent,
         members=runs,
-        note=f"{lost} episodes of the plan were not played" if lost else "",
+        note=f"{lost} episodes of the plan were not run" if lost else "",
     )
 
 

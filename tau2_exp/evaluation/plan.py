@@ -1,4 +1,4 @@
-"""The plan of an evaluation: which episodes it plays, frozen before any is played."""
+"""The plan of an evaluation: which episodes it runs, frozen before any is run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GREEDY = "-greedy"  # ends the name of a split's file of greedy samples
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One episode to be played."""
+    """One episode to be run."""
 
     task: str  # Task.key
     sample: int
@@ -35,9 +35,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which episodes an evaluation consists of, and whom the agent meets in them. It knows nothing of the agent.
+    """Which episodes an evaluation consists of, and with which users. It does not depend on the agent.
 
-    Two evaluations of one plan meet the same users on the same tasks.
+    Two evaluations of one plan have the same users on the same tasks.
     """
 
     revision: str  # of the tasks
@@ -62,7 +62,9 @@ class Plan:
         if not path.exists():
             write_json(path, encode(self))
         elif difference := differs(read_plan(folder), self):
-            raise ConfigError(f"{path}: the run's plan no longer holds: {difference}; evaluate anew, without resume=")
+            raise ConfigError(
+                f"{path}: the evaluation plan has changed: {difference}; start a new evaluation, without resume="
+            )
 
 
 def read_plan(folder: Path) -> Plan:

@@ -58,7 +58,7 @@ def _scored_parts(task: Task) -> tuple[Any, ...]:
 
 def register(subparsers: Any) -> None:
     """Add the `replay` command to a parser's subcommands."""
-    parser = subparsers.add_parser("replay", help="rescore recorded episodes and compare with what they carry")
+    parser = subparsers.add_parser("replay", help="rescore recorded episodes and compare with their recorded verdicts")
     parser.add_argument("episodes", nargs="+", type=Path, help="JSONL: recorded τ²-bench episodes or trajectories")
     parser.add_argument("--out", type=Path, help="write one JSON line per episode here")
     words = ", ".join(Provider)
@@ -141,7 +141,7 @@ def replay_files(paths: list[Path], provider: str = Provider.auto, out: TextIO |
             if rescored.differences:
                 _say(f"{where}: {episode.domain} {episode.task}: {'; '.join(rescored.differences)}")
     if silent:
-        print(f"{silent} carry no verdict to compare with")
+        print(f"{silent} have no recorded verdict")
     if elsewhere:
         print(f"{elsewhere} are not rescored: their tasks differ from those of {TASK_REVISION}")
     print(f"{agreeing} of {compared} agree" if compared or not elsewhere else "nothing to compare")
@@ -226,9 +226,9 @@ def _replays(task: Task) -> bool:
 def _differences(episode: Episode, verdict: Verdict, hashes: dict[str, str | None]) -> list[str]:
     carried = episode.verdict
     if carried is not None and carried.get("raises"):
-        return [] if verdict.raised else [f"raises: carries {carried['raises']!r}, now {verdict.reward}"]
+        return [] if verdict.raised else [f"raises: recorded {carried['raises']!r}, now {verdict.reward}"]
     found = [
-        f"{name}: carries {episode.hashes[name][:12]}, now {str(now)[:12]}"
+        f"{name}: recorded {episode.hashes[name][:12]}, now {str(now)[:12]}"
         for name, now in hashes.items()
         if now != episode.hashes[name]
     ]
@@ -240,7 +240,7 @@ def _differences(episode: Episode, verdict: Verdict, hashes: dict[str, str | Non
     for name in FIELDS:
         mine = ours.get(name)
         if name in carried and _present(carried[name]) != _present(mine):
-            found.append(f"{name}: carries {carried[name]!r}, now {mine!r}")
+            found.append(f"{name}: recorded {carried[name]!r}, now {mine!r}")
     return found
 
 

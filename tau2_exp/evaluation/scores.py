@@ -1,4 +1,4 @@
-"""The numbers of an evaluation: what results.json holds of the episodes that were played."""
+"""The numbers of an evaluation: what results.json holds of the episodes that were run."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def policy_name(config: Config) -> str:
 
 
 def missing(plan: Plan, played: Played) -> int:
-    """How many episodes of the plan are still to be played."""
+    """How many episodes of the plan are still to be run."""
     return sum(len(places) - len(played.get(name, ())) for name, places in plan.files.items())
 
 

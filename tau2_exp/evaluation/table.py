@@ -1,4 +1,4 @@
-"""The tables that a person reads at the end of a run. Numbers that do not compare are not put in one column."""
+"""The tables that are printed at the end of a run. Numbers that are not comparable have separate columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from tau2_exp.runs.run import Run
 
 Labelled = tuple[str, dict[str, Any]]  # what was evaluated, and its results.json
-_WIDTH = 1_000  # more than any table takes: a cell that is cut short tells nothing
+_WIDTH = 1_000  # more than any table takes: no cell is cut short
 
 
 def pipeline_table(run: Run) -> str:
@@ -34,7 +34,7 @@ def evaluation_table(evaluations: Sequence[Labelled]) -> str:
         table.add_column(heading, justify="left" if heading in ("stage", "split") else "right", no_wrap=True)
     for split, result in first["splits"].items():
         nothing = _cell(result["nothing"], result["tasks"]) if result["nothing"]["value"] is not None else "unknown"
-        table.add_row("(nothing)", split, str(result["tasks"]), *[nothing] * len(names))
+        table.add_row("(do nothing)", split, str(result["tasks"]), *[nothing] * len(names))
     for label, results in evaluations:
         table.add_section()
         for split, result in results["splits"].items():
@@ -66,7 +66,7 @@ def number(value: float | None) -> str:
 
 
 def _cell(estimate: dict[str, Any] | None, tasks: int) -> str:
-    """An estimate in a row of so many tasks; one that stands on others says how many."""
+    """An estimate in a row of so many tasks; one that depends on others says how many."""
     if estimate is None:
         return ""
     own = f" ({estimate['tasks']} tasks)" if estimate["tasks"] != tasks else ""
@@ -81,7 +81,7 @@ def _notes(evaluations: Sequence[Labelled]) -> list[str]:
     for label, results in evaluations:
         for split, result in results["splits"].items():
             if result["faults"]:
-                counts = ", ".join(f"{count} of the {source}" for source, count in result["faults"].items())
+                counts = ", ".join(f"{source} {count}" for source, count in result["faults"].items())
                 lines.append(f"{label} {split}: episodes lost to faults: {counts}")
             if unevaluated := result.get("unevaluated"):
                 lines.append(f"{label} {split}: episodes that nobody evaluated, and that are missing: {unevaluated}")

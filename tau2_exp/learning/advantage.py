@@ -37,7 +37,7 @@ def group_credit(trajectories: Sequence[Trajectory], rewards: Sequence[Reward], 
     wanted = [len(trajectory.turns) for trajectory in trajectories]
     if [len(turns) for turns in found] != wanted or not all(math.isfinite(a) for turns in found for a in turns):
         raise PluginError(
-            f"reward.credit={config.credit}: wants finite numbers, {wanted} of them for the turns of "
+            f"reward.credit={config.credit}: must return finite numbers, {wanted} of them for the turns of "
             f"{len(wanted)} trajectories of {trajectories[0].key}; got {found}"
         )
     return GroupCredit(found, any(number != 0.0 for turns in found for number in turns))

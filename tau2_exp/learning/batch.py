@@ -88,6 +88,30 @@ def rows_from_trajectory(trajectory: Trajectory, advantages: Sequence[float], un
     return builder.row()
 
 
+def is_recorded_alike(
+    trajectory: Trajectory,
+    protocol: Protocol,
+    tokenizer: Tokenizer,
+    document: str,
+    schemas: list[Schema] | None,
+) -> bool:
+    """Whether the token record is what this protocol, prompt and tokenizer make of the episode, context for context.
+
+    A file may hold what another model sampled, or this one under another prompt.
+    """
+    transcript = Transcript(protocol, tokenizer)
+    context = transcript.start(document, schemas)
+    heard: Sequence[Message] = trajectory.opening
+    for turn in trajectory.turns:
+        context += transcript.hear(heard)
+        span = turn.tokens
+        if span is None or list(span.context) != context or tokenizer.decode(span.sampled) != turn.text:
+            return False
+        transcript.say(span.sampled)
+        context, heard = [], _heard_after(turn)
+    return bool(trajectory.turns)
+
+
 def rows_from_demonstration(
     trajectory: Trajectory,
     protocol: Protocol,
@@ -156,7 +180,7 @@ def _spoken(message: Message, protocol: Protocol) -> str:
     text = message.content or ""
     reference = make_protocol(ProtocolName.single_action)
     if isinstance(protocol, type(reference)) and reference.parse(text).error is None:
-        return text[: text.rindex(CALL_END) + len(CALL_END)]
+        return text[: text.rindex(CALL_END) + len(CALL_END)] + protocol.end
     for format_ in (reference, protocol):
         parsed = format_.parse(text)
         if parsed.error is None:

@@ -108,7 +108,9 @@ class CustomCurriculum:
     def draw(self, n: int, exclude: Collection[str] = ()) -> list[str]:
         drawn = list(self._ask("draw", n, exclude))
         if len(drawn) != n or not self._keys.issuperset(drawn):
-            raise PluginError(f"{self._given}: draw({n}) returned {drawn}; wants {n} of the keys it was made with")
+            raise PluginError(
+                f"{self._given}: draw({n}) returned {drawn}; it must return {n} of the keys it was made with"
+            )
         return drawn
 
     def record(self, key: str, outcomes: Sequence[float]) -> None:

@@ -37,7 +37,7 @@ def score(trajectory: Trajectory, config: RewardConfig) -> Reward:
         given = f"{len(reward.progress)} numbers" if isinstance(reward, Reward) else f"a {type(reward).__name__}"
         raise PluginError(
             f"reward.function={config.function}: returned {given} for {trajectory.key}; "
-            f"wants a Reward whose progress has one number for each of {len(trajectory.turns)} turns"
+            f"it must return a Reward whose progress has one number for each of {len(trajectory.turns)} turns"
         )
     return reward
 

@@ -17,7 +17,7 @@ def rules(config: Config) -> Iterator[str]:
     yield from _reward(config)
     curriculum = config.curriculum
     if curriculum.kind is not CurriculumKind.none and curriculum.hard_below > curriculum.easy_above:
-        yield f"curriculum.hard_below={curriculum.hard_below}: wants at most easy_above={curriculum.easy_above}"
+        yield f"curriculum.hard_below={curriculum.hard_below}: must be at most easy_above={curriculum.easy_above}"
     for stage, prefix in stages_of(config.stage):
         if isinstance(stage, SftConfig) and stage.data:
             yield from _file(stage.data, f"{prefix}data", config.domain.names)
@@ -26,7 +26,7 @@ def rules(config: Config) -> Iterator[str]:
 def _reward(config: Config) -> Iterator[str]:
     reward = config.reward
     if reward.kind is RewardKind.outcome and reward.alpha != 0:
-        yield f"reward.alpha={reward.alpha}: reward=outcome has no shaping; take reward=shaped, or alpha 0"
+        yield f"reward.alpha={reward.alpha}: reward=outcome has no shaping; use reward=shaped, or alpha 0"
     for key in ("turn_discount", "progress_over_deviation"):
         value = getattr(reward, key)
         if reward.kind is not RewardKind.turn_level and value != getattr(RewardConfig, key):
@@ -55,7 +55,7 @@ def _file(given: str, key: str, names: list[str]) -> Iterator[str]:
         yield f"{key}: {problem}"
     for domain, number in domains.items():
         if domain not in names:
-            valid = f"take domain={domain}, or domain.names=[{','.join([*names, domain])}]"
+            valid = f"use domain={domain}, or domain.names=[{','.join([*names, domain])}]"
             yield f"{key}: {path}:{number}: is of {domain}, not of domain.names=[{','.join(names)}]; {valid}"
 
 

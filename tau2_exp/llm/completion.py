@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,6 +40,7 @@ class Account:
     own: Replies | None = None
     budget: Budget | None = None
     prompts: dict[str, PromptBound] = field(default_factory=lambda: defaultdict(PromptBound))  # by model
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # of the run's own servers, by address
 
     @asynccontextmanager
     async def reserved(self, model: str, prompt: int | None, completion: int) -> AsyncIterator[None]:
@@ -66,8 +67,8 @@ class Completions:
             raise ConfigError(f"{self._group}.model is not set: give litellm's name of a model")
         self._config, self._sampling, self._source = config, sampling, source
         self._role = Role.USER if source is FaultSource.USER else Role.ASSISTANT
-        self._key = find_key(config, self._group)
         self._account = account or Account()
+        self._key = self._account.tokens.get(config.api_base or "") or find_key(config, self._group)
         self._replies = self._account.replies if keeps_replies(config) else self._account.own
         self.name: str = config.model
 

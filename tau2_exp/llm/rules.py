@@ -23,4 +23,4 @@ def rules(config: Config) -> Iterator[str]:
     for stage, prefix in stages_of(config.stage):
         bounded = isinstance(stage, EvalConfig) and (stage.budget_dollars, stage.budget_tokens) != (None, None)
         if bounded and not asked:
-            yield f"{prefix}budget_…: only what litellm is asked is counted; take user=litellm or policy=litellm"
+            yield f"{prefix}budget_…: only what litellm is asked is counted; use user=litellm or policy=litellm"

@@ -26,7 +26,7 @@ def load(key: str, path: str) -> Any:
     given = f"{key}={path}"
     module_name, colon, name = path.partition(":")
     if not colon or not module_name or not name.isidentifier():
-        raise ConfigError(f"{given}: wants module:name, such as my_pkg.module:{_example(key)}")
+        raise ConfigError(f"{given}: must be module:name, such as my_pkg.module:{_example(key)}")
     module = import_module(module_name, given)
     if not hasattr(module, name):
         close = difflib.get_close_matches(name, [known for known in vars(module) if known[0] != "_"], n=1)

@@ -28,10 +28,10 @@ def rules(config: Config) -> Iterator[str]:
         ("logger", config.logger, LoggerKind.custom),
     ):
         if section.kind is custom and section.function is None:
-            yield f"{group}.function=null: {group}=custom wants one of your own; {group}.function=my_pkg.module:name"
+            yield f"{group}.function=null: {group}=custom needs your own; give {group}.function=my_pkg.module:name"
         if section.function is not None and section.kind is not custom:
-            yield f"{group}.function={section.function}: only {group}=custom calls it; take that, or drop this"
+            yield f"{group}.function={section.function}: only {group}=custom calls it; use that, or remove this"
     if isinstance(config.stage, CustomConfig) and config.engine.name is EngineName.slime:
-        yield "engine=slime: has no part in a stage of your own; take engine=torch"
+        yield "engine=slime: has no part in a stage of your own; use engine=torch"
     for key, path in named(config).items():
         load(key, path)

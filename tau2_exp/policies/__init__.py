@@ -1,1 +1,1 @@
-"""Who speaks as the agent."""
+"""The policies: what acts as the agent."""

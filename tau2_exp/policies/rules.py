@@ -13,14 +13,14 @@ def rules(config: Config) -> Iterator[str]:
     if policy.kind is PolicyKind.litellm and not policy.model:
         yield "policy.model=null: policy=litellm needs the name of a model; policy.model=NAME"
     if config.model.name == "hosted" and policy.kind is not PolicyKind.litellm:
-        yield "model=hosted: stands for the model that policy=litellm names; take model=tiny, or policy=litellm"
+        yield "model=hosted: stands for the model that policy=litellm names; use model=tiny, or policy=litellm"
     if policy.kind is PolicyKind.sglang and not policy.url and not config.serves_policy:
         yield "policy.url=null: policy=sglang needs a server's address; policy.url=http://HOST:PORT"
     if policy.kind is PolicyKind.sglang and not (config.model.path or config.parent):
         yield "model.path=null: policy=sglang needs the served model's tokenizer; model.path=FOLDER, or parent=RUN"
     plays = (EvalConfig, DemosConfig, CustomConfig) if policy.kind is PolicyKind.custom else (EvalConfig,)
     if policy.kind is not PolicyKind.model and not isinstance(config.stage, plays):
-        yield f"policy={policy.kind.value}: only stage=eval has another policy than the model; drop it"
+        yield f"policy={policy.kind.value}: only stage=eval has another policy than the model; remove it"
     for stage, prefix in stages_of(config.stage):
         demonstrates = isinstance(stage, DemosConfig) and policy.kind is not PolicyKind.custom
         if demonstrates or (isinstance(stage, EvalConfig) and policy.kind is PolicyKind.oracle):
@@ -32,9 +32,9 @@ def rules(config: Config) -> Iterator[str]:
 def _oracle(config: Config) -> Iterator[str]:
     if config.policy.oracle is OracleKind.workflow and config.domain.names != ["telecom"]:
         names = ",".join(config.domain.names)
-        yield f"policy.oracle=workflow: knows only telecom, not domain.names=[{names}]; take policy.oracle=gold"
+        yield f"policy.oracle=workflow: knows only telecom, not domain.names=[{names}]; use policy.oracle=gold"
 
 
 def _equal_samples(stage: EvalConfig, prefix: str) -> Iterator[str]:
     if stage.temperature == 0 and stage.samples_per_prompt > 1:
-        yield f"{prefix}temperature=0: makes equal samples; take {prefix}samples_per_prompt=0 {prefix}greedy=true"
+        yield f"{prefix}temperature=0: makes equal samples; use {prefix}samples_per_prompt=0 {prefix}greedy=true"

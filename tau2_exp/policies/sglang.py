@@ -24,14 +24,15 @@ class SglangGenerator:
 
     Sampling is the server's: `seed` is not sent. Its log-probabilities are those after the temperature and before top-p
     and top-k, which is SGLang's default. A server that has answered before and is gone is waited for (it is being
-    started again), as long as an answer may take.
+    started again), as long as an answer may take. `token` is what it wants to hear, None where it wants nothing.
     """
 
-    def __init__(self, config: PolicyConfig):
+    def __init__(self, config: PolicyConfig, token: str | None = None):
         if not config.url:
             raise ConfigError("policy.url is not set: give a server's address (`python -m tau2_exp serve` starts one)")
         self._url = config.url.rstrip("/")
         self._timeout, self._retries = config.timeout, config.retries
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._answered = False
         self._client: httpx.AsyncClient | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -96,14 +97,16 @@ class SglangGenerator:
         if self._client is None or self._loop is not loop:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
             proxied = urlsplit(self._url).hostname not in LOOPBACK
-            self._client, self._loop = httpx.AsyncClient(timeout=None, limits=limits, trust_env=proxied), loop
+            self._client = httpx.AsyncClient(headers=self._headers, timeout=None, limits=limits, trust_env=proxied)
+            self._loop = loop
         return self._client
 
     def _refused(self, response: httpx.Response) -> Exception:
         reason = masked(" ".join(response.text.split()))
         if response.status_code == 400 and is_context_full(reason):
             return ContextFull(reason[:300])
-        return self.fault(f"HTTP {response.status_code}: {reason[:300]}")
+        mend = "; policy.api_key_env names the variable with its token" if response.status_code == 401 else ""
+        return self.fault(f"HTTP {response.status_code}: {reason[:300]}{mend}")
 
     def fault(self, reason: str) -> FaultError:
         """What ends an episode for a reason that lies with this server."""

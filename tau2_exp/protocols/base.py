@@ -34,6 +34,7 @@ class Protocol(ABC):
     """One format of conversation. Stateless: a conversation's state is its text."""
 
     stops: tuple[str, ...]  # special tokens that end a turn and are kept in it
+    end: str  # the special token that `write` ends a turn with; empty where the turn's own text ends with one
     specials: tuple[str, ...]  # special tokens of a tokenizer that is trained for this format
 
     @abstractmethod

@@ -27,6 +27,7 @@ ONE_OR_THE_OTHER = f"A turn is either words to the user or tool calls, never bot
 
 class Native(Protocol):
     stops: tuple[str, ...] = (IM_END, END_OF_TEXT)
+    end = IM_END
     specials = (END_OF_TEXT, IM_START, IM_END, CALL, CALL_END, RESPONSE, RESPONSE_END)
 
     def _instructions(self, document: str, schemas: list[Schema]) -> str:
@@ -52,8 +53,8 @@ class Native(Protocol):
         if (done and calls) or not (done or calls or words.strip()):
             raise ValueError("a turn of the native format is words, tool calls, or done with or without words")
         if calls:
-            return "\n".join(call_text(c.name, c.arguments, "\n") for c in calls) + IM_END
-        return " ".join([words] * bool(words) + [STOP_WORD] * done) + IM_END
+            return "\n".join(call_text(c.name, c.arguments, "\n") for c in calls) + self.end
+        return " ".join([words] * bool(words) + [STOP_WORD] * done) + self.end
 
     def _parse(self, text: str) -> Parsed:
         """Words beside tool calls are kept out of the message, as τ²-bench forbids mixing them."""

@@ -34,8 +34,13 @@ _DONE = {
 
 
 class SingleAction(Protocol):
-    stops = (CALL_END, IM_END, END_OF_TEXT)
+    """The single-action format. A turn ends where its call does, or with `end` where no one token closes a call."""
+
+    stops: tuple[str, ...] = (CALL_END, IM_END, END_OF_TEXT)
     specials = (END_OF_TEXT, IM_START, IM_END, CALL, CALL_END)
+
+    def __init__(self, end: str = ""):
+        self.end = end
 
     def _instructions(self, document: str, schemas: list[Schema]) -> str:
         functions = [schema.get("function", schema) for schema in schemas] + [_RESPOND, _DONE]
@@ -55,12 +60,12 @@ class SingleAction(Protocol):
 
     def write(self, message: Message | None, done: bool = False) -> str:
         if done:
-            return call_text("done", {})
+            return call_text("done", {}) + self.end
         if message is None or len(message.tool_calls) > 1:
             raise ValueError("a turn of the single-action format is one message, one tool call or done")
         if message.tool_calls:
-            return call_text(message.tool_calls[0].name, message.tool_calls[0].arguments)
-        return call_text("respond", {"content": message.content or ""})
+            return call_text(message.tool_calls[0].name, message.tool_calls[0].arguments) + self.end
+        return call_text("respond", {"content": message.content or ""}) + self.end
 
     def _parse(self, text: str) -> Parsed:
         """Words around the tool call are passed over, as in the reference."""

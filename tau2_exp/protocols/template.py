@@ -50,6 +50,10 @@ class TemplateError(ValueError):
     """A chat template that `native` cannot follow; the message says why."""
 
 
+class NamesNoTools(TemplateError):
+    """A chat template that was made for words alone."""
+
+
 class TemplateNative(Native):
     """`native` by a template. Raises TemplateError for one that names no tools, or calls them in another format."""
 
@@ -60,7 +64,7 @@ class TemplateNative(Native):
         between = _after(render([user, marked, other], None, False), _MARK).partition(_OTHER)[0]
         self._user_opening = between.removeprefix(self._after_user)
         self._closing = _after(render([user, _message("assistant", _MARK)], None, False), _MARK)
-        self.end = self._closing.rstrip("\n")
+        self.end = self._closing.strip()
         self.stops = (self.end, *(stop for stop in Native.stops if stop != self.end))
         self._check(user)
 
@@ -78,9 +82,6 @@ class TemplateNative(Native):
     def close(self, sampled: str) -> str:
         return self._closing.removeprefix(self.end) if sampled.endswith(self.end) else self._closing
 
-    def write(self, message: Message | None, done: bool = False) -> str:
-        return super().write(message, done).removesuffix(Native.stops[0]) + self.end
-
     def _system(self, document: str, schemas: list[Schema] | None) -> dict[str, Any]:
         text = document.strip() or BARE_SYSTEM
         return _message("system", text if schemas is None else f"{text}\n\n{ONE_OR_THE_OTHER}")
@@ -92,9 +93,9 @@ class TemplateNative(Native):
 
     def _check(self, user: dict[str, Any]) -> None:
         if "look_up" not in self._render([user], [_TOOL], True):
-            raise TemplateError("the chat template names no tools")
+            raise NamesNoTools("the chat template names no tools")
         written = self._render([user, as_template(_CALL)], [_TOOL], False)
-        if super().write(_CALL).removesuffix(Native.stops[0]) not in written:
+        if self.write(_CALL).removesuffix(self.end) not in written:
             raise TemplateError("the chat template writes tool calls in another format")
 
 

@@ -1,4 +1,4 @@
-"""What a reader wants to know first, in a few sentences: which arms beat the baseline, and how sure that is."""
+"""The summary of a report: which arms beat the baseline, by how much, and what difference was detectable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tau2_exp.report.terminal import difference_text, measured_text, verdict
 from tau2_exp.statistics import Comparison
 
 SHOWN = 10  # lines of an answer
-MANY_BASES = 3  # are told by what they have in common
+MANY_BASES = 3  # as many or more are named by what they have in common
 
 
 @dataclass(frozen=True)
@@ -18,13 +18,14 @@ class Answer:
     title: str
     lines: list[str]
     arms: list[str] = field(default_factory=list)  # the best first
-    sure: str = ""  # what the study could have seen
+    power: str = ""  # tasks, seeds and the minimum detectable difference
 
 
 def answers(findings: Findings) -> list[Answer]:
-    """Of each trial, how arms did against the baseline, then what all pairs say; on unseen tasks, where there are some.
+    """One answer a trial and kind of comparison; of held-out tasks where there are some.
 
-    Where no arm is the baseline, all pairs say it alone; where there are no arms, each stage and the one before it.
+    Arms are compared with the baseline, then pairwise. Without a baseline there are the pairs alone; without arms, each
+    stage is compared with the one before it.
     """
     told = [family for family in findings.families if family.asked or family.everyone] or list(findings.families)
     unseen = [family for family in told if family.trial.split != "train"]
@@ -35,10 +36,10 @@ def answers(findings: Findings) -> list[Answer]:
 def answers_text(findings: Findings) -> str:
     """The same for a terminal; empty where nothing is compared."""
     told = [
-        "\n".join([f"{a.title}: {' '.join(a.lines)}", *(f"  {arm}" for arm in a.arms), *([a.sure] if a.sure else [])])
+        "\n".join([f"{a.title}: {' '.join(a.lines)}", *(f"  {arm}" for arm in a.arms), *([a.power] if a.power else [])])
         for a in answers(findings)
     ]
-    return "\n\n".join(["In short", *told]) if told else ""
+    return "\n\n".join(["Summary", *told]) if told else ""
 
 
 def _answer(findings: Findings, family: Family) -> Answer:
@@ -52,17 +53,19 @@ def _answer(findings: Findings, family: Family) -> Answer:
 def _against(findings: Findings, family: Family) -> Answer:
     order = sorted(family.comparisons.items(), key=lambda item: (-_progress(item[1]), -item[1].difference.value))
     kinds = [_progress(comparison) for _, comparison in order]
-    counts = [(kinds.count(kind), word) for kind, word in ((1, "better"), (-1, "worse"), (0, "not told apart"))]
+    counts = [
+        (kinds.count(kind), word) for kind, word in ((1, "better"), (-1, "worse"), (0, "not significantly different"))
+    ]
     bases = _with_scores(findings, family, list(dict.fromkeys(base for (_, base), _ in order)))
     said = ", ".join(f"{count or 'none'} {word}" for count, word in counts)
     told = [f"{family.short(pair)}: {_told(c)}" for pair, c in order]
     lines = [f"Against {'; '.join(bases) if len(bases) < MANY_BASES else family.against}: {said}."]
-    return Answer(_title(family), lines, _first(told), _sure(family))
+    return Answer(_title(family), lines, _first(told), _power(family))
 
 
 def _steps(family: Family) -> Answer:
     told = [f"{family.short(pair)}: {_told(c)}" for pair, c in family.comparisons.items()]
-    return Answer(_title(family), ["Each stage less the one before:"], told, _sure(family))
+    return Answer(_title(family), [f"Differences in {family.measure}:"], told, _power(family))
 
 
 def _first(arms: list[str]) -> list[str]:
@@ -81,33 +84,35 @@ def _told(c: Comparison) -> str:
 def _ranked(findings: Findings, family: Family) -> Answer:
     best = [arm for arm, (low, _) in family.ranks.items() if low == 1]
     lesser = len(family.ranks) - len(best)
-    alone = ", on this one seed" if min(c.difference.seeds for c in family.comparisons.values()) == 1 else ""
+    alone = " (1 seed)" if min(c.difference.seeds for c in family.comparisons.values()) == 1 else ""
     if len(best) == 1:
-        line = f"Of all pairs, one arm is better than every other{alone}:"
+        line = f"All pairs: one arm is significantly better than every other{alone}:"
     elif lesser:
-        others = "one other is" if lesser == 1 else f"the other {lesser} are"
-        line = f"Of all pairs, these may be best{alone}, and are not told apart; {others} behind one of them:"
+        others = "the other is" if lesser == 1 else f"the other {lesser} are"
+        line = (
+            f"All pairs: these arms may be best{alone} and do not differ significantly; {others} significantly worse "
+            "than at least one of them:"
+        )
     else:
-        line = "Of all pairs, no arm is surely better than another:"
-    return Answer(_title(family), [line], _first(_with_scores(findings, family, best)), _sure(family))
+        line = "All pairs: no arm is significantly better than another:"
+    return Answer(_title(family), [line], _first(_with_scores(findings, family, best)), _power(family))
 
 
 def _title(family: Family) -> str:
     return f"{family.trial.name}, {family.title.partition(':')[0]}"
 
 
-def _sure(family: Family) -> str:
+def _power(family: Family) -> str:
     comparisons = family.comparisons.values()
     tasks, pairs = next(iter(comparisons)).difference.tasks, len(comparisons)
     seeds = {c.difference.seeds for c in comparisons}
     seen = list(dict.fromkeys(f"{find(c.detectable for c in comparisons):.2f}" for find in (min, max)))
-    several = f", {pairs} comparisons at once" if pairs > 1 else ""
+    several = f", {pairs} comparisons" if pairs > 1 else ""
     said = (
-        f"{tasks} tasks, {span(seeds)} seed{'s' * (max(seeds) > 1)} an arm{several}: of two arms, a difference "
-        f"of {' to '.join(seen)}{', by the pair,' * (len(seen) > 1)} would have been seen in four of five such "
-        "studies, a smaller one in fewer."
+        f"{tasks} tasks, {span(seeds)} seed{'s' * (max(seeds) > 1)} per arm{several}. Minimum detectable difference at "
+        f"80 % power: {'–'.join(seen)}{', depending on the pair' * (len(seen) > 1)}."
     )
-    alone = " Where there is one seed, training again may change the order; add seeds before you rely on it."
+    alone = " With one seed, training again may change the order; add seeds before you rely on it."
     return said + alone * (1 in seeds)
 
 

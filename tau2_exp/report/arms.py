@@ -1,4 +1,4 @@
-"""Arms: runs told apart by the settings in which their making differs. Seeds are never arms."""
+"""Arms: groups of runs that differ in a setting other than the seed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tau2_exp.evaluation.scores import AGENT, imported_facts
 from tau2_exp.runs.address import LOGGER, NEUTRAL, READS
 from tau2_exp.runs.run import Run
 
-Making = dict[tuple[str, str], Any]  # (stage, setting) → value, of a run and of all that it stands on
+Making = dict[tuple[str, str], Any]  # (stage, setting) → value, of a run and of all that it depends on
 Values = dict[str, Any]  # the settings of one arm that differ between arms, by their shortest clear names
 
 # Where a server happens to run changes no result.
 _PLACES = {"url", "api_base"}
-# What a kind of reward does not read is no difference between arms.
+# Settings that a kind of reward ignores make no difference between arms.
 _UNREAD = {
     RewardKind.outcome.value: ("alpha", "weights", "domain_weights", "multipliers", "turn_discount"),
     RewardKind.shaped.value: ("turn_discount", "progress_over_deviation"),
@@ -27,12 +27,12 @@ _FIRST = ("reward.kind", "reward.alpha", "samples_per_prompt")  # the order of n
 
 
 def lineage(run: Run) -> list[Run]:
-    """The run and what it stands on, oldest first. Raises ConfigError where a parent is gone."""
+    """The run and what it depends on, oldest first. Raises ConfigError where a parent is gone."""
     return [*(lineage(run.parent) if run.parent else []), run]
 
 
 def making(run: Run) -> Making:
-    """All settings that a trained model depends on; for an evaluation, those of who speaks in it."""
+    """All settings that a trained model depends on; for an evaluation, those of its policy."""
     if run.stage == "pipeline":
         return {}
     if run.stage == "eval":
@@ -51,7 +51,7 @@ def seed_name(run: Run) -> str:
 
 
 def policy_label(run: Run) -> tuple[str, ...]:
-    """Who speaks in an evaluation of no model of ours."""
+    """The policy of an evaluation, where no model of ours is evaluated."""
     policy = run.config.policy
     if policy.kind is PolicyKind.oracle:
         return ("oracle", policy.oracle.value)
@@ -60,8 +60,8 @@ def policy_label(run: Run) -> tuple[str, ...]:
     return (policy.model or policy.kind.value,) if policy.kind is PolicyKind.litellm else (run.config.model.name,)
 
 
-def tell_apart(makings: Sequence[Making]) -> list[Values]:
-    """Of each making the settings that differ between them; one that stages share is named once."""
+def differing_settings(makings: Sequence[Making]) -> list[Values]:
+    """For each run the settings that differ between runs; a setting with one value in all stages is named once."""
     differing = [pair for pair in dict.fromkeys(pair for m in makings for pair in m) if _varies(pair, makings)]
     columns: dict[str, list[Any]] = {}
     for key in dict.fromkeys(key for _, key in differing):
@@ -135,7 +135,7 @@ def _chosen(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _varies(pair: tuple[str, str], makings: Sequence[Making]) -> bool:
-    """Among those that read the setting: one that others do not have tells no arms apart, their kind or stages do."""
+    """Whether the setting has several values among the runs that have it; runs without it do not count."""
     return len({_frozen(m[pair]) for m in makings if pair in m}) > 1
 
 
@@ -144,7 +144,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _without_echoes(names: Sequence[str], columns: Mapping[str, Sequence[Any]]) -> list[str]:
-    """Without settings that only say again, in other values, what one before them says."""
+    """Drops a setting whose values split the runs into the same groups as an earlier setting."""
     kept: dict[tuple[int, ...], str] = {}
     for name in names:
         values = [_frozen(value) for value in columns[name]]

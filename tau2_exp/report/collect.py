@@ -8,7 +8,15 @@ from pathlib import Path
 
 from tau2_exp.config import ConfigError
 from tau2_exp.evaluation.plan import PLAN, read_plan
-from tau2_exp.report.arms import Values, arm_label, lineage, making, policy_label, seed_name, tell_apart
+from tau2_exp.report.arms import (
+    Values,
+    arm_label,
+    differing_settings,
+    lineage,
+    making,
+    policy_label,
+    seed_name,
+)
 from tau2_exp.report.trials import Found, Trial, find_trials
 from tau2_exp.runs.run import Run, RunStatus
 
@@ -17,14 +25,14 @@ from tau2_exp.runs.run import Run, RunStatus
 class Collection:
     runs: tuple[Found, ...]
     trials: tuple[Trial, ...]
-    problems: tuple[str, ...]  # what could not be read, or is not finished
+    problems: tuple[str, ...]  # runs that could not be read, or are not finished
 
     def of(self, run: Run) -> Found:
         return next(found for found in self.runs if found.run.folder == run.folder)
 
 
 def collect(paths: Sequence[Path]) -> Collection:
-    """Everything in these folders, and what it stands on. Raises ConfigError where one of them holds no run."""
+    """Everything in these folders, and what it depends on. Raises ConfigError where one of them holds no run."""
     problems: list[str] = []
     runs = _readable(_unique([folder for path in paths for folder in _folders_of(path)], problems), problems)
     gone = _gone(runs)
@@ -70,7 +78,7 @@ def _unique(folders: Sequence[Path], problems: list[str]) -> list[Run]:
             needs = [*run.members, *([run.parent] if run.parent else [])]
             waiting += [need.folder for need in needs if need.status is not RunStatus.unknown]
         except ConfigError as error:
-            problems.append(f"left out: {error}")
+            problems.append(f"skipped: {error}")
     return sorted(by_address.values(), key=lambda run: (run.manifest.created, str(run.folder)))
 
 
@@ -91,7 +99,7 @@ def _readable(runs: Sequence[Run], problems: list[str]) -> list[Run]:
             run.metrics()
             kept.append(run)
         except ConfigError as error:
-            problems.append(f"left out: {error}")
+            problems.append(f"skipped: {error}")
     return kept
 
 
@@ -101,12 +109,14 @@ def _place(runs: Sequence[Run], gone: Sequence[Run]) -> tuple[list[Found], list[
     known = [*runs, *gone]
     for kind in dict.fromkeys(map(_kind, known)):
         alike = [run for run in known if _kind(run) == kind]
-        values |= zip((run.manifest.address for run in alike), tell_apart([making(run) for run in alike]), strict=True)
+        values |= zip(
+            (run.manifest.address for run in alike), differing_settings([making(run) for run in alike]), strict=True
+        )
     return [_found(run, values) for run in runs], [_found(run, values) for run in gone]
 
 
 def _kind(run: Run) -> tuple[str, bool]:
-    """Runs whose makings are told apart from one another: those of models of ours from others, in evaluations."""
+    """Runs are compared within a kind: their stage, and for evaluations whether the model was trained here."""
     return run.stage, run.stage == "eval" and run.parent is not None
 
 
@@ -123,17 +133,17 @@ def _found(run: Run, values: dict[str, Values]) -> Found:
 
 
 def _so_far(run: Run) -> str:
-    """How much of it is done, where it has told."""
+    """How much of it is done, where that is recorded."""
     if not (run.folder / PLAN).exists():
         progress = run.progress
         return f": {progress.label} {progress.done} of {progress.total}" if progress else ""
     wanted = sum(map(len, read_plan(run.folder).files.values()))
     played = sum(1 for file in run.folder.glob("trajectories/*.jsonl") for _ in file.open("rb"))
-    return f": {played} of {wanted} episodes are played"
+    return f": {played} of {wanted} episodes done"
 
 
 def _unfinished(runs: Sequence[Found]) -> list[str]:
-    """What is known of a run in its own line, the rest by arms. A pipeline's members speak for it unless it failed."""
+    """A line for each run that says how far it is, one per arm for the others. Pipelines are listed only if failed."""
     told: list[str] = []
     waiting: dict[str, list[str]] = {}  # what → its seeds
     for found in runs:

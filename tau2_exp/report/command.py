@@ -1,4 +1,4 @@
-"""`python -m tau2_exp report OUTPUTS… [--html DIR] [--files DIR]`: what runs and sweeps came to."""
+"""`python -m tau2_exp report OUTPUTS… [--html DIR] [--files DIR]`: the results of runs and sweeps, compared."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ EPISODES = 20_000  # in the viewer, unless told otherwise
 def register(subparsers: Any) -> None:
     """Add the `report` command to a parser's subcommands."""
     parser = subparsers.add_parser("report", help="compare runs and sweeps: tables, CSV and JSON files, an HTML page")
-    parser.add_argument("outputs", nargs="+", type=Path, help="runs, sweeps, or folders of them, finished or not")
+    parser.add_argument(
+        "outputs", nargs="+", type=Path, help="run folders, sweeps, or folders of runs, finished or not"
+    )
     parser.add_argument("--html", type=Path, metavar="DIR", help="write a page that opens from disk: DIR/index.html")
     parser.add_argument("--files", type=Path, metavar="DIR", help="write the tables as CSV, and report.json")
-    parser.add_argument("--against", metavar="ARM", help="the arm that others are compared with, by words of its name")
-    parser.add_argument("--episodes", type=int, default=EPISODES, metavar="N", help="at most so many in the page")
+    parser.add_argument("--against", metavar="ARM", help="the baseline arm, named by words of its label")
+    parser.add_argument(
+        "--episodes", type=int, default=EPISODES, metavar="N", help="show at most N episodes in the page"
+    )
     parser.add_argument("--svg", type=Path, metavar="DIR", help="write the charts as SVG files, for documents")
     parser.add_argument(
-        "--readme", type=Path, metavar="FILE", help="put the pipeline's diagram and chart into a README"
+        "--readme", type=Path, metavar="FILE", help="write the pipeline's diagram and chart into a Markdown file"
     )
     parser.set_defaults(run=_command)
 
@@ -96,7 +100,7 @@ def _check(request: Request) -> None:
     if (request.html or request.svg or request.readme) and not find_spec("plotly"):
         raise ConfigError("the report draws with plotly, which is not installed: pip install plotly")
     if request.episodes < 0:
-        raise ConfigError(f"--episodes {request.episodes}: wants 0 or more")
+        raise ConfigError(f"--episodes {request.episodes}: must be 0 or more")
     if request.html:
         from tau2_exp.report.page import check_replaceable
 
@@ -135,5 +139,5 @@ def choose(collection: Collection, most: int) -> tuple[list[Found], str]:
             most -= count
         else:
             left += count
-    note = f"{left:,} episodes are not in this page; --episodes raises the bound." if left else ""
+    note = f"{left:,} episodes are not in this page; --episodes raises the limit." if left else ""
     return chosen, note

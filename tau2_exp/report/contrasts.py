@@ -1,4 +1,4 @@
-"""Who is better than whom in a trial, and how sure that is: families of comparisons, each corrected as one."""
+"""Paired comparisons of arms within a trial: families of comparisons, each corrected for multiplicity as one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tau2_exp.report.trials import GREEDY, Measured, Missing, Subject, Trial
 from tau2_exp.statistics import Comparison, Estimate, compare_all, ranks
 
 Pair = tuple[str, str]
-MANY = 20  # comparisons: more than these are told by their ranks, and listed in tables only
+MANY = 20  # comparisons: a family of more is shown by ranks, and listed in tables only
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Family:
     title: str
     comparisons: dict[Pair, Comparison] = field(default_factory=dict)
     against: str = ""  # the arm that all others are compared with, or what is common to several of them
-    asked: bool = False  # `against` is the outcome alone, or was asked for: what a study wants to know first
+    asked: bool = False  # `against` is the outcome alone, or was asked for
     everyone: bool = False  # all pairs of its arms are there, so that they can be ranked
     ranks: dict[str, tuple[int, int]] = field(default_factory=dict)
     problem: str = ""
@@ -77,7 +77,7 @@ def families(trial: Trial, against: str | None = None) -> list[Family]:
             found.append(_compared(Family(trial, f"{stage}: all pairs of arms", everyone=True), pairs))
     by_place = {(subject.stage, subject.arm): subject for subject in trial.subjects}
     steps = [(s.label, by_place[s.parent].label) for s in trial.subjects if s.parent in by_place]
-    return [*found, _compared(Family(trial, "stages against the one before"), steps)] if steps else found
+    return [*found, _compared(Family(trial, "each stage against the one before"), steps)] if steps else found
 
 
 def _compared(family: Family, pairs: Sequence[Pair]) -> Family:
@@ -87,7 +87,7 @@ def _compared(family: Family, pairs: Sequence[Pair]) -> Family:
     if any(lacking):
         return replace(family, problem="; ".join(filter(None, lacking)))
     if len(trial.tasks) < 2:
-        return replace(family, problem="one task alone cannot tell arms apart")
+        return replace(family, problem="comparing arms takes at least two tasks")
     arms = {label: s.outcomes if trial.samples else s.greedy for label, s in subjects.items()}
     comparisons = compare_all(arms, pairs)
     order = sorted(subjects, key=lambda label: -_value(subjects[label].measured(family.measure)))
@@ -101,8 +101,8 @@ def _value(measured: Measured | None) -> float:
 def _lacking(subject: Subject, measure: str) -> str:
     found = subject.measured(measure)
     if found is None:
-        return f"{subject.label} was not played for {measure}"
-    return f"{subject.label} lacks {found.samples} samples" if isinstance(found, Missing) else ""
+        return f"{subject.label} has no samples for {measure}"
+    return f"{subject.label}: samples missing: {found.samples}" if isinstance(found, Missing) else ""
 
 
 def names(against: str, arm: Subject) -> bool:
@@ -122,11 +122,11 @@ def _most_like(arm: Subject, bases: Sequence[Subject]) -> Subject:
 
 
 def _common_name(bases: Sequence[Subject]) -> str:
-    """What all baselines are called; where they differ, each arm meets the one that is most like it."""
+    """What all baselines are called; where they differ, each arm is compared with the one most like it."""
     first, *others = bases
     shared = {name: v for name, v in first.values.items() if all(base.values.get(name) == v for base in others)}
     differ = list(dict.fromkeys(name for base in bases for name in base.values if name not in shared))
-    return arm_label(shared) + f", each of the same {' and '.join(differ)}" * bool(differ)
+    return arm_label(shared) + f", matched by {' and '.join(differ)}" * bool(differ)
 
 
 def span(numbers: set[int]) -> str:

@@ -1,4 +1,4 @@
-"""What each run took: time, steps, episodes, tokens, dollars. What was not recorded is empty, not zero."""
+"""The cost of each run: time, steps, episodes, tokens, dollars. What was not recorded is None, not zero."""
 
 from __future__ import annotations
 

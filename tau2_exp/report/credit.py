@@ -1,4 +1,4 @@
-"""What the learner gave each turn of a training rollout: its group, found again in the file, and its advantages."""
+"""The advantages that each turn of a training rollout received, recomputed from its group in the file."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Credit:
     advantages: tuple[float, ...]  # one a turn
     share: float  # what every turn received for the episode as a whole
     samples: int  # the scored trajectories of its group
-    signal: bool  # False: all of the group earned the same, the learner passed it over, and nobody received anything
+    signal: bool  # False: all of the group earned the same, so it was not trained on
 
 
 def steps_of(run: Run) -> list[int]:
-    """How many episodes the run had played at the end of each of its steps, as its metrics tell."""
+    """How many episodes the run had done at the end of each of its steps, by its metrics."""
     return list(accumulate(int(record["episodes"]) for record in run.metrics() if "episodes" in record))
 
 
@@ -33,7 +33,7 @@ def begins_group(group: Sequence[Trajectory], trajectory: Trajectory) -> bool:
 
 
 def credit(group: Sequence[tuple[Trajectory, Reward | None]], config: RewardConfig) -> list[Credit | None]:
-    """What the turns of each trajectory received; None for one without a reward, which a fault faulted."""
+    """What the turns of each trajectory received; None for one that ended in a fault."""
     scored = [(trajectory, reward) for trajectory, reward in group if reward]
     if not scored:
         return [None] * len(group)

@@ -48,17 +48,17 @@ class Failure(str, Enum):
 _DEFINITIONS = {
     Failure.HALLUCINATED_TOOL: "The agent called a tool that neither side has.",
     Failure.USERS_TOOL: "The agent called a tool that the user has and the agent lacks.",
-    Failure.WRONG_TOOL: "The agent changed the world with a tool that no action of the reference path uses.",
-    Failure.WRONG_ARGUMENT: "Of an action of the agent on the reference path the tool was called, by either side, but "
-    "never with arguments that match.",
-    Failure.MISSED_ACTION: "The tool of an action on the reference path, of either side, was never called.",
+    Failure.WRONG_TOOL: "The agent changed the world with a tool that the reference path does not use.",
+    Failure.WRONG_ARGUMENT: "The tool of an agent's action on the reference path was called, but never with matching "
+    "arguments.",
+    Failure.MISSED_ACTION: "A tool that the reference path uses, on either side, was never called.",
     Failure.EARLY_DONE: "The agent ended the episode while an assertion about the world did not hold; in tasks without "
     "assertions, while an action of the reference path was not done.",
     Failure.NO_FOLLOW_UP: "The agent ended the episode, and after the last turn that changed the world (or from the "
     "start) it had asked no question and neither side had called a tool.",
-    Failure.NOT_COMMUNICATED: "The agent did not say all that the task wants the user to hear.",
+    Failure.NOT_COMMUNICATED: "The agent did not tell the user everything that the task requires.",
     Failure.CUT_SHORT: "A turn of the agent was cut at its bound of tokens (max_tokens), and could not be used.",
-    Failure.USER_FAULT: "The user simulator failed. Such an episode is not scored; the share is of all episodes.",
+    Failure.USER_FAULT: "The user simulator failed. Such episodes are not scored; the share is of all episodes.",
 }
 
 

@@ -21,7 +21,7 @@ from tau2_exp.types import StopReason
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-# After Okabe & Ito, told apart by the colour-blind; without the black and the yellow, which vanish on one background.
+# After Okabe & Ito, distinct to the colour-blind; without the black and the yellow, which vanish on one background.
 COLOURS = ("#2F8FD0", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#8C6BB1")
 _DASHES = ("solid", "dash", "dot")
 _GREY = "#888888"
@@ -97,7 +97,8 @@ def curve_figure(course: Course, panel: str) -> go.Figure:
 def line_styles(arms: Sequence[str]) -> dict[str, tuple[str, str]]:
     """The colour and the dashes of each arm's curve.
 
-    Where there are more arms than colours, one tells the last setting and the other those before it, if they suffice.
+    Where there are more arms than colours, the colour shows one part of the settings and the dashes the other, if
+    there are enough of both.
     """
     parts = [arm.rpartition(" ") for arm in arms]
     by_dash, by_colour = sorted(([before for before, *_ in parts], [last for *_, last in parts]), key=_variety)
@@ -172,7 +173,7 @@ def forest_figure(family: Family) -> go.Figure:
 
 
 def stops_figure(failed: Sequence[tuple[Score, Failures]]) -> go.Figure:
-    """Why episodes ended, of all, by subject; the faint part of a reason are those solved, or not scored."""
+    """Stop reasons of all episodes, by subject; light: episodes that were solved, or not scored."""
     import plotly.graph_objects as go
 
     figure = go.Figure()

@@ -114,7 +114,7 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "revision": plan["revision"],
         "samples": trial.samples,
         "temperature": plan["stage.temperature"],
-        "nothing": trial.nothing and trial.nothing.value,
+        "do_nothing": trial.nothing and trial.nothing.value,
     }
 
 

@@ -1,4 +1,4 @@
-"""Everything a report says, worked out once: from it come the terminal's tables, the files and the page."""
+"""Everything a report shows, computed once, for the terminal's tables, the files and the page."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def find(collection: Collection, against: str | None = None) -> Findings:
     """`against` names the baseline arm: see contrasts.families. Raises ConfigError where no arm has that name."""
     subjects = {s.label: s for trial in collection.trials for s in trial.subjects}
     if against and not any(names(against, subject) for subject in subjects.values()):
-        raise ConfigError(f"--against {against!r} is in no arm's name; there are: {', '.join(subjects) or 'none'}")
+        raise ConfigError(f"--against {against!r} names no arm; there are: {', '.join(subjects) or 'none'}")
     return Findings(
         collection,
         tuple(_score(trial, subject) for trial in collection.trials for subject in trial.subjects),

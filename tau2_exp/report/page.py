@@ -33,13 +33,13 @@ def check_replaceable(folder: Path) -> None:
 def write_page(findings: Findings, failed: sections.Failed, folder: Path, note: str = "") -> Path:
     """`folder`/index.html; `note` says what of the episodes is not in the viewer."""
     entries = {
-        "answer": ("In short", sections.answers_section(findings)),
+        "answer": ("Summary", sections.answers_section(findings)),
         "scores": ("Scores", sections.scores_section(findings)),
         "differences": ("Differences", sections.differences_section(findings)),
         "sweeps": ("Sweeps", sections.sweeps_section(findings)),
         "curves": ("Learning curves", sections.curves_section(findings)),
-        "failures": ("How episodes fail", sections.failures_section(failed)),
-        "reference": ("The published table", sections.reference_section(findings)),
+        "failures": ("Failure modes", sections.failures_section(failed)),
+        "reference": ("Published results", sections.reference_section(findings)),
         "costs": ("Cost and time", sections.costs_section(findings)),
         "episodes": ("Episodes", [paragraph(note)] * bool(note) + [viewer_markup(EPISODES)]),
     }
@@ -56,7 +56,9 @@ def _document(findings: Findings, links: str, body: str) -> str:
     from plotly.offline import get_plotlyjs
 
     runs = findings.collection.runs
-    made = f"{len(runs)} runs, tasks {TASK_REVISION}" + (f", begun {runs[0].run.manifest.created[:10]}" if runs else "")
+    made = f"{len(runs)} runs, tasks {TASK_REVISION}" + (
+        f", started {runs[0].run.manifest.created[:10]}" if runs else ""
+    )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>tau2_exp report</title>'
         f"{_GENERATOR}"
@@ -64,7 +66,7 @@ def _document(findings: Findings, links: str, body: str) -> str:
         f"<style>{_read('page.css')}\n{viewer_style()}</style></head><body>\n"
         f"<header><h1>Report</h1>{paragraph(made, 'soft')}{paragraph(_origin(findings), 'soft')}</header>\n"
         f"<nav><div>{links}</div></nav>\n<main>{body}</main>\n"
-        "<footer>Intervals are of 95 %. All numbers are in the folder <code>data</code> beside this page.</footer>\n"
+        "<footer>Intervals are at 95 %. All numbers are in the folder <code>data</code> beside this page.</footer>\n"
         f'<script type="application/json" id="templates">{script_json(_templates())}</script>\n'
         f'<script type="text/plain" id="plotly">{get_plotlyjs()}</script>\n'
         f"<script>{_read('page.js')}</script>\n"

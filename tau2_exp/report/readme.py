@@ -1,4 +1,4 @@
-"""A README's diagram of the pipeline and chart of its results, from a run's own files."""
+"""The diagram of a pipeline and the chart of its results in a Markdown file, from a run's own files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def marked_text(readme: Path) -> str:
     """What the file says. Raises ConfigError where it has no marks to put the diagram between."""
     text = readme.read_text(encoding="utf-8")
     if not _MARKED.search(text):
-        raise ConfigError(f"--readme {readme}: wants a file with the lines {BEGIN} and {END}")
+        raise ConfigError(f"--readme {readme}: the file must hold the lines {BEGIN} and {END}")
     return text
 
 
@@ -83,7 +83,7 @@ def results_figure(findings: Findings) -> go.Figure:
     figure = go.Figure()
     for trial, colour in zip(findings.collection.trials, COLOURS, strict=False):
         scores = [(score.subject.label, score.measures.get("pass@1")) for score in findings.of(trial)]
-        rows = [("(nothing)", trial.nothing), *scores]
+        rows = [("(do nothing)", trial.nothing), *scores]
         known = [(label, e) for label, e in rows if isinstance(e, Estimate)]
         figure.add_bar(
             name=f"{trial.name}, {len(trial.tasks)} tasks",

@@ -32,11 +32,11 @@ Row = list[str | Cell]
 def answers_section(findings: Findings) -> list[str]:
     parts = [
         f'<div class="answer">{heading(3, answer.title)}{"".join(map(paragraph, answer.lines))}{_list(answer.arms)}'
-        f"{paragraph(answer.sure)}</div>"
+        f"{paragraph(answer.power)}</div>"
         for answer in answers(findings)
     ]
     if findings.collection.problems:
-        parts.append(heading(3, "Not finished, or left out") + _list(findings.collection.problems))
+        parts.append(heading(3, "Unfinished or skipped runs") + _list(findings.collection.problems))
     if not findings.collection.trials:
         parts.append(paragraph("There is no finished evaluation in these folders yet."))
     return parts
@@ -57,7 +57,7 @@ def scores_section(findings: Findings) -> list[str]:
 
 def _score_table(trial: Trial, scores: Sequence[Score]) -> str:
     nothing = nothing_text(trial)
-    rows = [["(nothing)", "", *[nothing] * len(trial.measures)]]
+    rows = [["(do nothing)", "", *[nothing] * len(trial.measures)]]
     for score in scores:
         cells = [measured_text(score.measures.get(name)) for name in trial.measures]
         rows.append([score.subject.label, str(len(score.subject.seeds)), *cells])
@@ -69,8 +69,8 @@ def differences_section(findings: Findings) -> list[str]:
         return []
     parts = [
         paragraph(
-            "Task by task, on the same tasks, and seed by seed where seeds are shared. Thick: the interval of one "
-            "comparison alone. Thin: all comparisons of the chart at once. Grey: not told apart."
+            "Differences are paired by task, and by seed where both arms have it. Thick: the 95 % interval of one "
+            "comparison. Thin: the interval corrected for all comparisons of the chart. Grey: not significant."
         )
     ]
     for family in findings.families:
@@ -82,7 +82,7 @@ def differences_section(findings: Findings) -> list[str]:
             parts.append(chart(forest_figure(family), family.note))
         if family.ranks:
             order = sorted(family.ranks.items(), key=lambda item: item[1])
-            parts.append(table(["", "rank, where it is sure"], [(arm, rank_text(rank)) for arm, rank in order]))
+            parts.append(table(["", "rank (range: not significant)"], [(arm, rank_text(rank)) for arm, rank in order]))
         parts.append(folded("as a table", _comparison_table(family)))
     return parts
 
@@ -100,10 +100,10 @@ def _comparison_table(family: Family) -> str:
                 f"{ahead.value:.0%} [{ahead.low:.0%}, {ahead.high:.0%}]",
                 f"{c.detectable:.3f}",
                 str(c.difference.seeds),
-                Cell(verdict(c).partition(";")[0], f"text {kind}"),
+                Cell(verdict(c).partition(" (detectable")[0], f"text {kind}"),
             ]
         )
-    headings = "difference, 95 %|p, corrected|ahead on (tasks, ties half)|could have seen|seeds|".split("|")
+    headings = "difference, 95 %|p, corrected|tasks ahead (ties ½)|detectable|seeds|".split("|")
     return table(["", *headings], rows)
 
 
@@ -128,8 +128,8 @@ def curves_section(findings: Findings) -> list[str]:
         parts.append(grid([chart(curve_figure(course, panel)) for panel in course.panels]))
     if parts:
         told = (
-            "On the episodes that a model trains on. Bands reach from the lowest seed to the highest. Press a name to "
-            "see its line alone, more names for more lines."
+            "Measured on training episodes. Bands reach from the lowest seed to the highest. Click a name to show only "
+            "its line; click more names to add lines."
         )
         parts.insert(0, paragraph(told))
     return parts
@@ -146,23 +146,21 @@ def failures_section(failed: Failed) -> list[str]:
         parts.append(heading(3, trial))
         lost = [(score.subject.label, path) for score, found in here for path in found.missing]
         parts.append(
-            _list([f"{label}: the episodes of {path} are not counted; it is missing or empty" for label, path in lost])
+            _list([f"{label}: {path} is missing or empty; its episodes are not counted" for label, path in lost])
         )
         here = [(score, found) for score, found in here if found.episodes]
         if not here:
             continue
-        parts.append(chart(stops_figure(here), "Why sampled episodes ended; faint: solved, or not scored"))
-        parts.append(
-            chart(modes_figure(here), "What unsolved episodes show, each of them perhaps several", 130 + 45 * len(here))
-        )
+        parts.append(chart(stops_figure(here), "Stop reasons of sampled episodes (light: solved, or not scored)"))
+        parts.append(chart(modes_figure(here), "Failure modes (an episode may have several)", 130 + 45 * len(here)))
     if parts:
         told = "".join(f"<dt>{escape(mode.value)}</dt><dd>{escape(mode.definition)}</dd>" for mode in Failure)
-        parts.append(folded("what exactly is counted", f"<dl>{told}</dl>"))
+        parts.append(folded("definitions", f"<dl>{told}</dl>"))
     return parts
 
 
 def reference_section(findings: Findings) -> list[str]:
-    """Two tables and never one: other tasks, other users, another engine."""
+    """Two separate tables: the published results used other tasks, other users and another engine."""
     published: list[Row] = [
         [
             row.row,
@@ -186,8 +184,8 @@ def reference_section(findings: Findings) -> list[str]:
     own = table(["", "domain", "measure", "share", "tasks", "user"], ours)
     return [
         paragraph(
-            "The published table counts two sets of tasks, and its users were language models. Compare only what has "
-            "the same tasks, revision and user, and look at the intervals."
+            "The published table mixes two sets of tasks, and its user simulators were language models. Compare only "
+            "results with the same tasks, revision and user, and look at the intervals."
         ),
         heading(3, "Published, % of tasks"),
         table(headings, published),
@@ -214,10 +212,10 @@ def costs_section(findings: Findings) -> list[str]:
         ]
         for (stage, arm), found in totals.items()
     ]
-    headings = ["", "runs", "finished", "minutes", "steps", "episodes", "agent's tokens", "user's tokens", "dollars"]
+    headings = ["", "runs", "finished", "minutes", "steps", "episodes", "agent tokens", "user tokens", "dollars"]
     return [
         paragraph(
-            "Means over an arm's runs. Minutes are those of workers; a killed attempt's are lost. Empty: not known."
+            "Means over an arm's runs. Minutes: wall-clock time of workers, excluding killed attempts. Blank: unknown."
         ),
         table(headings, rows),
     ]

@@ -1,4 +1,4 @@
-"""What the report prints: a table for each trial, who is better than whom, and what is not finished."""
+"""What the report prints: a table for each trial, comparisons, and runs that are unfinished or were skipped."""
 
 from __future__ import annotations
 
@@ -53,21 +53,21 @@ def p_text(p: float) -> str:
 
 
 def rank_text(rank: tuple[int, int]) -> str:
-    """`1` where it is sure, `2–4` where it is not."""
+    """`1`, or the range `2–4` of arms that do not differ significantly."""
     low, high = rank
     return str(low) if low == high else f"{low}–{high}"
 
 
 def verdict(comparison: Comparison) -> str:
-    """One comparison in words: what is sure, of other seeds only where there are several; else what could be seen."""
+    """`better`, `worse (1 seed)`, or `no significant difference (detectable: ≥ 0.60)`."""
     if comparison.differs:
         word = "better" if comparison.difference.value > 0 else "worse"
-        return word if comparison.difference.seeds > 1 else f"{word}, of one seed"
-    return f"not told apart; could have seen {comparison.detectable:.3f}"
+        return word if comparison.difference.seeds > 1 else f"{word} (1 seed)"
+    return f"no significant difference (detectable: ≥ {comparison.detectable:.2f})"
 
 
 def _scores(trial: Trial, scores: Sequence[Score]) -> str:
-    rows = [("(nothing)", "", *[nothing_text(trial)] * len(trial.measures))]
+    rows = [("(do nothing)", "", *[nothing_text(trial)] * len(trial.measures))]
     for score in scores:
         cells = (measured_text(score.measures.get(name)) for name in trial.measures)
         rows.append((score.subject.label, str(len(score.subject.seeds)), *cells))
@@ -79,10 +79,10 @@ def _family(family: Family) -> str:
     if family.problem:
         return f"{title}: no comparison: {family.problem}"
     order = sorted(family.ranks.items(), key=lambda item: item[1])
-    ranked = f"  rank, where it is sure: {'; '.join(f'{arm}: {rank_text(rank)}' for arm, rank in order)}"
+    ranked = f"  rank: {'; '.join(f'{arm}: {rank_text(rank)}' for arm, rank in order)}"
     if len(family.comparisons) > MANY:
         return f"{title} ({family.note})\n{ranked}"
-    headings = ("", "difference, 95 %", "p, corrected", "ahead, ties ½", "")
+    headings = ("", "difference, 95 %", "p, corrected", "tasks ahead (ties ½)", "")
     rows = [
         (
             family.short(pair),

@@ -1,7 +1,7 @@
-"""What was evaluated alike, and how each did there.
+"""Trials and subjects: which evaluations are comparable, and whose they are.
 
-A *trial* is one set of tasks played under one plan: same user, samples, temperature, limits, provider and revision.
-Only scores of one trial are put side by side. A *subject* is who was tried: a stage's model of one arm, all its seeds.
+A *trial* is one set of tasks run under one plan: same user, samples, temperature, limits, provider and revision.
+Only scores of one trial are compared. A *subject* is what was evaluated: a stage's model of one arm, all its seeds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Found:
     """A run and where it belongs."""
 
     run: Run
-    stage: str  # for an evaluation: whose model was tried, or who spoke
+    stage: str  # for an evaluation: the stage of its model, or the policy's name
     arm: str
     values: Values
     seed: str
@@ -61,12 +61,12 @@ class Evaluation:
 
 @dataclass
 class Subject:
-    """Who was tried, and how it did."""
+    """What was evaluated, and its results."""
 
-    stage: str  # whose model; or who spoke, where no model of ours did
+    stage: str  # of its model; or the policy's name, where no model of ours was evaluated
     arm: str
     values: Values
-    depth: int  # how many runs its model stands on: subjects are shown in the order they are made
+    depth: int  # how many runs its model depends on: subjects are shown in the order they are made
     parent: tuple[str, str] | None = None  # (stage, arm) of what its model was made from
     evaluations: dict[tuple[str, int], Evaluation] = field(default_factory=dict)  # by the model's seed and their own
     _known: dict[str, Measured | None] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -89,7 +89,10 @@ class Subject:
         return f"{self.stage} {self.arm}".rstrip()
 
     def measured(self, name: str) -> Measured | None:
-        """`pass@4` and the like, or GREEDY; None where it was not played. Kept: ask once all evaluations are there."""
+        """`pass@4` and the like, or GREEDY; None where there are no such samples.
+
+        Cached: call it only once all evaluations are there.
+        """
         if name not in self._known:
             self._known[name] = self._measure(name)
         return self._known[name]
@@ -120,14 +123,14 @@ class Subject:
 
 @dataclass
 class Trial:
-    """One set of tasks under one plan, and all who were tried there."""
+    """One set of tasks under one plan, and all subjects that were evaluated on it."""
 
     domain: str
     split: str
     tasks: tuple[str, ...]
     plan: dict[str, Any]
     nothing: Estimate | None  # of doing nothing; None where that cannot be judged
-    note: str = ""  # what of the plan sets it apart from others on the same split
+    note: str = ""  # how its plan differs from others on the same split
     subjects: list[Subject] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)  # evaluations that another one stands for
 
@@ -211,7 +214,7 @@ def _nothing(result: dict[str, Any]) -> Estimate | None:
 
 
 def _plan(run: Run, results: dict[str, Any]) -> dict[str, Any]:
-    """All that an evaluation's scores depend on, beside who speaks and which tasks there are."""
+    """All settings that an evaluation's scores depend on, beside the policy and the tasks."""
     config = run.config
     user, limits, revision = user_facts(config.user), limit_facts(config), run.manifest.revision
     if AGENT in results:  # played elsewhere: what files do not tell is None, and what they have no place for is as here
@@ -238,7 +241,7 @@ def _domain_and_split(run: Run, name: str) -> tuple[str, str]:
 
 
 def _note_differences(trials: Sequence[Trial]) -> None:
-    """Where a split was played under several plans, or with other tasks, say in each which it is."""
+    """Where a split was run under several plans, or with other tasks, note the difference in each trial."""
     for where in {(t.domain, t.split) for t in trials}:
         alike = [t for t in trials if (t.domain, t.split) == where]
         keys = [k for k in alike[0].plan if len({str(t.plan.get(k)) for t in alike}) > 1]

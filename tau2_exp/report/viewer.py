@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from importlib import resources
 
-_SCRIPTS = ("dom", "data", "filters", "list", "score", "said", "episode", "viewer")
+_SCRIPTS = ("dom", "data", "filters", "list", "score", "messages", "episode", "viewer")
 
 
 def viewer_style() -> str:

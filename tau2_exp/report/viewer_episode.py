@@ -1,4 +1,4 @@
-"""One recorded episode as the viewer tells it: what was said and done, what each turn earned and what it received."""
+"""One recorded episode as the viewer shows it: messages, calls, and the score and the advantage of each turn."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from tau2_exp.types import Criteria, Reward, Trajectory
 
 _REWARD = ("outcome", "partial", "shaped", "alpha")
 _IN_NO_GROUP = {
-    "eval": "From an evaluation: it was in no group and trained nothing.",
-    "demos": "A demonstration: it was in no group. SFT weighs all turns of a conversation alike.",
-    "rft": "A sample of RFT, which has no groups: all turns of what it keeps count alike.",
+    "eval": "Evaluation episode: no GRPO group, so no advantage.",
+    "demos": "Demonstration: no GRPO group, so no advantage. SFT weights all turns of a conversation equally.",
+    "rft": "RFT sample: no GRPO group, so no advantage. All turns of a kept sample count equally.",
 }
 
 
@@ -36,7 +36,7 @@ class Told:
 
 
 def read_recorded(path: Path) -> Iterator[tuple[dict[str, Any], Trajectory]]:
-    """The records of a file without their tokens, which nobody looks at here, and the trajectories that they are.
+    """The records of a file without their tokens, and the trajectories that they are.
 
     Raises ConfigError, naming the file, where a line is no trajectory.
     """
@@ -119,16 +119,16 @@ def _flat(made: Any) -> dict[str, Any]:
 
 
 def _note(told: Told, run: Run) -> str:
-    """What is to be said of the episode's advantages."""
+    """A sentence about the episode's advantages."""
     if run.stage != "grpo":
         return _IN_NO_GROUP.get(run.stage, "")
     if told.credit is None and told.trajectory.scored:
         return "What rewarded it was a function of the user's own, whose source is not here as it was."
     if told.credit is None:
-        return "A fault that is not the agent's ended this episode: it was in no group."
+        return "A fault outside the agent ended this episode, so it has no group and no advantage."
     if told.credit.samples == 1:
-        return "Alone in its group: with nothing to compare it with, it received nothing."
+        return "The only scored episode of its group: there is nothing to compare it with, so its advantage is 0."
     if not told.credit.signal:
-        return "All of its group earned the same: there was nothing to learn, and it was not trained on."
+        return "All episodes of its group earned the same reward, so it was not trained on."
     weighed = ", before the curriculum's weight" if run.config.curriculum.kind is CurriculumKind.reference else ""
-    return f"Advantages within its group of {told.credit.samples}{weighed}."
+    return f"Advantages relative to its group of {told.credit.samples} episodes{weighed}."

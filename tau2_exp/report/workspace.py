@@ -26,9 +26,11 @@ GROUPED = 2  # keys that the runs are grouped by, below their stage
 def register(commands: argparse._SubParsersAction) -> None:
     """Add `workspace` to a parser's subcommands."""
     command = commands.add_parser("workspace", help="save a W&B workspace of a sweep's runs")
-    command.add_argument("sweep", type=Path, metavar="SWEEP", help="its folder")
+    command.add_argument("sweep", type=Path, metavar="SWEEP", help="a sweep's folder")
     command.add_argument("--entity", help="the W&B user or team; default: logger.entity")
-    command.add_argument("--to", type=Path, metavar="FILE", help="write the view's JSON here and ask no server")
+    command.add_argument(
+        "--to", type=Path, metavar="FILE", help="write the view as JSON to this file, without a server"
+    )
     command.set_defaults(run=_command)
 
 
@@ -63,18 +65,18 @@ def make_workspace(folder: Path, entity: str | None = None) -> Workspace:
     try:
         import wandb_workspaces.workspaces as ws
     except ImportError:
-        raise ConfigError("workspace: wants wandb-workspaces; pip install 'tau2_exp[wandb]'") from None
+        raise ConfigError("workspace: needs wandb-workspaces; pip install 'tau2_exp[wandb]'") from None
 
     jobs = sweep_runs(folder, read_sweep(folder))
     logger = jobs[0].config.logger
     if logger.kind is not LoggerKind.wandb:
-        raise ConfigError(f"{folder}: made with logger=none, so W&B knows none of its runs; give logger=wandb")
+        raise ConfigError(f"{folder}: made with logger=none, so W&B has none of its runs; use logger=wandb")
     if not (entity := entity or logger.entity):
-        raise ConfigError("logger.entity=null: a workspace belongs to a W&B user or team; --entity NAME")
+        raise ConfigError("logger.entity=null: a workspace belongs to a W&B user or team; give --entity NAME")
     swept = swept_keys([to_data(run.config) for run in jobs])
     keys = _logged(jobs, logger.group)
     if not any(keys.values()):
-        raise ConfigError(f"{folder}: its runs logged nothing yet; start it first, with logger=wandb")
+        raise ConfigError(f"{folder}: its runs have logged nothing yet; start it first, with logger=wandb")
     return ws.Workspace(
         entity=entity,
         project=logger.project,
@@ -97,7 +99,7 @@ def swept_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _logged(jobs: Sequence[Run], group: str | None) -> dict[str, list[str]]:
-    """What the runs of each stage logged, those made for the sweep's sake with them."""
+    """What the runs of each stage logged, shared stages included."""
     runs: dict[Path, Run] = {}
     for job in jobs:
         _collect(job, group, runs)
@@ -110,7 +112,7 @@ def _logged(jobs: Sequence[Run], group: str | None) -> dict[str, list[str]]:
 
 
 def _collect(run: Run, group: str | None, found: dict[Path, Run]) -> None:
-    """A run behind those it stands on."""
+    """A run behind those it depends on."""
     for before in (*run.members, *([run.parent] if run.parent else [])):
         _collect(before, group, found)
     if run.config.logger.group == group:
@@ -143,5 +145,5 @@ def _save(workspace: Workspace, key_name: str) -> None:
         workspace.save()
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"workspace: W&B did not take it: {reason}; --to FILE writes it without a server") from error
+        raise ConfigError(f"workspace: W&B rejected it: {reason}; --to FILE writes it without a server") from error
     print(f"saved: {workspace.url}")

@@ -1,7 +1,7 @@
-"""THE loop: an agent, a user and a world meet, and leave a Trajectory. Training, RFT and evaluation all run it.
+"""THE loop: an agent, a user and a world make a Trajectory. Training, RFT and evaluation all run it.
 
 Steps are counted, and limits applied, as τ²-bench's orchestrator does: every delivery is a step, and
-limits are looked at only when the environment is not the one to speak next.
+limits are looked at only when the environment is not the next to act.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class _Episode:
         return [correction(action.error or "the turn could not be read")]
 
     async def _until_agent_hears(self, heard: Sequence[Message]) -> Sequence[Message]:
-        """Let the user speak, running its own tools, until it says something to the agent."""
+        """Let the user act, running its own tools, until it says something to the agent."""
         while True:
             message = await self._reply(heard)
             self.messages.append(message)

@@ -16,7 +16,7 @@ from tau2_exp.types import BudgetReached, EpisodeSpec, StopReason, Task, Traject
 
 @dataclass(frozen=True, slots=True)
 class EpisodeSetting:
-    """Where episodes take place, whoever speaks in them."""
+    """Where episodes take place, whatever the policy and the user are."""
 
     world: Callable[[Task], World]
     user: Callable[[EpisodeSpec, World], User]

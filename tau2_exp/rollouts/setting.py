@@ -1,4 +1,4 @@
-"""What the episodes of a run need, whoever plays them: domains, tasks, worlds, users and token policies."""
+"""What the episodes of a run need: domains, tasks, worlds, users and token policies."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from tau2_exp.llm.completion import Account
 from tau2_exp.llm.keys import find_key
 from tau2_exp.llm.replies import Replies
 from tau2_exp.policies.tokens import SMALLEST_TURN, TokenPolicy
-from tau2_exp.protocols import make_protocol
+from tau2_exp.protocols import make_protocol, protocol_of
+from tau2_exp.protocols.template import TemplateError
 from tau2_exp.rollouts.episode import Limits
 from tau2_exp.rollouts.rollout import EpisodeSetting
-from tau2_exp.runs.run import Run
+from tau2_exp.runs.run import Run, Server
 from tau2_exp.types import EpisodeSpec, Role, Sampling, Schema, Task, stable_seed
 from tau2_exp.users import make_user
 
@@ -80,15 +81,22 @@ class RolloutSetting:
             self._has_room = True
         return TokenPolicy(model.name, generator, self.protocol, tokenizer, self.prompts, sampling, model.context)
 
-    def checked(self, tokenizer: TOKENIZER, where: Path | str) -> TOKENIZER:
-        """The tokenizer itself. Raises ConfigError where it lacks a special token that opens or ends a turn: a model
-        that cannot say it plays on and scores 0."""
+    def adopt(self, tokenizer: TOKENIZER, where: Path | str) -> TOKENIZER:
+        """The tokenizer itself; turns are written from now on as it, and the chat template with it, write them.
+
+        Raises ConfigError where the template cannot be followed, or the tokenizer lacks a special token that opens or
+        ends a turn: a model that cannot say it plays on and scores 0.
+        """
+        try:
+            self.protocol = protocol_of(self.config.model, tokenizer)
+        except TemplateError as error:
+            raise ConfigError(f"model.path={where}: {error}; take model.protocol=single_action") from None
         ids = {border: tokenizer.token_id(border) for border in self.protocol.borders}
         missing = [border for border, id in ids.items() if id is None or tokenizer.encode(border) != [id]]
         if missing:
             raise ConfigError(
                 f"model.path={where}: its tokenizer has no special token {' '.join(missing)}, with which turns of "
-                f"model.protocol={self.config.model.protocol.value} begin or end; take another protocol, or a model "
+                f"model.protocol={self.config.model.protocol.value} begin or end; use another protocol, or a model "
                 "that has it (Qwen3 has)"
             )
         return tokenizer
@@ -115,9 +123,12 @@ class RolloutSetting:
     def account(self) -> Account:
         """Evaluations keep the replies they pay for, beside all runs, and count what they spend."""
         config, folder = self.config, self.run.folder
+        server = self._user_server
+        tokens = {_api(server): server.token} if server and server.token else {}
         if not isinstance(config.stage, EvalConfig):
-            return Account()
+            return Account(tokens=tokens)
         return Account(
+            tokens=tokens,
             replies=Replies(folder.parent / ".cache" / "replies"),
             own=Replies(folder / "replies") if _bounded(config.stage) else None,
             budget=Budget(folder / "spending.jsonl", config.stage.budget_dollars, config.stage.budget_tokens),
@@ -130,10 +141,18 @@ class RolloutSetting:
     @cached_property
     def _user_config(self) -> UserConfig:
         """The user's settings, with the address of the model that is served for it."""
-        user = self.config.user
-        if not user.serve:
-            return user
-        return dataclasses.replace(user, api_base=f"{self.run.server('user')}/v1")
+        server = self._user_server
+        return self.config.user if server is None else dataclasses.replace(self.config.user, api_base=_api(server))
+
+    @cached_property
+    def _user_server(self) -> Server | None:
+        """What serves the user's model for this run; None where none is served. Raises ConfigError where it is down."""
+        return self.run.server("user") if self.config.user.serve else None
+
+
+def _api(server: Server) -> str:
+    """Where a server speaks OpenAI's protocol."""
+    return f"{server.url}/v1"
 
 
 def _bounded(stage: EvalConfig) -> bool:

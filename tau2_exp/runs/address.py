@@ -58,7 +58,7 @@ LOGGER = "logger.function"  # it changes no result
 
 
 def content_address(config: Config, parent: str | None) -> str:
-    """The address of one stage's run; `parent` is that of the run it stands on."""
+    """The address of one stage's run; `parent` is that of the run it depends on."""
     data = to_data(config)
     parts = {key: _select(data, key) for key in READS[config.stage.name]}
     if config.stage.name == "eval":
@@ -129,7 +129,7 @@ def pipeline_address(members: Sequence[str]) -> str:
 
 
 def merged_address(parts: Sequence[str]) -> str:
-    """Of an evaluation that was not played here, but made from others."""
+    """Of an evaluation that was merged from others."""
     return _digest({"merged": list(parts)})
 
 

@@ -52,5 +52,5 @@ class CustomLogger:
             self._give_up(f"{self._given}: {method} raised {in_one_line(error)}")
 
     def _give_up(self, why: str) -> None:
-        print(f"{why}; going on without it (the run's folder holds everything)", flush=True)
+        print(f"{why}; continuing without it (the run's folder holds everything)", flush=True)
         self._own = None

@@ -1,4 +1,4 @@
-"""Where a run comes from: what it stands on, and with what it was made."""
+"""Where a run comes from: what it depends on, and with what it was made."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
@@ -51,6 +51,14 @@ class RunStatus(str, Enum):
     failed = "failed"
     unfinished = "unfinished"  # never begun, or killed
     unknown = "unknown"  # its folder is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a server of a run is, and the token that it wants; None where it lies elsewhere (Ray's)."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
 
 
 class TrajectoryWriter:
@@ -245,11 +253,12 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             return f"{path}: cannot be read ({error}); remove it"
 
-    def server(self, name: str) -> str:
-        """The address of a server that was started for this run. Raises ConfigError where it is not up."""
+    def server(self, name: str) -> Server:
+        """A server that was started for this run. Raises ConfigError where it is not up."""
         path = self.folder / "servers" / f"{name}.json"
         try:
-            return json.loads(path.read_text())["url"]
+            told = json.loads(path.read_text())
+            return Server(told["url"], told.get("token"))
         except (OSError, ValueError, KeyError):
             raise ConfigError(
                 f"{path}: no {name} server of this run is up; {setting('resume', self.folder)} starts it"
@@ -268,7 +277,7 @@ class Run:
 
     @property
     def lost_samples(self) -> bool:
-        """Whether it is an evaluation that was played here to its end, and lost samples to faults."""
+        """Whether it is an evaluation that ran to its end here, and lost samples to faults."""
         if self.stage != "eval" or self.manifest.hardware is None or self.status is not RunStatus.finished:
             return False
         measures = (m for split in self.results["splits"].values() for m in split["measures"].values())
@@ -382,7 +391,7 @@ class Run:
         """Hold the run, alone among all processes; waits while another does. A kill lets go."""
         with (self.folder / ".lock").open("w") as lock:
             if self._held():
-                print(f"{self.folder.name}: another process works on it; waiting for that", flush=True)
+                print(f"{self.folder.name}: another process is running it; waiting", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
             for folder in (self.folder, self.folder / "servers", self.folder / "slime"):
                 clear_leftovers(folder)
@@ -451,7 +460,7 @@ def _now() -> str:
 
 
 def _taken(folder: Path) -> ConfigError:
-    return ConfigError(f"name={folder.name}: {folder} already exists; take another name or remove it")
+    return ConfigError(f"name={folder.name}: {folder} already exists; use another name or remove it")
 
 
 def _not_a_run(folder: Path) -> str:
@@ -483,7 +492,7 @@ def index_runs(outputs: Path) -> dict[str, Run]:
         try:
             before = found.get(run.manifest.address)
         except ConfigError as error:
-            print(f"left out: {error}", flush=True)
+            print(f"skipped: {error}", flush=True)
             continue
         if before is None or before.status is not RunStatus.finished:
             found[run.manifest.address] = run

@@ -72,7 +72,7 @@ class WandbLogger:
         self._try(lambda run: run.summary.update(_brief(results)))
 
     def use(self, product: Product) -> None:
-        """The run stands on this."""
+        """The run depends on this."""
         self._artifact(product, used=True)
 
     def keep(self, product: Product) -> None:
@@ -95,7 +95,7 @@ class WandbLogger:
         self._attempt(declare, f"the artifact {product.name} is left out")
 
     def _try(self, act: Callable[[WandbRun], object]) -> None:
-        self._attempt(act, "going on without it (the run's folder holds everything)", last=True)
+        self._attempt(act, "continuing without it (the run's folder holds everything)", last=True)
 
     def _attempt(self, act: Callable[[WandbRun], object], instead: str, last: bool = False) -> None:
         """Do what may fail; where it is the `last` that is tried after a failure, the logger is at its end."""
@@ -140,7 +140,7 @@ def _connect(config: Config, folder: Path, stage: str, name: str) -> tuple[Wandb
                 _forget_attempt()
         return _offline(facts, folder, why_offline)
     except Exception as error:  # importing it can break too, by what else is installed
-        print(f"wandb: {_one_line(error)}; going on without it", flush=True)
+        print(f"wandb: {_one_line(error)}; continuing without it", flush=True)
         return None, 0
 
 

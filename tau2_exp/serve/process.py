@@ -19,6 +19,9 @@ class ServerProcess:
 
     def __init__(self, argv: Sequence[str], log: Path, shared: Sequence[int] = ()):
         self._log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch(mode=0o600)
+        log.chmod(0o600)  # SGLang writes its settings there, the token among them
         self._began = log.stat().st_size if log.exists() else 0
         self._process = start(argv, {}, log, shared=shared, at_death="KILL")
 

@@ -8,14 +8,15 @@ import os
 from pathlib import Path
 
 from tau2_exp.config import ConfigError
-from tau2_exp.jsonl import write_json
+from tau2_exp.system.private import write_private
 
 ASK_SECONDS = 5.0  # for one answer, at most
 
 
-def announce(path: Path, url: str) -> None:
+def announce(path: Path, url: str, token: str) -> None:
+    """Say where the server is and what it wants to hear, to whoever may read the owner's files."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"url": url, "pid": os.getpid()})
+    write_private(path, json.dumps({"url": url, "pid": os.getpid(), "token": token}, indent=2) + "\n")
 
 
 def withdraw(path: Path) -> None:
@@ -39,11 +40,11 @@ def make_way(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def healthy(host: str, port: int, seconds: float = ASK_SECONDS) -> bool:
+def healthy(host: str, port: int, token: str, seconds: float = ASK_SECONDS) -> bool:
     """Whether the server there makes tokens. Asks it directly, whatever proxy the environment names."""
     connection = http.client.HTTPConnection(host, port, timeout=min(seconds, ASK_SECONDS))
     try:
-        connection.request("GET", "/health_generate")
+        connection.request("GET", "/health_generate", headers={"Authorization": f"Bearer {token}"})
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False

@@ -14,6 +14,7 @@ from tau2_exp.system.allocation import own_gpus
 from tau2_exp.system.quoting import setting
 
 LOOPBACK = "127.0.0.1"
+OURS = ("--api-key", "--config")  # of SGLang's flags: how it is told its token
 
 
 class Role(str, Enum):
@@ -55,9 +56,14 @@ def check(service: Service) -> None:
                 "--engine sglang: SGLang is not installed here (slime's container has it); "
                 "--engine torch serves a small model without it"
             )
+        for flag in service.flags:
+            if flag.partition("=")[0] in OURS:
+                raise ConfigError(
+                    f"--flags {flag.partition('=')[0]}: gives the server its token; take --token-env NAME"
+                )
         return
     if service.role is Role.user:
-        raise ConfigError("--engine torch: speaks no /v1, which a user simulator needs; take --engine sglang")
+        raise ConfigError("--engine torch: has no /v1 API, which a user simulator needs; use --engine sglang")
     if len(service.gpus) > 1:
         raise ConfigError(f"--gpus {','.join(service.gpus)}: the torch engine computes on one GPU; name one of them")
     if service.memory_fraction is not None or service.flags:
@@ -65,20 +71,23 @@ def check(service: Service) -> None:
         raise ConfigError(f"{what}: is for --engine sglang alone")
 
 
-def command(service: Service, port: int, listening: int | None = None) -> list[str]:
-    """The server's argv. SGLang takes the port; our own server the descriptor of a socket that listens on it."""
+def command(service: Service, key: Path, port: int, listening: int | None = None) -> list[str]:
+    """The server's argv. SGLang takes the port; our own server the descriptor of a socket that listens on it.
+
+    `key` is the file that holds the token.
+    """
     environment = [f"CUDA_VISIBLE_DEVICES={','.join(own_gpus(service.gpus))}"] if service.gpus else []
     if listening is None:
-        server = _sglang(service, port)
+        server = _sglang(service, key, port)
     else:
-        server = _torch(service, listening)
+        server = _torch(service, key, listening)
         environment += [f"OMP_NUM_THREADS={service.threads}", "OMP_WAIT_POLICY=passive", "TOKENIZERS_PARALLELISM=false"]
     return ["env", *environment, sys.executable, "-u", *server]
 
 
-def _sglang(service: Service, port: int) -> list[str]:
+def _sglang(service: Service, key: Path, port: int) -> list[str]:
     argv = ["-m", "sglang.launch_server", "--model-path", service.model, "--host", service.host, "--port", str(port)]
-    argv += ["--tp-size", str(max(1, len(service.gpus)))]
+    argv += ["--config", str(key), "--tp-size", str(max(1, len(service.gpus)))]
     for flag, value in (
         ("--context-length", service.context),
         ("--mem-fraction-static", service.memory_fraction),
@@ -91,8 +100,9 @@ def _sglang(service: Service, port: int) -> list[str]:
     return [*argv, *service.flags]
 
 
-def _torch(service: Service, listening: int) -> list[str]:
+def _torch(service: Service, key: Path, listening: int) -> list[str]:
     argv = ["-m", "tau2_exp.engines.torch.server", service.model, "--socket", str(listening)]
+    argv += ["--host", service.host, "--key-file", str(key)]
     if service.gpus:
         argv += ["--device", "cuda", "--dtype", "bfloat16"]
     for flag, value in (
@@ -116,9 +126,9 @@ def find_model(given: str) -> str:
         try:
             return str((folder / run.results["model"]).absolute())
         except FileNotFoundError:
-            raise ConfigError(f"{given}: the run is not finished; {setting('resume', given)} goes on with it") from None
+            raise ConfigError(f"{given}: the run is not finished; {setting('resume', given)} continues it") from None
         except KeyError:
-            raise ConfigError(f"{given}: a run of stage {run.stage} makes no model; give one that trained") from None
+            raise ConfigError(f"{given}: a run of stage {run.stage} has no model; give a training run") from None
     if folder.is_dir():
         return str(folder.absolute())
     if given.startswith((".", "/", "~")) or given.count("/") != 1:

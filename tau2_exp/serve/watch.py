@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,6 +17,7 @@ from tau2_exp.config import ConfigError
 from tau2_exp.serve.process import ServerProcess
 from tau2_exp.serve.ready import announce, healthy, make_way, withdraw
 from tau2_exp.serve.service import LOOPBACK, Engine, Service, command
+from tau2_exp.serve.token import Token, how_to_ask, key_file
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 EVERYWHERE = ("0.0.0.0", "::")
@@ -42,8 +43,8 @@ class Patience:
     restarts: int = 3
 
 
-def serve(service: Service, ready: Path | None, log: Path, patience: Patience) -> None:
-    """Serve until asked to end, or until the starter dies.
+def serve(service: Service, token: Token, ready: Path | None, log: Path, patience: Patience) -> None:
+    """Serve, to whoever sends the token, until asked to end, or until the starter dies.
 
     Raises ConfigError for a port or a ready file that is in use; Failed where the server does not come up, or not
     stay up.
@@ -54,7 +55,7 @@ def serve(service: Service, ready: Path | None, log: Path, patience: Patience) -
             make_way(ready)
         try:
             with _endable():
-                _Watch(service, listening, ready, log, patience, starter).run()
+                _Watch(service, token, listening, ready, log, patience, starter).run()
         except _Ended as reason:
             print(f"{service.name}: ended ({reason})", flush=True)
         finally:
@@ -68,13 +69,15 @@ class _Watch:
     def __init__(
         self,
         service: Service,
+        token: Token,
         listening: socket.socket,
         ready: Path | None,
         log: Path,
         patience: Patience,
         starter: int,
     ) -> None:
-        self.service, self.ready, self.log, self.patience, self.starter = service, ready, log, patience, starter
+        self.service, self.token, self.ready, self.log = service, token, ready, log
+        self.patience, self.starter = patience, starter
         self.port: int = listening.getsockname()[1]
         self.shared: tuple[int, ...] = (listening.fileno(),)
         if service.engine is Engine.sglang:
@@ -87,22 +90,28 @@ class _Watch:
     def run(self) -> NoReturn:
         deaths = 0
         while True:
-            process = ServerProcess(command(self.service, self.port, *self.shared), self.log, self.shared)
-            try:
-                self._start(process)
+            with self._started() as process:
+                if not deaths:
+                    print("\n".join(how_to_ask(self.service.role, self.url, self.token, self.ready)), flush=True)
                 trouble = self._watch(process)
                 deaths += 1
                 if deaths > self.patience.restarts:
                     raise self._failed(f"{trouble} (time {deaths}; it is not started again)", process)
-                print(f"{self.service.name}: {trouble}; starting it again at the same address", flush=True)
-            finally:
-                with _deaf():
-                    process.end()
+                self._say(f"{trouble}; starting it again at the same address")
 
-    def _start(self, process: ServerProcess) -> None:
-        """Wait until it answers."""
+    @contextmanager
+    def _started(self) -> Iterator[ServerProcess]:
+        """The server, which answers by now; ended with the block. Its token is in a file only while it starts."""
+        with ExitStack() as ending:
+            with key_file(self.token) as key:
+                process = ServerProcess(command(self.service, key, self.port, *self.shared), self.log, self.shared)
+                ending.callback(_end, process)
+                self._await_answer(process)
+            yield process
+
+    def _await_answer(self, process: ServerProcess) -> None:
         began = said = time.monotonic()
-        while not healthy(self.host, self.port):
+        while not healthy(self.host, self.port, self.token.value):
             seconds = time.monotonic() - began
             if process.dead:
                 raise self._failed(f"died after {seconds:.0f} s, before it answered", process)
@@ -113,7 +122,7 @@ class _Watch:
                 self._say(f"starting, {seconds:.0f} of at most {self.patience.start:.0f} s; log: {self.log}")
             self._pause()
         if self.ready is not None:
-            announce(self.ready, self.url)
+            announce(self.ready, self.url, self.token.value)
         self._say(f"ready at {self.url} after {time.monotonic() - began:.0f} s; log: {self.log}")
 
     def _watch(self, process: ServerProcess) -> str:
@@ -124,7 +133,7 @@ class _Watch:
             if process.dead:
                 return "died"
             if time.monotonic() - looked > min(self.patience.look, self.patience.stall):
-                if healthy(self.host, self.port, self.patience.stall):
+                if healthy(self.host, self.port, self.token.value, self.patience.stall):
                     well = time.monotonic()
                 looked = time.monotonic()
                 if looked - well > self.patience.stall:
@@ -133,7 +142,7 @@ class _Watch:
     def _pause(self) -> None:
         time.sleep(self.patience.poll)
         if os.getppid() != self.starter:
-            raise _Ended("its starter is gone")
+            raise _Ended("the process that started it has ended")
 
     def _say(self, what: str) -> None:
         print(f"{self.service.name}: {what}", flush=True)
@@ -142,13 +151,18 @@ class _Watch:
         return Failed(f"{self.service.name} of {self.service.model}: {what}. The end of {self.log}:\n{process.tail()}")
 
 
+def _end(process: ServerProcess) -> None:
+    with _deaf():
+        process.end()
+
+
 def _listen(service: Service) -> socket.socket:
     try:
         return socket.create_server((service.host, service.port), backlog=1024)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise ConfigError(
-            f"--host {service.host} --port {service.port}: {reason}; take another port, or 0 for any that is free"
+            f"--host {service.host} --port {service.port}: {reason}; use another port, or 0 for any that is free"
         ) from None
 
 

@@ -47,7 +47,7 @@ class StageContext(RolloutSetting):
         What a fault ended in an earlier attempt is played again, and what had no room for a first turn. Missing are
         those that a budget left unplayed.
 
-        Where episodes repeat bit for bit they are played in blocks, and a block cut short is played
+        Where episodes repeat bit for bit they run in blocks, and a block cut short runs
         again whole, since what is decoded together decides the last bits.
         """
         specs = list(specs)

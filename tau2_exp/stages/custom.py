@@ -21,6 +21,6 @@ async def custom(run: Run) -> None:
     if not isinstance(results, Mapping):
         given = f"stage.function={stage.function}"
         raise PluginError(
-            f"{given}: returned a {type(results).__name__}; wants a mapping, which results.json will hold"
+            f"{given}: returned a {type(results).__name__}; it must return a mapping, which results.json will hold"
         )
     run.finish(dict(results))

@@ -20,7 +20,7 @@ from tau2_exp.types import EpisodeSpec, Sampling, Trajectory
 
 
 async def evaluate(run: Run) -> None:
-    """Raises ConfigError, in one line, where the budget is reached before the plan is played."""
+    """Raises ConfigError, in one line, where the budget is reached before the plan is done."""
     context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, EvalConfig)
     _check_prices(run.config, stage)
@@ -84,7 +84,7 @@ def _check_prices(config: Config, stage: EvalConfig) -> None:
         if model and not has_price(model):
             raise ConfigError(
                 f"stage.budget_dollars={stage.budget_dollars:g}: litellm lists no price for {model}; "
-                "take stage.budget_tokens instead"
+                "use stage.budget_tokens instead"
             )
 
 

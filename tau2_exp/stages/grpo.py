@@ -71,7 +71,7 @@ class _Grpo:
         return {}
 
     async def _groups(self) -> tuple[list[tuple[Group, GroupCredit]], Group, list[Trajectory]]:
-        """Groups with signal, drawn again up to the bound for those without; all scored; all played."""
+        """Groups with signal, drawn again up to the bound for those without; all scored; all that were run."""
         groups: list[tuple[Group, GroupCredit]] = []
         scored: Group = []
         trajectories: list[Trajectory] = []
@@ -98,7 +98,7 @@ class _Grpo:
         samples, seed, step = self.stage.samples_per_prompt, self.context.config.seed, self.learner.step
         specs = []
         for place, key in enumerate(keys):
-            before = keys[:place].count(key) * samples  # a task drawn twice is played anew, not once more the same
+            before = keys[:place].count(key) * samples  # a task drawn twice is run with other seeds, not repeated
             for sample in range(samples):
                 seeded = stable_seed(seed, ROLLOUTS, step, draw, key, before + sample)
                 specs.append(EpisodeSpec(self.tasks[key], sample, seeded, place * samples + sample))

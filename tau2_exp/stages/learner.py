@@ -42,7 +42,7 @@ class Learner:
             self.model.source = ending_with(shape, [stop for stop in stops if stop is not None])
         else:
             start = starting_point(context)
-            self.tokenizer = context.checked(load_tokenizer(start), start)
+            self.tokenizer = context.adopt(load_tokenizer(start), start)
             self.model = load_model(start, config.hardware)
         self.saved: dict[str, Any] = {}
         self._step_open = self._told_to_stop = False
@@ -68,7 +68,7 @@ class Learner:
             self.model.load_state_dict(load_model(self.folder, config.hardware).state_dict())
             self.trainer.load_state_dict(state.trainer)
             self.saved = state.extra
-            print(f"{stage.name}: goes on after step {self.step} of {total_steps}")
+            print(f"{stage.name}: resuming after step {self.step} of {total_steps}")
         self._saved_step = self.step
         self.run.rewind(self.step)
         self.run.on_stop(self._stop)
@@ -127,4 +127,8 @@ class _Letters:
         return "".join(map(chr, ids))
 
     def token_id(self, token: str) -> int | None:
+        return None
+
+    @property
+    def chat_template(self) -> str | None:
         return None

@@ -1,4 +1,4 @@
-"""Who speaks as the agent: a model of ours, a server, an API, or an oracle."""
+"""The policy of a stage: a model of ours, a server, an API, or an oracle."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tau2_exp.config import ConfigError, PolicyKind
 from tau2_exp.interfaces import Policy
+from tau2_exp.llm.secrets import secret
 from tau2_exp.plugins import make
 from tau2_exp.policies.oracle import OraclePolicy
 from tau2_exp.stages.context import StageContext
@@ -31,14 +32,16 @@ def make_policy_factory(context: StageContext) -> PolicyFactory:
     from tau2_exp.engines.torch.tokenizer import load_tokenizer
 
     start = starting_point(context)
-    tokenizer = context.checked(load_tokenizer(start), start)
+    tokenizer = context.adopt(load_tokenizer(start), start)
     served = context.config.serves_policy
     if served or config.kind is PolicyKind.sglang:
         from tau2_exp.policies.sglang import SglangGenerator
 
+        token = secret(config.api_key_env) if config.api_key_env else None
         if served:
-            config = dataclasses.replace(config, url=context.run.server("policy"))
-        return partial(context.token_policy, SglangGenerator(config), tokenizer)
+            server = context.run.server("policy")
+            config, token = dataclasses.replace(config, url=server.url), server.token
+        return partial(context.token_policy, SglangGenerator(config, token), tokenizer)
     from tau2_exp.engines.torch.checkpoint import load_model
     from tau2_exp.engines.torch.generation import TorchGenerator
 
@@ -61,4 +64,4 @@ def starting_point(context: StageContext) -> Path | str:
         return parent.folder / parent.results["model"]
     if path:
         return path
-    raise ConfigError(f"stage={context.config.stage.name}: has no model to begin with; give parent=RUN or model.path=…")
+    raise ConfigError(f"stage={context.config.stage.name}: has no model to start from; give parent=RUN or model.path=…")

@@ -11,6 +11,7 @@ from tau2_exp.config import ConfigError, ProtocolName, SftConfig
 from tau2_exp.interfaces import Tokenizer
 from tau2_exp.learning.batch import (
     Conversation,
+    is_recorded_alike,
     read_sft_file,
     rows_from_demonstration,
     rows_from_messages,
@@ -19,7 +20,7 @@ from tau2_exp.learning.batch import (
 from tau2_exp.rollouts.setting import RolloutSetting
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.demos import DEMOS
-from tau2_exp.types import SOLVED, Message, Role, Row, Trajectory, Turn
+from tau2_exp.types import SOLVED, Message, Role, Row, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def _of_file(path: Path) -> list[Example]:
 
 def _of_parent(parent: Run | None) -> list[Example]:
     if parent is None:
-        raise ConfigError("stage=sft: has nothing to learn from; give parent=RUN of demonstrations or stage.data=FILE")
+        raise ConfigError("stage=sft: has no training data; give parent=RUN of demonstrations or stage.data=FILE")
     solved = [t for t in parent.trajectories(DEMOS) if t.scored and t.outcome >= SOLVED]
     if not solved:
         raise ConfigError(f"{parent.folder}: none of its demonstrations solved its task; nothing to learn from")
@@ -66,7 +67,7 @@ def _check_domain(example: Example, names: Sequence[str]) -> None:
     """A prompt brings its own policy document; a trajectory is shown that of its domain."""
     content = example.content
     if isinstance(content, Trajectory) and content.domain not in names:
-        valid = f"take domain={content.domain}, or domain.names=[{','.join([*names, content.domain])}]"
+        valid = f"use domain={content.domain}, or domain.names=[{','.join([*names, content.domain])}]"
         raise ConfigError(f"{example.where}: is of {content.domain}, not of domain.names=[{','.join(names)}]; {valid}")
 
 
@@ -80,7 +81,7 @@ def _check_protocol(examples: Sequence[Example], protocol: ProtocolName) -> None
         places = f"{head}:{', '.join(where.removeprefix(f'{head}:') for where in several)}"
         raise ConfigError(
             f"{places}: several tool calls in one turn ({len(several)} of {len(examples)} conversations), which "
-            f"model.protocol={protocol.value} cannot say; take model.protocol={ProtocolName.native.value}"
+            f"model.protocol={protocol.value} cannot say; use model.protocol={ProtocolName.native.value}"
         )
 
 
@@ -94,6 +95,15 @@ def _said(content: Trajectory | Conversation) -> Sequence[Message]:
 def sft_rows(setting: RolloutSetting, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Row]:
     """The rows that the model's context has room for. Raises ConfigError where there are none."""
     rows = [sft_row(setting, tokenizer, example) for example in examples]
+    sampled = [
+        e.content for e in examples if isinstance(e.content, Trajectory) and any(t.tokens for t in e.content.turns)
+    ]
+    anew = sum(not _is_recorded(setting, tokenizer, content) for content in sampled)
+    if anew:
+        print(
+            f"sft: {anew} of {len(sampled)} recorded conversations were written anew from their messages: they were "
+            "sampled with another protocol, prompt or tokenizer"
+        )
     context = setting.config.model.context
     short = [row for row in rows if len(row.ids) <= context]
     if not short:
@@ -115,16 +125,17 @@ def sft_row(setting: RolloutSetting, tokenizer: Tokenizer, example: Example) -> 
 def _row(setting: RolloutSetting, tokenizer: Tokenizer, content: Trajectory | Conversation) -> Row:
     if not isinstance(content, Trajectory):
         return rows_from_messages(content, setting.protocol, tokenizer)
-    if content.turns and all(_sampled_with(tokenizer, turn) for turn in content.turns):
+    if _is_recorded(setting, tokenizer, content):
         return rows_from_trajectory(content, [1.0] * len(content.turns), unparsable=False)
     return rows_from_demonstration(content, setting.protocol, tokenizer, *setting.prompts[content.domain])
+
+
+def _is_recorded(setting: RolloutSetting, tokenizer: Tokenizer, content: Trajectory | Conversation) -> bool:
+    if not isinstance(content, Trajectory) or all(turn.tokens is None for turn in content.turns):
+        return False
+    return is_recorded_alike(content, setting.protocol, tokenizer, *setting.prompts[content.domain])
 
 
 def sft_summary(rows: Sequence[Row]) -> dict[str, int]:
     """What a run's results say of its rows."""
     return {"conversations": len(rows), "tokens": sum(len(row.ids) for row in rows)}
-
-
-def _sampled_with(tokenizer: Tokenizer, turn: Turn) -> bool:
-    """Whether the turn's token ids are this tokenizer's: a file may hold what another model sampled."""
-    return turn.tokens is not None and tokenizer.decode(turn.tokens.sampled) == turn.text

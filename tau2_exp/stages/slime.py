@@ -1,4 +1,4 @@
-"""A stage that slime trains, or that a server of its model plays: the plan is made, and done."""
+"""A stage that slime trains, or that runs against a server of its model: the plan is made, and done."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def write_tasks(run: Run) -> None:
 def write_rows(run: Run) -> None:
     context = StageContext(run)
     start = starting_point(context)
-    rows = sft_rows(context, context.checked(load_tokenizer(start), start), sft_examples(run))
+    rows = sft_rows(context, context.adopt(load_tokenizer(start), start), sft_examples(run))
     _keep(run, rows, sft_summary(rows))
 
 

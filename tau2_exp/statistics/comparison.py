@@ -43,13 +43,13 @@ class Comparison:
 def compare(a: Arm, b: Arm, measure: Measure = Measure.PASS_AT, k: int = 1) -> Comparison:
     """The difference of a's measure and b's over the same tasks, with a 95 % interval.
 
-    The standard error stands on the tasks' differences (seeds averaged) and on the seeds' differences (tasks averaged):
+    The standard error combines the tasks' differences (seeds averaged) and the seeds' differences (tasks averaged):
     their two variances of a mean are added, which is two-way clustering without the term for the cells (Cameron,
     Gelbach & Miller 2011, Robust inference with multiway clustering, Journal of Business & Economic Statistics 29(2)),
     slightly too wide and never negative. Where the arms share seeds, those are compared, seed by seed; arms that share
     none vary on their own. The interval is Student's with Welch and Satterthwaite's degrees of freedom (Satterthwaite
     1946, Biometrics Bulletin 2): a percentile bootstrap of three seeds cannot reach beyond the three. An arm of one
-    seed shows no variance between seeds: the interval then speaks of other tasks, with this seed. `detectable` is
+    seed shows no variance between seeds: the interval then holds for other tasks, with this seed. `detectable` is
     (t_0.975 + t_0.80) standard errors (Bloom 1995, Minimum detectable effects, Evaluation Review 19(5)), where several
     are compared with the quantile of Bonferroni's intervals in place of t_0.975. The superiority's interval is the
     percentile bootstrap's over tasks.

@@ -17,7 +17,7 @@ _CHUNK = 1_000  # resamples at a time, which bounds the memory
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over tasks and its interval; `tasks` and `seeds` say what it stands on."""
+    """A mean over tasks and its interval; `tasks` and `seeds` say what it depends on."""
 
     value: float
     low: float

@@ -1,4 +1,4 @@
-"""Student's t with any degrees of freedom, fractions included: what comparing few seeds stands on."""
+"""Student's t with any degrees of freedom, fractions included: the distribution that comparisons of few seeds need."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ def rules(config: Config) -> Iterator[str]:
     """One line for each thing that is wrong."""
     hardware = config.hardware
     if not re.fullmatch(r"cpu|cuda(:\d+)?", hardware.device):
-        yield f"hardware.device={hardware.device}: wants cpu, cuda or cuda:N"
+        yield f"hardware.device={hardware.device}: must be cpu, cuda or cuda:N"
     if hardware.device == "cpu" and hardware.dtype is Dtype.bfloat16:
-        yield "hardware.dtype=bfloat16: slower and coarser than float32 on a CPU; take float32, or hardware=gpu_1"
+        yield "hardware.dtype=bfloat16: slower and coarser than float32 on a CPU; use float32, or hardware=gpu_1"
     if hardware.launcher is LauncherKind.slurm:
         yield from _slurm(hardware.slurm)
 

@@ -1,4 +1,4 @@
-"""A customer played by a language model under τ²-bench's own guidelines; in telecom it has tools."""
+"""A customer simulated by a language model under τ²-bench's own guidelines; in telecom it has tools."""
 
 from __future__ import annotations
 

@@ -13,4 +13,4 @@ def rules(config: Config) -> Iterator[str]:
     if user.kind is UserKind.litellm and not user.model:
         yield "user.model=null: user=litellm needs the name of a model; user.model=NAME"
     if user.serve and config.engine.name is EngineName.torch:
-        yield f"user.serve={user.serve}: wants GPUs of its own; take engine=slime, or give user.api_base=URL"
+        yield f"user.serve={user.serve}: needs GPUs of its own; use engine=slime, or give user.api_base=URL"

@@ -1,4 +1,4 @@
-"""τ²-bench's scenarios speak to whoever plays the user ("You are …"): the same, said by the user."""
+"""τ²-bench's scenarios address the user simulator ("You are …"): the same, in the first person."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def test_a_sweep_may_be_written_as_hydras_own_setting(typed: str) -> None:
 def test_a_sweep_over_choices_and_one_over_nothing() -> None:
     assert expand_sweep(["domain=glob(t*)"]) == [["domain=telecom"]]
     assert "a sweep over no values" in refusal("domain=glob(x*)", by=expand_sweep)
-    assert "wants settings and their values" in refusal("hydra.sweeper.params=3", by=expand_sweep)
+    assert "must be settings and their values" in refusal("hydra.sweeper.params=3", by=expand_sweep)
     assert "no intervals" in refusal("stage.sft.lr=interval(0,1)", by=expand_sweep)
 
 
@@ -187,7 +187,7 @@ def test_a_sweep_over_choices_and_one_over_nothing() -> None:
 
 @pytest.mark.parametrize("name", ['"a b ü"', "'a\nb'", "x" * 300, "a/b", ".a", "$x", "50%", "-a", "'a;b'"])
 def test_names_that_a_script_or_a_folder_cannot_hold_are_refused(name: str) -> None:
-    assert "wants a name of at most 100 of the letters" in refusal(f"name={name}")
+    assert "must be a name of at most 100 of the letters" in refusal(f"name={name}")
 
 
 @pytest.mark.parametrize("name", ["first", "'a=1'", "2025-11-26_x", "v1.2+b@c"])

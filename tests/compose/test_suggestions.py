@@ -121,10 +121,10 @@ def test_no_slip_in_a_real_command_ends_in_a_traceback(data: st.DataObject, comm
         (["recipe=tiny"], "recipe=tiny: recipe is no group that can be chosen"),
         (["curric@ulum=adaptive"], "curric@ulum=adaptive: curric is no group that can be chosen; did you mean curri"),
         (["reward.multipliers.teleco=1"], "not there yet; did you mean telecom; to add it write +reward.multipliers."),
-        (["stage=eval", "stage.greedy=fasle"], "stage.greedy=fasle: wants true or false"),
+        (["stage=eval", "stage.greedy=fasle"], "stage.greedy=fasle: must be true or false"),
         (
             ["hardware.slurm.options=3"],
-            "hardware.slurm.options=3: wants a mapping: hardware.slurm.options={NAME:VALUE}",
+            "hardware.slurm.options=3: must be a mapping: hardware.slurm.options={NAME:VALUE}",
         ),
         (["rollout=3"], "rollout=3: holds settings; give one of them a value: rollout.concurrency=…"),
         (["stage.sft=3"], "stage.sft=3: holds settings; give one of them a value: stage.sft.name=…"),

@@ -45,7 +45,7 @@ def run_py(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("dry_run", [[], ["dry_run=true"], ["dry_run=json"]], ids=str)
 def test_names_are_refused_in_a_dry_run_as_in_a_real_one(dry_run: list[str]) -> None:
     for name in ('"a b ü"', "'a\nb'"):
-        assert "wants a name of at most 100 of the letters" in refusal(*ONE_TASK, f"name={name}", *dry_run)
+        assert "must be a name of at most 100 of the letters" in refusal(*ONE_TASK, f"name={name}", *dry_run)
 
 
 @pytest.mark.parametrize("dry_run", [[], ["dry_run=true"]], ids=str)
@@ -84,7 +84,7 @@ def test_a_model_that_the_engine_cannot_load(folder: Path, config: str, told: st
 
 
 def test_a_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refusal("hardware=gpu_1") == "hardware.device=cuda: there is no GPU here; take hardware=cpu"
+    assert refusal("hardware=gpu_1") == "hardware.device=cuda: there is no GPU here; use hardware=cpu"
     assert "hardware.gpus=2: nvidia-smi lists" in refusal("engine=slime", "hardware=gpu_2", "model=qwen3_8b")
     assert launch(["hardware=gpu_1", "dry_run=true"], False, ["run.py"]) == 0  # for another machine
     capsys.readouterr()

@@ -55,7 +55,7 @@ def test_servers_that_do_not_come_up_end_the_script_and_those_beside_them(
         check=False,
     )
     assert done.returncode == 1
-    assert "user.json: its server has ended" in done.stderr
+    assert "user.json: its server has exited" in done.stderr
 
 
 def test_steps_are_data_that_names_what_each_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

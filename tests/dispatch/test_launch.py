@@ -133,7 +133,7 @@ def test_a_bad_job_refuses_the_whole_sweep(tmp_path: Path) -> None:
 def test_resume_goes_by_the_frozen_settings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert launch([f"outputs={tmp_path}", "stage=sft", "seed=13"], False, []) == 1
     (sft,) = folders(tmp_path, "sft")
-    with pytest.raises(ConfigError, match=r"seed=1: resume=.* drop one"):
+    with pytest.raises(ConfigError, match=r"seed=1: resume=.* remove one"):
         launch([f"resume={sft.folder}", "seed=1"], False, [])
     with pytest.raises(ConfigError, match="no run folder"):
         launch([f"resume={tmp_path}/nothing"], False, [])
@@ -166,7 +166,7 @@ def test_told_to_end_it_saves_first_and_told_twice_it_ends_at_once(tmp_path: Pat
     said, _ = process.communicate(timeout=PATIENCE)
     (run,) = folders(tmp_path / "once", "demos")
     assert process.returncode != 0 and (run.folder / "saved").exists()
-    assert f"{run.folder}: told to end: saved; the same command goes on with it" in said
+    assert f"{run.folder}: stopped and saved; run the same command to continue" in said
 
     process = start(tmp_path / "twice", "stage=demos", "seed=97")
     tell(process.pid, number)
@@ -175,7 +175,7 @@ def test_told_to_end_it_saves_first_and_told_twice_it_ends_at_once(tmp_path: Pat
     said, _ = process.communicate(timeout=PATIENCE)
     (run,) = folders(tmp_path / "twice", "demos")
     assert process.returncode != 0 and not (run.folder / "saved").exists()
-    assert f"{run.folder}: interrupted; the same command goes on with it" in said
+    assert f"{run.folder}: interrupted; run the same command to continue" in said
 
 
 def test_an_interrupted_sweep_says_how_to_go_on(
@@ -187,7 +187,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(
     monkeypatch.setattr(sweep, "run_side_by_side", interrupted)
     with pytest.raises(KeyboardInterrupt):
         launch([f"outputs={tmp_path}", "stage=demos", "seed=1,2", "name=study"], True, [])
-    assert f"to go on: resume={tmp_path / 'study'}" in capsys.readouterr().err
+    assert f"to continue: resume={tmp_path / 'study'}" in capsys.readouterr().err
 
 
 def test_a_worker_takes_no_library_from_the_folder_that_it_starts_in(
@@ -204,7 +204,7 @@ def test_a_worker_takes_no_library_from_the_folder_that_it_starts_in(
 @pytest.mark.parametrize("many", [False, True], ids=["run", "sweep"])
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path: Path, many: bool) -> None:
     for name in ("../x", "a/b", "/etc/x", ".hidden"):
-        with pytest.raises(ConfigError, match=f"name={name}: wants a name"):
+        with pytest.raises(ConfigError, match=f"name={name}: must be a name"):
             launch([f"outputs={tmp_path}/outputs", "stage=demos", "seed=1", f"name={name}"], many, [])
     assert not list(tmp_path.iterdir())
 

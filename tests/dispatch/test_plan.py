@@ -108,11 +108,11 @@ def test_a_parent_that_cannot_serve_is_refused(tmp_path: Path) -> None:
     assert "no run folder" in refused("stage=sft", "parent=nowhere")
     assert f"resume={demos}" in refused("stage=sft", f"parent={demos}")
     Run.open(demos).finish({})
-    assert "stands on sft or rft or grpo" in refused("stage=grpo", f"parent={demos}")
-    assert "stands on nothing" in refused("stage=demos", f"parent={demos}")
+    assert "depends on sft or rft or grpo" in refused("stage=grpo", f"parent={demos}")
+    assert "depends on no other run" in refused("stage=demos", f"parent={demos}")
     sft = finish(plan(tmp_path, "stage=sft")).folder
-    assert "take model=tiny" in refused("stage=rft", "model=qwen3_0_6b", f"parent={sft}")
-    assert "take model.layers=2" in refused("stage=rft", "model.layers=3", f"parent={sft}")
+    assert "use model=tiny" in refused("stage=rft", "model=qwen3_0_6b", f"parent={sft}")
+    assert "use model.layers=2" in refused("stage=rft", "model.layers=3", f"parent={sft}")
     assert "model.path=FOLDER" in refused("stage=rft", "parent=model")
 
 

@@ -229,7 +229,7 @@ def preempted(chain, cluster: Cluster, outputs: Path, tmp_path_factory: pytest.T
     low = ("hardware.slurm.partition=low", "stage.save_every=1000")
     folder = grpo_again(outputs, tmp_path_factory.mktemp("preempted"), *low)
     cluster.preempted_by(seconds=1)
-    until(lambda: "told to end: saved" in worker_log(folder), "the worker saved")
+    until(lambda: "stopped and saved" in worker_log(folder), "the worker saved")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""A copy-on-write table is a plain dict to whoever uses it, and leaves what it stands on alone."""
+"""A copy-on-write table is a plain dict to whoever uses it, and leaves what it depends on alone."""
 
 from __future__ import annotations
 

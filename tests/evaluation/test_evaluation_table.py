@@ -1,4 +1,4 @@
-"""One table for splits that were sampled differently: nothing is left out, and a cell says what it stands on."""
+"""One table for splits that were sampled differently: nothing is left out, and a cell says what it depends on."""
 
 from __future__ import annotations
 

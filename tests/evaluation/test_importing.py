@@ -248,7 +248,7 @@ def test_a_task_that_cannot_be_set_up_here_leaves_doing_nothing_unknown(tmp_path
     call = {"env_type": "user", "func_name": "set_a_new_thing", "arguments": {}}
     run = imported(tmp_path / "run", changed("tasks.0.initial_state", {"initialization_actions": [call]}))
     assert run.results["splits"]["train"]["nothing"] == {"value": None, "missing": 1, "tasks": 1}
-    assert "(nothing)" in report_text(find(collect([run.folder]))) and "unknown" in run.table
+    assert "(do nothing)" in report_text(find(collect([run.folder]))) and "unknown" in run.table
 
 
 def test_the_folder_of_later_revisions_is_read_and_checked(command: Command, tmp_path: Path) -> None:
@@ -412,7 +412,9 @@ def test_an_unfinished_evaluation_keeps_its_plan_and_a_fault_that_was_played_aga
             lines.write(trajectory)
     (file,) = export_run(unfinished).values()
     assert file.results["info"]["num_trials"] == 2 and len(file.results["tasks"]) == 2
-    assert file.told == "2 tasks, 1 simulations; 1 ended in a fault and are left out; 2 of the plan's 4 were not played"
+    assert (
+        file.told == "2 tasks, 1 simulations; 1 ended in a fault and were left out; 2 of the plan's 4 were not played"
+    )
     back = imported(tmp_path / "back", file.results)
     assert back.results["splits"]["test"]["measures"]["pass@1"]["missing"] == 3
     wanted = [[(place.task, place.sample) for place in p.files["test"]] for p in (read_plan(back.folder), plan)]

@@ -54,7 +54,7 @@ def test_what_is_not_played_yet_is_missing_and_no_number(outputs: Path, large: R
         write_json(run.folder / "plan.json", encode(read_plan(large.folder)))
     half = merge(killed, "half")
     assert half.results["splits"]["test"]["measures"]["pass@1"] == {"value": None, "missing": 8, "tasks": 2}
-    assert "8 episodes of the plan were not played" in half.table
+    assert "8 episodes of the plan were not run" in half.table
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_what_differs_is_named(outputs: Path, tmp_path: Path, small: Run, overri
 def test_another_task_revision_is_refused_and_so_is_what_is_no_evaluation(outputs: Path, small: Run) -> None:
     later = frozen(outputs / "later", "seed=3")
     write_json(later.folder / "plan.json", encode(dataclasses.replace(read_plan(small.folder), revision="tau2@1.0")))
-    with pytest.raises(ConfigError, match=r"not one result: task revision tau2-bench@337326e and tau2@1\.0"):
+    with pytest.raises(ConfigError, match=r"cannot be merged: task revision tau2-bench@337326e and tau2@1\.0"):
         merge([small, later], "refused")
     demos = frozen(outputs / "demos", "seed=4")
     write_json(demos.folder / "manifest.json", encode(dataclasses.replace(demos.manifest, stage="demos")))
@@ -94,7 +94,7 @@ def test_another_task_revision_is_refused_and_so_is_what_is_no_evaluation(output
 
 def test_one_run_is_nothing_to_merge(outputs: Path, small: Run, large: Run) -> None:
     for runs in ([small], [small, Run.open(small.folder)], [small, large, small]):
-        with pytest.raises(ConfigError, match="wants two runs or more, each once"):
+        with pytest.raises(ConfigError, match="give two or more different runs"):
             merge(runs, "refused")
     assert not (outputs / "refused").exists()
 

@@ -29,8 +29,8 @@ from tau2_exp.types import Parts, Turn
 HOUSE = ("domain=custom", "domain.provider=brought:House")
 REFUSED = [
     (["reward=custom"], "reward.function=null", "reward.function=my_pkg.module:name"),
-    (["reward.function=brought:score"], "reward.function=brought:score", "take that, or drop this"),
-    (["reward=custom", "reward.function=brought.score"], "reward.function=brought.score", "wants module:name"),
+    (["reward.function=brought:score"], "reward.function=brought:score", "use that, or remove this"),
+    (["reward=custom", "reward.function=brought.score"], "reward.function=brought.score", "must be module:name"),
     (["reward=custom", "reward.function=brougt:score"], "no module brougt", "PYTHONPATH"),
     (["reward=custom", "reward.function=brought:scor"], "has no scor", "did you mean score?"),
     (
@@ -45,7 +45,7 @@ REFUSED = [
     (["curriculum=custom", "curriculum.function=brought:Silent"], "takes (task, world, config, seed)", "Curriculum"),
     (["domain=custom"], "domain.names=[]", "domain.provider=my_pkg.bank:Bank"),
     (["domain.provider=siera"], "domain.provider=siera", "did you mean sierra?"),
-    (["domain=custom", "domain.provider=brought:Unnamed"], "that of τ²-bench's telecom", "take another"),
+    (["domain=custom", "domain.provider=brought:Unnamed"], "that of τ²-bench's telecom", "use another"),
     (["domain=custom", "domain.provider=brought:Lost", "domain.eval_splits=[train]"], "the path of task 'x'", "cellar"),
     (["domain=custom", "domain.provider=brought:Unjudged"], "task 'x'", "nothing judges it"),
     ([*HOUSE, "domain.names=[bank]"], "domain.names=[bank]", "drop it"),
@@ -94,7 +94,7 @@ def test_what_is_called_is_told_in_its_name(monkeypatch: pytest.MonkeyPatch) -> 
     for path, expected in (("raises", "raised KeyError: 'lost'"), ("no_reward", "returned a float")):
         with pytest.raises(PluginError, match=f"reward.function=brought:{path}: {expected}"):
             score(played, dataclasses.replace(custom, function=f"brought:{path}"))
-    with pytest.raises(PluginError, match=r"reward.credit=brought:too_few: wants finite numbers, \[1\]"):
+    with pytest.raises(PluginError, match=r"reward.credit=brought:too_few: must return finite numbers, \[1\]"):
         group_credit([played], [reward], RewardConfig(credit="brought:too_few"))
     config = compose_config(["curriculum=custom", "curriculum.function=brought:Repeats"]).curriculum
     curriculum = make_curriculum(["telecom/1"], config, 0)

@@ -28,7 +28,7 @@ def generate(
     server: Served, sampling: Sampling | None = None, timeout: float = PATIENCE, retries: int = 2
 ) -> Generation:
     async def once() -> Generation:
-        generator = SglangGenerator(PolicyConfig(url=server.url, timeout=timeout, retries=retries))
+        generator = SglangGenerator(PolicyConfig(url=server.url, timeout=timeout, retries=retries), "its-token")
         generator.open(0)
         try:
             return await generator.generate(0, [1, 2, 3], sampling or Sampling(), seed=0)
@@ -50,7 +50,8 @@ def test_tokens_go_in_and_come_out_with_their_log_probabilities() -> None:
     with serve(answer()) as server:
         generation = generate(server, Sampling(temperature=0.8, top_p=0.9, top_k=20, max_tokens=64, stop_ids=(7,)))
     assert generation == Generation(ids=(11, 7), log_probs=(-0.5, -0.25), finish="stop")
-    (asked,) = server.asked
+    (asked,), (headers,) = server.asked, server.headers
+    assert headers["authorization"] == "Bearer its-token"
     assert asked["input_ids"] == [1, 2, 3]
     assert asked["return_logprob"] is True
     expected = {"temperature": 0.8, "top_p": 0.9, "top_k": 20, "max_new_tokens": 64, "stop_token_ids": [7]}
@@ -99,6 +100,7 @@ def test_a_stall_is_a_fault_that_names_the_timeout() -> None:
         (answer(tokens=[]), "no token was generated"),
         (answer("abort"), "the request ended by 'abort'"),
         (Answer("bad parameter", 400), "HTTP 400: bad parameter"),
+        (Answer("who are you", 401), "HTTP 401: who are you; policy.api_key_env names"),
     ],
 )
 def test_an_answer_that_is_none_is_a_fault_at_once(bad: Answer, reason: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from dialogues import plain_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tau2_exp.config import ModelConfig, ProtocolName
+from tau2_exp.protocols import protocol_of
 from tau2_exp.protocols.native import Native
 from tau2_exp.protocols.template import TemplateError, TemplateNative, as_template, renderer
 from tau2_exp.types import Message, Role, ToolCall
@@ -92,3 +95,30 @@ def test_hand_written_chatml_says_the_same_words_as_a_template_without_tools(wor
 def test_a_template_that_native_cannot_follow_is_named(template, why):
     with pytest.raises(TemplateError, match=why):
         TemplateNative(renderer(template, {}, False))
+
+
+class Known:
+    """A tokenizer of a model with this template, that knows these special tokens."""
+
+    def __init__(self, template: str | None, *tokens: str):
+        self.chat_template, self.tokens = template, tokens
+
+    def token_id(self, token: str) -> int | None:
+        return self.tokens.index(token) if token in self.tokens else None
+
+
+def test_a_model_follows_its_own_template_and_its_own_tokens():
+    native, single = (
+        ModelConfig("m", protocol=name, schemas=False) for name in (ProtocolName.native, ProtocolName.single_action)
+    )
+    assert type(protocol_of(native, Known(qwen3_template()))) is TemplateNative
+    assert type(protocol_of(native, Known(None))) is Native
+    assert type(protocol_of(native, Known(SMOLLM2))) is Native, "words alone: ours are the template's"
+    with pytest.raises(TemplateError, match="names no tools"):
+        protocol_of(replace(native, schemas=True), Known(SMOLLM2))
+    action = Message(Role.ASSISTANT, tool_calls=(ToolCall("get", {}),))
+    for known, end in ((("</tool_call>",), "</tool_call>"), ((), "<|im_end|>")):
+        protocol = protocol_of(single, Known(SMOLLM2, *known))
+        written = protocol.write(action)
+        assert written.endswith(end) and end in protocol.stops and protocol.parse(written).message == action
+        assert (written + protocol.close(written)).count("<|im_end|>") == 1

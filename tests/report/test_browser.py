@@ -73,7 +73,7 @@ def test_filters_leave_what_was_asked_for(browser: Browser, small: str):
     page = browser.open(small)
     page.wait_for("document.querySelector('.viewer [role=option]')")
     assert page.text(".count") == "6 of 6 episodes"
-    assert "Fault of" in page.text(".filters") and "Domain" not in page.text(".filters"), "there is only one domain"
+    assert "Fault" in page.text(".filters") and "Domain" not in page.text(".filters"), "there is only one domain"
     choose(page, "outcome", "solved")
     assert options(page) == ["telecom/roam"] and page.text(".count") == "1 of 6 episodes"
     click(page, "Show all")
@@ -103,7 +103,7 @@ def test_an_episode_shows_which_turn_got_its_credit(browser: Browser, small: str
         assert text in turns[14]
     assert "actions 1.00 (+1.00)" in turns[14] and "✓ reference action" in turns[14]
     shown = page.run("[...document.querySelectorAll('.line.turn small')].map(e => e.textContent)")
-    own = [float(text.removeprefix(" (own ").removesuffix(")").replace("−", "-")) for text in shown]
+    own = [float(text.removeprefix(" (turn-specific ").removesuffix(")").replace("−", "-")) for text in shown]
     assert own.index(max(own)) == 14 and own[0] < own[7] < own[14], "what is nearer to the progress gets more of it"
     assert page.run("document.querySelectorAll('.strip .column').length") == 15
     checks = page.run("[...document.querySelectorAll('.check-list li')].map(e => e.textContent)")
@@ -148,8 +148,8 @@ def test_what_a_model_wrote_stays_text(browser: Browser, small: str):
 def test_faults_and_evaluations_say_what_they_are(browser: Browser, small: str):
     page = browser.open(f"{small}#episodes&open=eval/test/2")
     opened(page, "telecom/lost")
-    assert "Fault of the user: the simulator timed out" in page.text(".pane")
-    assert "it was in no group and trained nothing" in page.text(".pane")
+    assert "Fault (user): the simulator timed out" in page.text(".pane")
+    assert "no GRPO group, so no advantage" in page.text(".pane")
     page.go(f"{small}#episodes&open=eval/test/99")
     page.wait_for("document.querySelector('.pane').innerText.includes('There is no episode eval/test/99')")
 

@@ -12,7 +12,7 @@ from studies import Study, config, make_study
 from tau2_exp.config import ConfigError, RewardKind
 from tau2_exp.evaluation.merge import merge
 from tau2_exp.jsonl import write_json
-from tau2_exp.report.arms import arm_label, tell_apart
+from tau2_exp.report.arms import arm_label, differing_settings
 from tau2_exp.report.collect import Collection, collect
 from tau2_exp.report.trials import Missing, Subject, Trial
 from tau2_exp.runs.progress import Progress
@@ -35,24 +35,24 @@ class TestArms:
         shaped = {("grpo", "reward.kind"): "shaped", ("grpo", "reward.alpha"): 0.25, ("grpo", "lr"): 1e-6}
         other = shaped | {("grpo", "reward.alpha"): 0.5}
         turns = other | {("grpo", "reward.kind"): "turn_level", ("grpo", "reward.turn_discount"): 0.9}
-        found = [arm_label(values) for values in tell_apart([outcome, shaped, other, turns])]
+        found = [arm_label(values) for values in differing_settings([outcome, shaped, other, turns])]
         assert found == ["outcome", "shaped alpha=0.25", "shaped alpha=0.5", "turn_level alpha=0.5"]
 
     def test_one_setting_of_many_stages_is_named_once(self):
         wide, narrow = ({(stage, "model.width"): width for stage in ("sft", "grpo")} for width in (128, 64))
-        assert tell_apart([wide, narrow]) == [{"width": 128}, {"width": 64}]
+        assert differing_settings([wide, narrow]) == [{"width": 128}, {"width": 64}]
 
     def test_a_stages_own_setting_keeps_its_stage_where_others_differ_too(self):
         makings = [{("sft", "lr"): sft, ("grpo", "lr"): grpo} for sft, grpo in ((1, 3), (1, 4), (2, 3))]
-        assert tell_apart(makings)[2] == {"grpo.lr": 3, "sft.lr": 2}
+        assert differing_settings(makings)[2] == {"grpo.lr": 3, "sft.lr": 2}
 
     def test_a_setting_that_only_follows_another_is_not_named(self):
         """Four samples of 24 prompts, or eight of 12: equal episodes a step."""
         makings = [{("grpo", "samples_per_prompt"): n, ("grpo", "prompts_per_step"): 96 // n} for n in (4, 8)]
-        assert tell_apart(makings) == [{"samples_per_prompt": 4}, {"samples_per_prompt": 8}]
+        assert differing_settings(makings) == [{"samples_per_prompt": 4}, {"samples_per_prompt": 8}]
 
     def test_lists_are_settings_too(self):
-        found = tell_apart([{("grpo", "domain.names"): names} for names in (["retail"], ["retail", "airline"])])
+        found = differing_settings([{("grpo", "domain.names"): names} for names in (["retail"], ["retail", "airline"])])
         assert [arm_label(values) for values in found] == ["names=retail", "names=retail+airline"]
 
 
@@ -91,7 +91,7 @@ class TestRuns:
         shutil.rmtree(gone.folder)
         found = collect([sweep])
         assert [f.run.folder for f in found.runs if f.run.stage == "eval"] == [kept.folder]
-        assert len(found.problems) == 1 and found.problems[0].startswith(f"left out: {gone.folder}: no run folder")
+        assert len(found.problems) == 1 and found.problems[0].startswith(f"skipped: {gone.folder}: no run folder")
 
     def test_an_empty_folder_is_named(self, tmp_path: Path):
         with pytest.raises(ConfigError, match="holds no run and no sweep"):
@@ -202,7 +202,7 @@ class TestTrials:
 
 
 def test_a_sweep_over_alpha_costs_the_grpo_runs_alone(tmp_path: Path):
-    """Two arms of one seed stand on one SFT run."""
+    """Two arms of one seed depend on one SFT run."""
     arms = [{"kind": RewardKind.shaped, "alpha": alpha} for alpha in (0.0, 0.25)]
     make_study(tmp_path, arms, lambda arm, seed: 0.5, seeds=1, tasks=2)
     stages = [found.run.stage for found in collect([tmp_path]).runs]

@@ -113,6 +113,6 @@ def test_a_worker_that_was_told_to_end_before_it_could_hear_did_not_fail(
     with pytest.raises(SystemExit):
         job()
     if number is signal.SIGKILL:
-        assert run.failure == "the worker was ended by SIGKILL (most often: out of memory)"
+        assert run.failure == "the worker was killed by SIGKILL (most often: out of memory)"
     else:
         assert run.failure == ""

@@ -117,7 +117,7 @@ class TestCredit:
         ]
         _, told = write([found(run) for run in runs], tmp_path / "page")
         assert [bool(one["group"]) for one in told] == [False, False, True, False]
-        for one, word in zip(told, ("evaluation", "RFT", "Alone", "fault"), strict=True):
+        for one, word in zip(told, ("Evaluation", "RFT", "only scored", "fault"), strict=True):
             assert word in one["note"]
 
 

@@ -59,7 +59,7 @@ class TestFamilies:
         arms += [{"kind": k, "alpha": a, "samples": n} for k in kinds for a in (0.1, 0.25) for n in (4, 8)]
         make_study(tmp_path, arms, lambda arm, seed: 0.5, seeds=1, tasks=3)
         found = families(collect([tmp_path]).trials[0])[0]
-        assert found.title == "grpo: arms against outcome, each of the same samples_per_prompt"
+        assert found.title == "grpo: arms against outcome, matched by samples_per_prompt"
         assert len(found.comparisons) == 8, "the baselines are not compared with one another"
         assert all(a.rpartition(" ")[2] == b.rpartition(" ")[2] for a, b in found.comparisons)
         asked = families(collect([tmp_path]).trials[0], against="alpha=0.1")[0]
@@ -67,7 +67,7 @@ class TestFamilies:
         assert alike in asked.comparisons and len(asked.comparisons) == 6
 
     def test_a_baseline_that_nobody_is_called_is_refused(self, study: Study):
-        with pytest.raises(ConfigError, match=r"--against 'alpha=7' is in no arm's name; there are: .*grpo outcome"):
+        with pytest.raises(ConfigError, match=r"--against 'alpha=7' names no arm; there are: .*grpo outcome"):
             find(collect([study.outputs]), against="alpha=7")
 
     def test_arms_are_ranked_by_all_pairs_and_only_where_it_is_sure(self, findings: Findings):
@@ -77,7 +77,7 @@ class TestFamilies:
         assert found.ranks["grpo outcome"] == found.ranks["grpo turn_level alpha=0.1"] == (2, 3)
 
     def test_a_stage_is_compared_with_what_its_model_was_made_from(self, findings: Findings):
-        found = family(findings, "stages against the one before")
+        found = family(findings, "each stage against the one before")
         assert [pair[1] for pair in found.comparisons] == ["sft"] * 3
 
     def test_what_is_missing_is_said_in_place_of_a_comparison(self, tmp_path: Path):
@@ -85,9 +85,9 @@ class TestFamilies:
         for seed, alpha in enumerate((0.1, 0.5)):
             made.evaluate(made.train("grpo", 0, None, 0.5, alpha=alpha), lost=seed)
         found = find(collect([tmp_path]))
-        assert [f.problem for f in found.families] == ["grpo alpha=0.5 lacks 1 samples"]
-        assert answers(found)[0].lines == ["No comparison yet: grpo alpha=0.5 lacks 1 samples."]
-        assert "no comparison: grpo alpha=0.5 lacks 1 samples" in report_text(found)
+        assert [f.problem for f in found.families] == ["grpo alpha=0.5: samples missing: 1"]
+        assert answers(found)[0].lines == ["No comparison yet: grpo alpha=0.5: samples missing: 1."]
+        assert "no comparison: grpo alpha=0.5: samples missing: 1" in report_text(found)
         assert "1 samples missing (seed 0)" in report_text(found)
 
 
@@ -96,12 +96,12 @@ class TestAnswers:
         first, pairs = answers(findings)
         assert first.title == pairs.title == "telecom test, grpo", "on tasks that nothing was trained on"
         assert first.lines[0].startswith("Against outcome: pass@1 0.")
-        assert first.lines[0].endswith("1 better, none worse, 1 not told apart.")
+        assert first.lines[0].endswith("1 better, none worse, 1 not significantly different.")
         better, alike = first.arms
         assert better.startswith("turn_level alpha=0.5: +0.") and better.endswith("], better")
-        assert alike.startswith("turn_level alpha=0.1") and "not told apart; could have seen 0." in alike
-        assert "12 tasks, 3 seeds an arm, 2 comparisons at once" in first.sure and "would have been seen" in first.sure
-        assert pairs.lines == ["Of all pairs, one arm is better than every other:"]
+        assert alike.startswith("turn_level alpha=0.1") and "no significant difference (detectable: ≥ 0." in alike
+        assert "12 tasks, 3 seeds per arm, 2 comparisons." in first.power and "at 80 % power: 0." in first.power
+        assert pairs.lines == ["All pairs: one arm is significantly better than every other:"]
         assert [line.partition(":")[0] for line in pairs.arms] == ["turn_level alpha=0.5"]
 
     def test_table_and_summary_say_one_thing_and_better_leaves_out_0(self, tmp_path: Path):
@@ -125,13 +125,13 @@ class TestAnswers:
         first, _ = answers(find(collect([study.outputs]), against="alpha=0.5"))
         assert "Against turn_level alpha=0.5" in first.lines[0] and "none better, 2 worse" in first.lines[0]
 
-    def test_arms_that_are_alike_are_not_told_apart(self, tmp_path: Path):
+    def test_arms_that_are_alike_do_not_differ_significantly(self, tmp_path: Path):
         """None of them is the baseline: all pairs say it alone."""
         arms = [{"kind": RewardKind.shaped, "alpha": alpha} for alpha in (0.1, 0.25, 0.5)]
         make_study(tmp_path, arms, lambda arm, seed: 0.5, seeds=1)
         (answer,) = answers(find(collect([tmp_path])))
-        assert answer.lines == ["Of all pairs, no arm is surely better than another:"] and len(answer.arms) == 3
-        assert "training again may change the order" in answer.sure
+        assert answer.lines == ["All pairs: no arm is significantly better than another:"] and len(answer.arms) == 3
+        assert "training again may change the order" in answer.power
 
     def test_one_seed_tells_only_of_that_seed(self, tmp_path: Path):
         """Of three seeds and one, the one that both have is compared, and every place that tells of it says so."""
@@ -143,14 +143,14 @@ class TestAnswers:
         told = family(found, "grpo: arms against alpha=0.1")
         assert "one seed: other seeds may differ by more (only those that both arms have)" in told.note
         (comparison,) = told.comparisons.values()
-        assert comparison.same_seeds and verdict(comparison) == "better, of one seed"
+        assert comparison.same_seeds and verdict(comparison) == "better (1 seed)"
         text = answers_text(found)
-        assert "on this one seed" in text and "training again may change the order" in text
+        assert "(1 seed)" in text and "training again may change the order" in text
 
     def test_without_arms_the_stages_are_compared(self, tmp_path: Path):
         make_study(tmp_path, [{"alpha": 0.1}], lambda arm, seed: 0.9, seeds=2)
         (answer,) = answers(find(collect([tmp_path])))
-        assert answer.lines == ["Each stage less the one before:"]
+        assert answer.lines == ["Differences in pass@1:"]
         (line,) = answer.arms
         assert line.startswith("grpo − sft: +0.") and line.endswith("better")
 

@@ -81,8 +81,8 @@ def test_what_it_lacks_is_one_line(sweep: Path, tmp_path: Path) -> None:
         make_workspace(tmp_path, "team")
     run = make_run(tmp_path, "silent", "stage=grpo", "logger.group=quiet")
     write_sweep(tmp_path / "quiet", [(["stage=grpo"], run)], [])
-    with pytest.raises(ConfigError, match="its runs logged nothing yet"):
+    with pytest.raises(ConfigError, match="its runs have logged nothing yet"):
         make_workspace(tmp_path / "quiet", "team")
     (run.folder / "config.json").write_text(json.dumps(to_data(compose_config(["stage=grpo"]))))
-    with pytest.raises(ConfigError, match="logger=none, so W&B knows none of its runs"):
+    with pytest.raises(ConfigError, match="logger=none, so W&B has none of its runs"):
         make_workspace(tmp_path / "quiet", "team")

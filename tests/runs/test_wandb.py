@@ -133,7 +133,7 @@ def test_what_breaks_in_the_mirror_does_not_break_the_run(
         monkeypatch.setattr(wandb, part, broken)
     finish(run)
     assert run.results == {"pass": 1.0}
-    assert capsys.readouterr().out.count("wandb: no; going on without it") == 1
+    assert capsys.readouterr().out.count("wandb: no; continuing without it") == 1
 
 
 @pytest.mark.parametrize("status", [401, 500])
@@ -146,7 +146,7 @@ def test_a_server_that_refuses_leaves_the_run_recorded_offline(
         monkeypatch.setenv("WANDB_API_KEY", SECRET)
         finish(run)
     told = capsys.readouterr().out
-    assert "recording offline" in told and "going on without it" not in told and SECRET not in told
+    assert "recording offline" in told and "continuing without it" not in told and SECRET not in told
     assert [line["reward"] for line in history(run)] == [0.5, 0.7]
 
 

@@ -23,6 +23,8 @@ from tests.serving import PATIENCE, Serving, start_serving, wait_until
 
 CONTEXT = 400
 HARDWARE = HardwareConfig(name="cpu", threads=1)
+TOKEN = "0123456789abcdef"
+KNOWN = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +55,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, tokenizer: TextTokeniz
 def served(model: CausalLM, tokenizer: TextTokenizer, rows: int = 8, eos: tuple[int, ...] = ()) -> Iterator[str]:
     """The address of our own server, in a thread of this process."""
     scheduler = Scheduler(model, tokenizer, HARDWARE, rows)
-    app = Service(scheduler, "here", model.shape.vocab_size, CONTEXT, eos).app()
+    app = Service(scheduler, "here", model.shape.vocab_size, CONTEXT, eos).app(TOKEN, "127.0.0.1")
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -17,6 +17,7 @@ import pytest
 from tau2_exp.config import ConfigError
 from tau2_exp.jsonl import read_jsonl
 from tau2_exp.serve.service import Engine, Role, Service, check, command, find_model
+from tau2_exp.serve.token import find_token, how_to_ask
 from tests.serving import ROOT, STANDIN, Serving, alive, wait_until
 
 Start = Callable[..., Serving]
@@ -50,14 +51,54 @@ def test_a_server_is_started_on_its_gpus_announced_and_ended_with_all_it_started
     assert told["pid"] == serving.process.pid
     (life,) = lives(model)
     port = told["url"].rpartition(":")[2]
-    expected = f"--model-path {model} --host 127.0.0.1 --port {port} --tp-size 2 --context-length 4096"
+    key = life["argv"][life["argv"].index("--config") + 1]
+    expected = f"--model-path {model} --host 127.0.0.1 --port {port} --config {key} --tp-size 2 --context-length 4096"
     assert " ".join(life["argv"]) == f"{expected} --mem-fraction-static 0.7 --log-level warning"
+    assert not Path(key).exists(), "the token is in that file only while the server starts"
     assert life["gpus"] == "2,3"
     assert "loading weights" in (serving.ready.parent / "policy.log").read_text()
     serving.process.terminate()
     assert serving.await_end() == 0
     assert not serving.ready.exists()
     assert not any(map(alive, pids(model)))
+
+
+def test_the_token_is_in_the_owners_files_alone_and_the_same_for_each_life(start: Start, model: Path) -> None:
+    serving = start(model, "--engine", "sglang").await_ready()
+    token = json.loads(serving.ready.read_text())["token"]
+    log = serving.ready.parent / "policy.log"
+    assert token in log.read_text(), "SGLang's doing"
+    assert [path.stat().st_mode & 0o777 for path in (serving.ready, log)] == [0o600, 0o600]
+    os.kill(lives(model)[0]["pids"][0], signal.SIGKILL)
+    serving.await_printed("ready at", times=2)
+    assert [life["settings"] for life in lives(model)] == [{"api-key": token}] * 2
+    told = "".join(serving.printed)
+    assert token not in told + " ".join(lives(model)[0]["argv"])
+    export, run = (line.strip() for line in told.splitlines() if line.startswith("  "))
+    assert run.endswith(f"policy=sglang policy.url={serving.url} policy.api_key_env=TAU2_SERVER_TOKEN …")
+    shell = ["bash", "-c", f"{export}; echo $TAU2_SERVER_TOKEN"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    read = subprocess.run(shell, env={"PATH": path}, capture_output=True, text=True, check=False)
+    assert read.stdout.strip() == token, export
+
+
+def test_a_token_may_be_the_users_own(start: Start, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINE", "-short")
+    assert start(model, "--engine", "sglang", "--token-env", "MINE").await_end() == 2
+    assert start(model, "--engine", "sglang", "--token-env", "NOT_SET").await_end() == 2
+    monkeypatch.setenv("MINE", "of-my-own-0123456789")
+    serving = start(model, "--engine", "sglang", "--token-env", "MINE").await_ready()
+    assert lives(model)[0]["settings"] == {"api-key": "of-my-own-0123456789"}
+    serving.await_printed("policy.api_key_env=MINE")
+    assert "of-my-own" not in "".join(serving.printed)
+
+
+def test_without_a_ready_file_the_token_is_printed() -> None:
+    token = find_token(None)
+    lines = how_to_ask(Role.user, "http://127.0.0.1:9", token, None)
+    assert f"  export TAU2_SERVER_TOKEN={token.value}" in lines
+    assert "user.api_base=http://127.0.0.1:9/v1 user.api_key_env=TAU2_SERVER_TOKEN" in lines[-1]
+    assert find_token(None) != token and token.value not in repr(token)
 
 
 def test_a_server_that_dies_while_starting_is_one_error_with_the_end_of_its_log(start: Start, model: Path) -> None:
@@ -130,13 +171,13 @@ def test_a_busy_port_is_refused_with_a_mend(start: Start, model: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         serving = start(model, "--engine", "sglang", "--port", str(taken.getsockname()[1]))
         assert serving.await_end() == 2
-    serving.await_printed("Address already in use; take another port, or 0 for any that is free")
+    serving.await_printed("Address already in use; use another port, or 0 for any that is free")
     assert not (model / "started.jsonl").exists()
 
 
 def test_a_user_simulator_gets_its_tool_calls_parsed() -> None:
     def argv(*flags: str) -> str:
-        return " ".join(command(Service("owner/model", Role.user, flags=flags), port=1))
+        return " ".join(command(Service("owner/model", Role.user, flags=flags), Path("key.yaml"), port=1))
 
     assert argv().endswith("--tp-size 1 --tool-call-parser auto")
     assert argv("--tool-call-parser", "hermes").endswith("--tp-size 1 --tool-call-parser hermes")
@@ -146,7 +187,9 @@ def test_a_user_simulator_gets_its_tool_calls_parsed() -> None:
     ("service", "mend"),
     [
         (Service("m"), "--engine torch serves a small model"),
-        (Service("m", Role.user, Engine.torch), "take --engine sglang"),
+        (Service("m", Role.user, Engine.torch), "use --engine sglang"),
+        (Service("m", flags=("--api-key=k",)), "take --token-env NAME"),
+        (Service("m", flags=("--config", "my.yaml")), "take --token-env NAME"),
         (Service("m", engine=Engine.torch, gpus=("0", "1")), "name one of them"),
         (Service("m", engine=Engine.torch, memory_fraction=0.5), "is for --engine sglang alone"),
     ],
@@ -154,7 +197,7 @@ def test_a_user_simulator_gets_its_tool_calls_parsed() -> None:
 def test_what_an_engine_cannot_do_is_refused_with_a_mend(
     service: Service, mend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tau2_exp.serve.service.find_spec", lambda name: None)
+    monkeypatch.setattr("tau2_exp.serve.service.find_spec", lambda name: object() if service.flags else None)
     with pytest.raises(ConfigError, match=mend):
         check(service)
 

@@ -54,9 +54,9 @@ def test_a_fault_is_a_missing_sample_and_not_a_failed_one(make_run, monkeypatch)
     assert spared["faults"] == {} and all(m["value"] == 1.0 for m in spared["measures"].values())
     assert hit["nothing"]["value"] == 0.0
     table = run.table.splitlines()
-    (row,) = (line for line in table if "eval" not in line and " train " in line and "(nothing)" not in line)
+    (row,) = (line for line in table if "eval" not in line and " train " in line and "(do nothing)" not in line)
     assert row.count("2 samples missing") == 3 and "[" not in row
-    assert "episodes lost to faults: 3 of the user" in run.table
+    assert "episodes lost to faults: user 3" in run.table
     lost = [t for t in run.trajectories("train") if not t.scored]
     assert [t.attempts for t in lost] == [2, 2]
 
@@ -68,7 +68,7 @@ def test_who_resumes_a_finished_evaluation_plays_again_what_it_lost(make_run, mo
         lose(broken, lambda task: task.id == unlucky)
         run_stage(run)
     run.record(hardware={"device": "cpu"})
-    assert f"to play again what faults lost: resume={run.folder}" in run.table
+    assert f"to retry the episodes lost to faults: resume={run.folder}" in run.table
     monkeypatch.setattr(launch, "run_attached", lambda runs: [run_stage(run) for run in runs] and 0)
     assert launch.launch([f"resume={run.folder}"], False, []) == 0
     again = Run.open(run.folder)
@@ -130,7 +130,7 @@ def test_a_plan_is_frozen_before_it_is_played_and_knows_nothing_of_the_agent(mak
         run_stage(another)
     (another.folder / "plan.json").replace(run.folder / "plan.json")
     with pytest.raises(
-        ConfigError, match=r"plan no longer holds: train-greedy: .* has seed \d+ and \d+; evaluate anew"
+        ConfigError, match=r"plan has changed: train-greedy: .* has seed \d+ and \d+; start a new evaluation"
     ):
         run_stage(run)
 
@@ -168,9 +168,9 @@ def test_a_budget_holds_and_stops_a_run_cleanly_and_more_of_it_goes_on(
         with pytest.raises(ConfigError) as caught:
             run_stage(run)
         asked = len(server.asked) - full
-        assert str(caught.value).startswith(f"stage.budget_tokens={bound}: reached; spent ")
+        assert str(caught.value).startswith(f"stage.budget_tokens={bound}: reached: spent ")
         played = sum(1 for name in ("train", "train-greedy") for _ in run.trajectories(name))
-        assert f"{played} of 6 episodes are played" in str(caught.value) and played < 6
+        assert f"{played} of 6 episodes are done" in str(caught.value) and played < 6
         assert f"resume={run.folder} stage.budget_tokens=" in str(caught.value)
         assert bound - 3 * each < asked * each <= bound, "what is in flight is bounded, and the room is used"
         assert not (run.folder / "results.json").exists()
@@ -218,7 +218,7 @@ def test_a_cost_that_nobody_lists_is_unknown_and_bounds_nothing(make_run) -> Non
         run_stage(run)
         assert run.results["spent"]["dollars"] is None
         bounded = make_run(*api(server, "stage.budget_dollars=1"))
-        with pytest.raises(ConfigError, match=r"litellm lists no price for openai/local; take stage.budget_tokens"):
+        with pytest.raises(ConfigError, match=r"litellm lists no price for openai/local; use stage.budget_tokens"):
             run_stage(bounded)
 
 
@@ -226,7 +226,7 @@ def test_a_listed_price_is_added_up_and_bounds(make_run) -> None:
     reply = PROMPT * 0.40e-6 + WORDS * 1.60e-6  # dollars: the server's tokens at gpt-4.1-mini's prices
     with serve(at_length) as server:
         run = make_run(*api(server, "policy.model=gpt-4.1-mini", f"stage.budget_dollars={6.8 * reply}"))
-        with pytest.raises(ConfigError, match=r"reached; spent 36,180 tokens, \$0.0147; .* 2 of 6 episodes are played"):
+        with pytest.raises(ConfigError, match=r"reached: spent 36,180 tokens, \$0.0147; .* 2 of 6 episodes are done"):
             run_stage(run)
         assert len(server.asked) == 6
     assert has_price("gpt-4.1-mini") and not has_price("openai/local")
@@ -240,7 +240,7 @@ def test_resume_takes_a_new_budget_and_nothing_else(make_run, monkeypatch) -> No
     assert launch.launch([f"resume={run.folder}", "stage.budget_tokens=null", "stage.budget_dollars=2"], False, []) == 3
     stage = Run.open(run.folder).config.stage
     assert (stage.budget_tokens, stage.budget_dollars, stage.temperature) == (None, 2.0, 0.5)
-    for wrong, why in (("stage.temperature=1", "frozen settings"), ("stage.budget_dollars=-1", "wants 0 or more")):
+    for wrong, why in (("stage.temperature=1", "frozen settings"), ("stage.budget_dollars=-1", "must be 0 or more")):
         with pytest.raises(ConfigError, match=why):
             launch.launch([f"resume={run.folder}", wrong], False, [])
     with pytest.raises(ConfigError, match="no unfinished evaluation"):

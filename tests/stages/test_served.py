@@ -22,18 +22,22 @@ from tests.flows import lines
 from tests.serving import Serving, start_serving, wait_until
 
 EVAL = ("stage=eval", "domain.eval_splits=[train]")
+TOKEN = "A_SERVERS_TOKEN"
 
 
 @pytest.fixture(scope="module")
 def serving(pupil: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """The pupil's run folder, served by the torch engine."""
     server = start_serving(tmp_path_factory.mktemp("serving"), pupil.folder, "--engine", "torch").await_ready()
-    yield server
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(TOKEN, server.token)
+        yield server
     server.end()
 
 
 def asks(pupil: Run, serving: Serving) -> tuple[str, ...]:
-    return ("policy=sglang", f"policy.url={serving.url}", f"parent={pupil.folder}")
+    address = ("policy=sglang", f"policy.url={serving.url}", f"policy.api_key_env={TOKEN}")
+    return (*address, f"parent={pupil.folder}")
 
 
 def child(serving: Serving) -> int:
@@ -70,13 +74,15 @@ def test_with_slime_the_model_and_the_user_speak_from_the_runs_own_servers(
     settings = ("engine=slime", "hardware=gpu_4", "user=local", "hardware.user_gpus=2")
     run = make_run(*EVAL, *settings, "stage.samples_per_prompt=1", "domain.limit=1", parent=pupil)
     with serve(completion("I cannot. ###STOP###")) as user:
-        for role, url in (("policy", serving.url), ("user", user.url)):
+        for role, url, token in (("policy", serving.url, serving.token), ("user", user.url, "of-the-user")):
             (run.folder / "servers").mkdir(exist_ok=True)
-            (run.folder / "servers" / f"{role}.json").write_text(json.dumps({"url": url, "pid": 1}))
+            (run.folder / "servers" / f"{role}.json").write_text(json.dumps({"url": url, "pid": 1, "token": token}))
         assert not StageContext(run).lockstep
         asyncio.run(evaluate(run))
     assert run.results["splits"]["train"]["faults"] == {}
     assert user.asked and user.asked[0]["model"] == "Qwen/Qwen3-4B-Instruct-2507"
+    assert {headers["authorization"] for headers in user.headers} == {"Bearer of-the-user"}
+    assert not [path for path in run.folder.glob("*.json*") if "of-the-user" in path.read_text()]
 
 
 def test_a_server_that_dies_costs_the_run_nothing_that_it_counts(make_run, pupil: Run, serving: Serving) -> None:

@@ -104,13 +104,13 @@ def test_bad_lines_are_named_before_there_is_a_run_folder(make_run, tmp_path: Pa
 def test_what_the_run_cannot_say_is_named_with_its_line_and_what_would_do(make_run, demos: Run, tmp_path: Path) -> None:
     trajectory = json.loads((demos.folder / "trajectories/demos.jsonl").read_text().splitlines()[0])
     retail = write(tmp_path / "retail.jsonl", PUBLISHED, trajectory, trajectory | {"domain": "retail"})
-    valid = "take domain=retail, or domain.names=[telecom,retail]"
+    valid = "use domain=retail, or domain.names=[telecom,retail]"
     refused(make_run, retail, f"{retail}:3: is of retail, not of domain.names=[telecom]; {valid}")
     call = {"function": {"name": "toggle_roaming", "arguments": {}}}
     two = {"prompt": [*PUBLISHED["prompt"][:2], {"role": "assistant", "tool_calls": [call, call]}]}
     double = write(tmp_path / "double.jsonl", PUBLISHED, "", two, PUBLISHED, two)
     why = f"{double}:3, 5: several tool calls in one turn (2 of 4 conversations), which model.protocol=single_action "
-    refused(make_run, double, why + "cannot say; take model.protocol=native", "model.protocol=single_action")
+    refused(make_run, double, why + "cannot say; use model.protocol=native", "model.protocol=single_action")
 
 
 def refused(make_run, file: Path, why: str, *overrides: str) -> None:
@@ -138,7 +138,7 @@ def test_conversations_that_do_not_fit_are_refused_with_their_length(make_run, d
         run_stage(run)
 
 
-@pytest.mark.parametrize(("protocol", "missing"), [("native", "<|im_end|>"), ("single_action", "</tool_call>")])
+@pytest.mark.parametrize(("protocol", "missing"), [("native", "<|im_end|>"), ("single_action", "<|im_end|>")])
 def test_a_tokenizer_that_cannot_end_a_turn_is_refused_in_one_line(
     make_run, pupil: Run, tmp_path: Path, protocol: str, missing: str
 ) -> None:

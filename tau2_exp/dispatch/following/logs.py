@@ -18,10 +18,12 @@ LINES = 20
 
 
 def register(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("logs", help="what runs and sweeps write")
+    command = commands.add_parser("logs", help="print the logs of runs and sweeps")
     command.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    command.add_argument("--follow", action="store_true", help="go on until all of them have ended")
-    command.add_argument("--lines", type=int, default=LINES, metavar="N", help=f"the last N of each file ({LINES})")
+    command.add_argument("--follow", action="store_true", help="keep printing until all runs have ended")
+    command.add_argument(
+        "--lines", type=int, default=LINES, metavar="N", help=f"lines of each file to begin with (default {LINES})"
+    )
     command.set_defaults(run=_logs)
 
 
@@ -72,8 +74,8 @@ class _Tails:
     def silence(self) -> str:
         """Why no file is there."""
         if any(run.manifest.hardware for run in self._runs):
-            return "no logs: what it wrote went to the terminal, or to the logs of the sweep, that it was started from"
-        return "nothing written yet"
+            return "This run has no log file: it printed to the terminal (or see the sweep's logs/)."
+        return "Nothing has been logged yet."
 
     def _files(self) -> list[Path]:
         """All logs, and what SLURM wrote of the jobs."""

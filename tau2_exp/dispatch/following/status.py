@@ -24,11 +24,11 @@ PLAIN_WIDTH = 200  # of the table where there is no terminal
 
 def register(commands: argparse._SubParsersAction) -> None:
     for name, run, what in (
-        ("status", _status, "how runs, sweeps and folders of runs stand, with all they stand on"),
+        ("status", _status, "show the state of runs and sweeps, and of the runs they depend on"),
         (
             "cancel",
             _cancel,
-            "cancel the jobs of runs and sweeps; what they have saved stays, and resume=FOLDER goes on",
+            "cancel the jobs of runs and sweeps; saved work is kept, and resume=FOLDER continues it",
         ),
     ):
         command = commands.add_parser(name, help=what)
@@ -65,7 +65,8 @@ def run_titles(folder: Path) -> dict[Path, str]:
         for run in with_lineage([Run(target)]):
             users.setdefault(run.folder.resolve(), []).append(place)
     return {
-        path: names[places[0]] if len(places) == 1 else f"(for {len(places)} jobs)" for path, places in users.items()
+        path: names[places[0]] if len(places) == 1 else f"(shared by {len(places)} jobs)"
+        for path, places in users.items()
     }
 
 

@@ -62,7 +62,7 @@ class Board:
 
 
 def table(lines: Sequence[Line], details: bool = False) -> Table:
-    heads = ["job", "state", "stage", "progress", "reward", "time", "stage left", *(["detail"] if details else [])]
+    heads = ["job", "state", "stage", "progress", "reward", "time", "time left", *(["detail"] if details else [])]
     made = Table(*heads, box=None)
     for line in lines:
         cells = [line.title, line.state, *_progress(line.run), _time(line.seconds), _left(line.run)]

@@ -145,7 +145,7 @@ def _end(processes: Sequence[subprocess.Popen]) -> None:
     """Have what still runs save and end; being interrupted meanwhile hurries it."""
     if any(process.poll() is None for process in processes):
         with suppress(OSError):  # the terminal may be gone
-            print("ends when it has saved; Ctrl-C once more: at once", file=sys.stderr, flush=True)
+            print("stopping after it has saved; Ctrl-C once more stops it at once", file=sys.stderr, flush=True)
     for number, seconds in ((signal.SIGTERM, GRACE_SECONDS), (signal.SIGINT, LAST_SECONDS), (signal.SIGKILL, math.inf)):
         try:
             _tell(processes, number, seconds)

@@ -119,7 +119,7 @@ def _line(job: Job, names: Sequence[str], count: Callable[[], str]) -> Line:
 def _title(task: Task, names: Sequence[str]) -> str:
     if len(task.targets) == 1:
         return names[task.targets[0]]
-    return f"{' '.join(run.stage for run in task.runs)} (for {len(task.targets)} jobs)"
+    return f"{' '.join(run.stage for run in task.runs)} (shared by {len(task.targets)} jobs)"
 
 
 def _close(folder: Path, sweep: Sweep, names: Sequence[str], targets: Sequence[Step], jobs: Sequence[Job]) -> int:

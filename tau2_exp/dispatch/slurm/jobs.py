@@ -38,7 +38,7 @@ class SlurmJob:
 
 @dataclass(frozen=True)
 class Submission:
-    """What one command submitted; in a run's folder, what of it that run stands on, itself last."""
+    """What one command submitted; in a run's folder, what of it that run depends on, itself last."""
 
     submitted: str
     code: str  # the copy of the code that the jobs are done with

@@ -39,7 +39,7 @@ def follow(targets: Sequence[Step], owner: Path, wait: bool) -> int:
 
 def _submitted(submission: Submission | None, owner: Path) -> list[str]:
     if submission is None:
-        return [f"{owner}: nothing to submit; what is left of it is in the queue, or finished"]
+        return [f"{owner}: nothing to submit: every run is queued or finished"]
     lines = [f"submitted {len(submission.jobs)} jobs to SLURM, with the code in {within(owner, submission.code)}"]
     for _, group in groupby(submission.jobs, key=lambda job: job.array or job.id):
         lines.append(_array(list(group), owner))

@@ -74,7 +74,7 @@ class StageJob(Checkpointable):
             run = Run.open(self.run)
             if status < 0:
                 killed = " (most often: out of memory)" if status == -signal.SIGKILL else ""
-                run.fail(f"the worker was ended by {signal.Signals(-status).name}{killed}")
+                run.fail(f"the worker was killed by {signal.Signals(-status).name}{killed}")
             for folder in self.dependents:
                 dependent = Run.open(folder)
                 if dependent.status is not RunStatus.finished:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from tau2_exp.config import ConfigError, HardwareConfig
@@ -24,6 +25,7 @@ from tau2_exp.engines.torch.trainer import Trainer
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 GENERATION = "generation_config.json"
 SOURCES = (CONFIG, GENERATION)  # what others read of a model, beside its weights
+MESSAGE = 300  # characters of a path in a message
 TENSORS, STATE = "training.pt", "training.json"
 
 
@@ -100,12 +102,15 @@ def load_model(path: Path | str, hardware: HardwareConfig) -> CausalLM:
     folder = _folder(path)
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"model.path={folder} holds no {CONFIG}: not a Hugging Face checkpoint")
-    source = {name: json.loads((folder / name).read_text()) for name in SOURCES if (folder / name).is_file()}
     try:
+        source = {name: json.loads((folder / name).read_text()) for name in SOURCES if (folder / name).is_file()}
         shape = ModelShape.from_hf(source[CONFIG])
-    except (ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"model.path={folder}: {CONFIG}: {error}") from None
-    weights = _read_weights(folder, device, dtype_of(hardware))
+    try:
+        weights = _read_weights(folder, device, dtype_of(hardware))
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise ConfigError(f"model.path={folder}: weights cannot be read: {' '.join(str(error).split())}") from None
     if shape.tied:
         weights.pop("lm_head.weight", None)
     with torch.device("meta"):
@@ -116,6 +121,20 @@ def load_model(path: Path | str, hardware: HardwareConfig) -> CausalLM:
         raise ConfigError(f"model.path={folder}: weights do not fit {CONFIG}: {' '.join(str(error).split())}") from None
     model.source = source
     return model
+
+
+def local_folder(path: str) -> Path:
+    """The folder of a checkpoint on this machine. Raises ConfigError for anything else: a hub name, a file."""
+    folder = Path(path).absolute()
+    try:
+        found = progress(folder) is not None and (folder / CONFIG).is_file()
+    except OSError:
+        found = False
+    if not found:
+        raise ConfigError(
+            f"{str(folder)[:MESSAGE]!a}: not a checkpoint's folder on this machine; hub names are not taken"
+        )
+    return folder
 
 
 def end_ids(path: Path | str) -> tuple[int, ...]:

@@ -13,9 +13,9 @@ def prepare(hardware: HardwareConfig) -> torch.device:
     try:
         device = torch.device(hardware.device)
     except RuntimeError:
-        raise ConfigError(f"hardware.device={hardware.device}: not a device; cpu, cuda or cuda:0 would do") from None
+        raise ConfigError(f"hardware.device={hardware.device}: not a device; use cpu, cuda or cuda:0") from None
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"hardware.device={hardware.device}: torch sees no GPU here; hardware=cpu would do")
+        raise ConfigError(f"hardware.device={hardware.device}: torch sees no GPU here; use hardware=cpu")
     return device
 
 

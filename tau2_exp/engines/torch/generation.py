@@ -25,7 +25,7 @@ class _Request:
 
     ids: list[int]
     sampling: Sampling
-    seed: int
+    draws: list[float]
     future: asyncio.Future[Generation]
     ends: Ends | None
 
@@ -80,7 +80,8 @@ class TorchGenerator:
     ) -> Generation:
         """Continue `ids`; `ends` is asked after each token, beside the stop ids.
 
-        Raises FaultError(ENGINE) where the engine broke, ValueError on a wrong call.
+        What belongs to this turn alone is looked at before it joins the batch, and fails alone. Raises
+        FaultError(ENGINE) where the engine or `ends` broke, ValueError on a wrong call.
         """
         if session not in self._open:
             raise ValueError(f"session {session} is not open")
@@ -88,8 +89,11 @@ class TorchGenerator:
             raise ValueError(f"session {session} already generates")
         if not ids or sampling.max_tokens < 1:
             raise ValueError("generation needs at least one token of context, and one to make")
+        if not 0 <= min(ids) <= max(ids) < self.model.shape.vocab_size:
+            raise ValueError(f"token ids go from 0 to {self.model.shape.vocab_size - 1}")
+        draws = uniforms(seed, sampling.max_tokens)
         future = asyncio.get_running_loop().create_future()
-        self._waiting[session] = _Request(list(ids), sampling, seed, future, ends)
+        self._waiting[session] = _Request(list(ids), sampling, draws, future, ends)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         self._announce()
@@ -203,9 +207,8 @@ class TorchGenerator:
             if row is None:
                 row = self._rows[session] = self._cache.acquire()
             del row.ids[known:]
-            draws = uniforms(request.seed, request.sampling.max_tokens)
             self._turns[session] = _Turn(
-                row, request.ids[known:], request.sampling, draws, request.future, request.ends
+                row, request.ids[known:], request.sampling, request.draws, request.future, request.ends
             )
             admitted.append(session)
         for session in admitted:
@@ -233,7 +236,12 @@ class TorchGenerator:
         turn.ids.append(token)
         turn.log_probs.append(log_prob)
         turn.feed = [token]
-        stopped = token in turn.sampling.stop_ids or (turn.ends is not None and turn.ends(turn.ids))
+        try:
+            stopped = token in turn.sampling.stop_ids or (turn.ends is not None and turn.ends(turn.ids))
+        except Exception as error:  # the asker's own code
+            del self._turns[session]
+            _refuse(turn.future, error)
+            return
         if stopped or len(turn.ids) >= turn.sampling.max_tokens:
             del self._turns[session]
             finish = "stop" if stopped else "length"
@@ -246,8 +254,7 @@ class TorchGenerator:
         self._turns.clear()
         self.reset()
         for future in futures:
-            if not future.done():
-                future.set_exception(FaultError(FaultSource.ENGINE, f"{type(error).__name__}: {error}"))
+            _refuse(future, error)
 
     def _new_cache(self) -> Cache:
         return Cache(self.model.shape, self.model.device, self.model.head.dtype)
@@ -260,6 +267,11 @@ class TorchGenerator:
 def _answer(future: asyncio.Future[Generation], generation: Generation) -> None:
     if not future.done():
         future.set_result(generation)
+
+
+def _refuse(future: asyncio.Future[Generation], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(FaultError(FaultSource.ENGINE, f"{type(error).__name__}: {error}"))
 
 
 def _common_prefix(cached: list[int], wanted: list[int]) -> int:

@@ -18,9 +18,9 @@ def rules(config: Config) -> Iterator[str]:
     hardware, model = config.hardware, config.model
     for name, value in (("gpus", hardware.gpus), ("nodes", hardware.nodes)):
         if value > 1:
-            yield f"hardware.{name}={value}: engine=torch computes on one device; take engine=slime, or hardware=gpu_1"
+            yield f"hardware.{name}={value}: engine=torch computes on one device; use engine=slime, or hardware=gpu_1"
     if model.experts:
-        yield f"model.experts={model.experts}: engine=torch has no mixtures of experts; take engine=slime"
+        yield f"model.experts={model.experts}: engine=torch has no mixtures of experts; use engine=slime"
     if model.path and not is_hub_name(model.path) and _loads_model(config):
         yield from _checkpoint(model.path)
 

@@ -44,7 +44,7 @@ class Scheduler:
         self._model, self._tokenizer, self._hardware = model, tokenizer, hardware
         self._generator = TorchGenerator(model, EngineConfig(lockstep=False))
         self._slots = CacheSlots(self._generator, rows)
-        self._guests: dict[str, _Guest] = {}
+        self._guests: dict[str | int, _Guest] = {}  # requests by their names, probes by their sessions
         self._probes = itertools.count(1)
         self._admits, self._empty, self._swapping = asyncio.Event(), asyncio.Event(), asyncio.Lock()
         self._admits.set()
@@ -94,7 +94,7 @@ class Scheduler:
         return answer(request, generation, self._tokenizer, about)
 
     @asynccontextmanager
-    async def _let_in(self, name: str) -> AsyncIterator[_Guest]:
+    async def _let_in(self, name: str | int) -> AsyncIterator[_Guest]:
         while not self._admits.is_set():
             await self._admits.wait()
         if name in self._guests:
@@ -139,7 +139,7 @@ class Scheduler:
     def _load(self, path: Path) -> None:
         fresh = load_model(path, self._hardware)
         if fresh.shape != self._model.shape:
-            raise ConfigError(f"{path}: not of the shape of the model that is served; it wants a server of its own")
+            raise ConfigError(f"{path}: its shape differs from the served model's; serve it separately")
         self._model.load_state_dict(fresh.state_dict())
         self._slots.forget()
         self._generator.reset()
@@ -153,7 +153,7 @@ class Scheduler:
 
     async def _probe(self) -> None:
         session = -next(self._probes)
-        async with self._let_in(f"probe {session}"):
+        async with self._let_in(session):
             self._generator.open(session)
             try:
                 await self._generator.generate(session, [0], PROBE, 0)

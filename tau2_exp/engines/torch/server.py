@@ -16,21 +16,27 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tau2_exp.config import ConfigError, Dtype, HardwareConfig
-from tau2_exp.engines.torch.checkpoint import end_ids, load_model
+from tau2_exp.engines.torch.checkpoint import end_ids, load_model, local_folder
+from tau2_exp.engines.torch.guard import BODY_BYTES, Guard, too_long
 from tau2_exp.engines.torch.scheduler import Scheduler
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
-from tau2_exp.engines.torch.wire import Refused, read_request
+from tau2_exp.engines.torch.wire import Refused, read_abort, read_body, read_request, read_swap
 from tau2_exp.types import FaultError
 
 HEALTH_SECONDS = 20.0  # for one token, as with SGLang
 LAST_SECONDS = 3  # open requests get to be answered when the server is ended
 GONE = 499  # nobody reads the answer
+
+
+class TooLong(Exception):
+    """A body of more than BODY_BYTES, of which no more is read."""
 
 
 class Service:
@@ -40,8 +46,10 @@ class Service:
         self._scheduler, self._path = scheduler, path
         self._vocab_size, self._context, self._eos = vocab_size, context, eos
 
-    def app(self) -> Starlette:
+    def app(self, token: str, host: str) -> Starlette:
+        """For those who send the token to a server that listens on `host`."""
         return Starlette(
+            middleware=[Middleware(Guard, token, host)],
             routes=[
                 Route("/generate", _answered(self.generate), methods=["POST", "PUT"]),
                 Route("/abort_request", _answered(self.abort), methods=["POST"]),
@@ -50,7 +58,7 @@ class Service:
                 Route("/health_generate", self.health_generate),
                 Route("/get_model_info", self.info),
                 Route("/model_info", self.info),
-            ]
+            ],
         )
 
     async def generate(self, http: HttpRequest, body: dict[str, Any]) -> Response:
@@ -59,23 +67,18 @@ class Service:
         return JSONResponse(made) if made is not None else Response(status_code=GONE)
 
     async def abort(self, http: HttpRequest, body: dict[str, Any]) -> Response:
-        everything, name = body.get("abort_all"), body.get("rid")
-        if not everything and not name:
-            raise Refused("abort_request wants rid, or abort_all")
-        await self._scheduler.abort(None if everything else str(name))
+        await self._scheduler.abort(read_abort(body))
         return Response()
 
     async def update(self, http: HttpRequest, body: dict[str, Any]) -> Response:
-        path = body.get("model_path")
-        if not path:
-            raise Refused("update_weights_from_disk wants model_path")
-        version = body.get("weight_version")
+        swap = read_swap(body)
         try:
-            await self._scheduler.swap(Path(path), version and str(version), bool(body.get("abort_all_requests")))
+            folder = local_folder(swap.path)
+            await self._scheduler.swap(folder, swap.version, swap.abort)
         except ConfigError as error:
             return JSONResponse({"success": False, "message": str(error)}, 400)
-        self._path = str(path)
-        return JSONResponse({"success": True, "message": f"weights of {path}", "num_paused_requests": 0})
+        self._path = str(folder)
+        return JSONResponse({"success": True, "message": f"weights of {folder}", "num_paused_requests": 0})
 
     async def health(self, http: HttpRequest) -> Response:
         return Response()
@@ -106,18 +109,27 @@ def _answered(handle: Handler) -> Callable[[HttpRequest], Awaitable[Response]]:
 
     async def route(http: HttpRequest) -> Response:
         try:
-            body = json.loads(await http.body() or b"{}")
-            if not isinstance(body, dict):
-                raise Refused("the request is not a JSON object")
-            return await handle(http, body)
-        except (Refused, json.JSONDecodeError) as error:
+            return await handle(http, read_body(await _body(http)))
+        except Refused as error:
             return _error(400, str(error))
+        except TooLong:
+            return too_long()
         except FaultError as error:
             return _error(500, str(error))
         except ClientDisconnect:
             return Response(status_code=GONE)
 
     return route
+
+
+async def _body(http: HttpRequest) -> bytes:
+    """Raises TooLong, where the guard was not told how long it would be."""
+    body = bytearray()
+    async for chunk in http.stream():
+        body += chunk
+        if len(body) > BODY_BYTES:
+            raise TooLong
+    return bytes(body)
 
 
 def _error(status: int, message: str) -> Response:
@@ -139,12 +151,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="a checkpoint's folder, or a hub name")
     parser.add_argument("--socket", type=int, required=True, help="the descriptor of a socket that listens")
+    parser.add_argument("--host", required=True, help="the address that it listens on")
+    parser.add_argument("--key-file", type=Path, required=True, help="JSON with api-key, the token of its clients")
     parser.add_argument("--context", type=int)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=[dtype.value for dtype in Dtype], default=Dtype.float32.value)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--at-once", type=int, default=96)
     given = parser.parse_args(argv)
+    token = json.loads(given.key_file.read_text())["api-key"]
     hardware = HardwareConfig(name="serve", device=given.device, dtype=Dtype(given.dtype), threads=given.threads)
     try:
         tokenizer, model = load_tokenizer(given.model), load_model(given.model, hardware)
@@ -156,7 +171,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     scheduler = Scheduler(model.requires_grad_(False), tokenizer, hardware, given.at_once)
     service = Service(scheduler, given.model, shape.vocab_size, context, end_ids(given.model))
     config = uvicorn.Config(
-        service.app(), log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=LAST_SECONDS
+        service.app(token, given.host),
+        log_level="warning",
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=LAST_SECONDS,
     )
     print(f"serving {given.model}: {context} tokens of context, {given.at_once} requests at once", flush=True)
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=given.socket)])

@@ -12,7 +12,8 @@ from tau2_exp.config import ConfigError
 
 BORDERS = r"\n|, |\. | \| "  # no token crosses these; every other space is merged like any byte
 DOCUMENT, SETTINGS = "tokenizer.json", "tokenizer_config.json"
-FILES = (DOCUMENT, SETTINGS, "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
+TEMPLATE = "chat_template.jinja"
+FILES = (DOCUMENT, SETTINGS, "special_tokens_map.json", "added_tokens.json", TEMPLATE)
 
 _FALLBACK = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
 
@@ -46,6 +47,14 @@ class TextTokenizer:
     def size(self) -> int:
         """How many ids a model needs: the largest, plus one."""
         return max(self._parsing.get_vocab(with_added_tokens=True).values()) + 1
+
+    @property
+    def chat_template(self) -> str | None:
+        """The template that came with it: a file of its own, or among its settings."""
+        named = json.loads(self._files[SETTINGS]).get("chat_template")
+        if isinstance(named, list):  # several, by name
+            named = next((entry["template"] for entry in named if entry.get("name") == "default"), None)
+        return self._files.get(TEMPLATE, named)
 
     def files(self) -> dict[str, str]:
         """File name → content: what `transformers.AutoTokenizer.from_pretrained` needs in a folder."""

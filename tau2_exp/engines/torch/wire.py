@@ -1,24 +1,28 @@
-"""SGLang's /generate as this engine speaks it: JSON → a request, a generation → JSON.
+"""SGLang's /generate as this engine implements it: JSON → a request, a generation → JSON.
 
 Source: SGLang's documentation (docs.sglang.io: Native APIs, Sampling Parameters). What a request asks for beyond it
-is refused by name, never passed over.
+is refused by name, never passed over. What is read here can be generated beside others: nothing in it can fail later.
 """
 
 from __future__ import annotations
 
-import math
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from reprlib import repr as short
+from typing import Any, NoReturn
 
 from tau2_exp.engines.torch.tokenizer import TextTokenizer
 from tau2_exp.types import Generation, Sampling
 
 NEW_TOKENS = 128  # where a request does not say, as with SGLang
 GREEDY_BELOW = 1e-6  # a temperature under this is greedy
+HOTTEST = 1e6  # above it every token is as likely as another, to float32
 ALL_IDS = 1 << 30  # a top-k as large as this is none
 SEED_BITS = 64
+MOST_STOPS = 64  # each is looked for after every token
+LONGEST_TEXT = 1024  # characters of a stop, of a request's name, of a version
 
 _REQUEST = {"rid", "input_ids", "sampling_params", "return_logprob"}
 _PARAMS = set(
@@ -46,28 +50,83 @@ class Request:
     specials: bool = False  # leave special tokens in its text
 
 
-def read_request(body: Any, vocab_size: int, context: int, eos: Sequence[int]) -> Request:
-    """Raises Refused: not of the protocol, not supported here, or without room in `context` tokens."""
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """Other weights to be served. `abort` ends the turns under way."""
+
+    path: str
+    version: str | None
+    abort: bool
+
+
+def read_body(raw: bytes) -> dict[str, Any]:
+    """The JSON object of a request, read as RFC 8259 has it; Python's own reader takes UTF-16 and NaN too.
+
+    Raises Refused, also for text that no answer could hold (half a surrogate pair).
+    """
+    try:
+        text = raw.decode()
+        body = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            json.dumps(body, ensure_ascii=False).encode()
+    except Refused:
+        raise
+    except UnicodeDecodeError:
+        raise Refused("the request is not UTF-8") from None
+    except UnicodeEncodeError:
+        raise Refused("the request holds half a surrogate pair, which is no text") from None
+    except RecursionError:
+        raise Refused("the request is nested too deep") from None
+    except json.JSONDecodeError as error:
+        raise Refused(f"the request is not JSON: {error}") from None
+    except ValueError:
+        raise Refused("the request holds a number of too many digits") from None
     if not isinstance(body, dict):
         raise Refused("the request is not a JSON object")
+    return body
+
+
+def read_abort(body: dict[str, Any]) -> str | None:
+    """The name of the request to end; None for all. Raises Refused."""
+    given = _Fields(body, "")
+    name = given.text("rid")
+    if given.flag("abort_all", False):
+        return None
+    if not name:
+        raise Refused("abort_request wants rid, or abort_all")
+    return name
+
+
+def read_swap(body: dict[str, Any]) -> Swap:
+    """Raises Refused."""
+    given = _Fields(body, "")
+    path = given.text("model_path", longest=1 << 12)
+    if not path or "\0" in path:
+        raise Refused("update_weights_from_disk wants model_path, a checkpoint's folder")
+    return Swap(path, given.text("weight_version"), given.flag("abort_all_requests", False))
+
+
+def read_request(body: dict[str, Any], vocab_size: int, context: int, eos: Sequence[int]) -> Request:
+    """Raises Refused: not of the protocol, not supported here, or without room in `context` tokens."""
     _refuse_others(body, _REQUEST, "")
-    params = body.get("sampling_params") or {}
+    params = body.get("sampling_params")
+    params = {} if params is None else params
     if not isinstance(params, dict):
         raise Refused("sampling_params is not an object (one request at a time is served)")
     _refuse_others(params, _PARAMS, "sampling_params.")
-    given = _Params(params)
+    top, given = _Fields(body, ""), _Fields(params, "sampling_params.")
     ids = _ids(body.get("input_ids"), "input_ids", vocab_size)
     if not ids:
         raise Refused("input_ids is missing: token ids go in, at least one")
     if len(ids) >= context:
         raise Refused(f"The input ({len(ids)} tokens) is longer than the model's context length ({context} tokens).")
     return Request(
-        name=str(body.get("rid") or uuid.uuid4().hex),
+        name=top.text("rid") or uuid.uuid4().hex,
         ids=ids,
         sampling=_sampling(given, len(ids), vocab_size, context, eos),
         stops=_stops(params.get("stop")),
         seed=given.seed(),
-        log_probs=bool(body.get("return_logprob")),
+        log_probs=top.flag("return_logprob", False),
         trim=not given.flag("no_stop_trim", False),
         specials=not given.flag("skip_special_tokens", True),
     )
@@ -111,13 +170,13 @@ def _finish(request: Request, generation: Generation, tokenizer: TextTokenizer) 
     return {"type": "stop", "matched": ids[-1] if by_token else whole_turn(request.stops, tokenizer, ids)}
 
 
-def _sampling(given: _Params, used: int, vocab_size: int, context: int, eos: Sequence[int]) -> Sampling:
-    temperature = given.number("temperature", 1.0, 0.0, math.inf)
+def _sampling(given: _Fields, used: int, vocab_size: int, context: int, eos: Sequence[int]) -> Sampling:
+    temperature = given.number("temperature", 1.0, 0.0, HOTTEST)
     top_p = given.number("top_p", 1.0, 0.0, 1.0)
     top_k = given.integer("top_k", -1, -1, ALL_IDS)
     new = given.integer("max_new_tokens", min(NEW_TOKENS, context - used), 1, ALL_IDS)
     if top_p == 0 or top_k == 0:
-        raise Refused("sampling_params: top_p wants more than 0, and top_k 1 or more, or -1 for all")
+        raise Refused("sampling_params: top_p must be above 0, and top_k 1 or more, or -1 for all tokens")
     if used + new > context:
         raise Refused(f"{used} tokens and {new} new ones are more than the model's context length ({context} tokens).")
     stop_ids = {*_ids(given.values.get("stop_token_ids"), "stop_token_ids", vocab_size), *eos}
@@ -131,18 +190,22 @@ def _sampling(given: _Params, used: int, vocab_size: int, context: int, eos: Seq
 
 
 def _stops(value: Any) -> tuple[str, ...]:
-    stops = [value] if isinstance(value, str) else value or []
+    stops = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(stops, list) or not all(isinstance(stop, str) and stop for stop in stops):
         raise Refused("sampling_params.stop is neither a text nor a list of texts")
+    if len(stops) > MOST_STOPS or any(len(stop) > LONGEST_TEXT for stop in stops):
+        raise Refused(f"sampling_params.stop: wants at most {MOST_STOPS} texts of at most {LONGEST_TEXT} characters")
     return tuple(stops)
 
 
 def _ids(value: Any, name: str, vocab_size: int) -> list[int]:
-    ids = value or []
+    ids = [] if value is None else value
     if not isinstance(ids, list) or not all(type(token) is int for token in ids):
         raise Refused(f"{name} is not one list of token ids")
     if ids and not 0 <= min(ids) <= max(ids) < vocab_size:
-        raise Refused(f"{name}: ids go from 0 to {vocab_size - 1}; these go from {min(ids)} to {max(ids)}")
+        raise Refused(
+            f"{name}: ids go from 0 to {vocab_size - 1}; these go from {short(min(ids))} to {short(max(ids))}"
+        )
     return ids
 
 
@@ -150,31 +213,41 @@ def _refuse_others(given: dict[str, Any], known: set[str], where: str) -> None:
     for key, value in given.items():
         neutral = value == _NEUTRAL[key] if key in _NEUTRAL else not value
         if key not in known and value is not None and not neutral:
-            raise Refused(f"{where}{key}={value!r} is not supported by the torch engine")
+            raise Refused(f"{where}{short(key)[1:-1]}={short(value)} is not supported by the torch engine")
 
 
-class _Params:
-    """Sampling parameters as they came; null stands for the default."""
+def _refuse_constant(name: str) -> NoReturn:
+    raise Refused(f"the request holds {name}, which JSON does not have")
 
-    def __init__(self, values: dict[str, Any]):
-        self.values = values
+
+class _Fields:
+    """Fields as they came, named in refusals with `where` before them; null stands for the default."""
+
+    def __init__(self, values: dict[str, Any], where: str):
+        self.values, self._where = values, where
 
     def number(self, key: str, default: float, low: float, high: float) -> float:
         value = self._get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-            raise Refused(f"sampling_params.{key}={value!r}: wants a number from {low:g} to {high:g}")
+            raise self._refusal(key, value, f"a number from {low:g} to {high:g}")
         return float(value)
 
     def integer(self, key: str, default: int, low: int, high: int) -> int:
         value = self._get(key, default)
         if type(value) is not int or not low <= value <= high:
-            raise Refused(f"sampling_params.{key}={value!r}: wants a whole number from {low} to {high}")
+            raise self._refusal(key, value, f"a whole number from {low} to {high}")
         return value
 
     def flag(self, key: str, default: bool) -> bool:
         value = self._get(key, default)
         if not isinstance(value, bool):
-            raise Refused(f"sampling_params.{key}={value!r}: wants true or false")
+            raise self._refusal(key, value, "true or false")
+        return value
+
+    def text(self, key: str, longest: int = LONGEST_TEXT) -> str | None:
+        value = self._get(key, None)
+        if value is not None and not (isinstance(value, str) and len(value) <= longest):
+            raise self._refusal(key, value, f"a text of at most {longest} characters")
         return value
 
     def seed(self) -> int | None:
@@ -185,3 +258,6 @@ class _Params:
     def _get(self, key: str, default: Any) -> Any:
         value = self.values.get(key)
         return default if value is None else value
+
+    def _refusal(self, key: str, value: Any, wanted: str) -> Refused:
+        return Refused(f"{self._where}{key}={short(value)}: wants {wanted}")

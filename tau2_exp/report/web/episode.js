@@ -53,13 +53,13 @@ function head(side) {
     ),
     h("p.facts", {}, facts.join(" · ")),
     h("p.reward", {}, rewardText(episode)),
-    episode.fault ? h("p.fault", {}, `Fault of the ${episode.fault.source}: ${episode.fault.message}`) : null,
+    episode.fault ? h("p.fault", {}, `Fault (${episode.fault.source}): ${episode.fault.message}`) : null,
     row.modes.length ? h("p.modes", {}, ...row.modes.map((mode) => h("span.chip", {}, mode))) : null,
   );
 }
 
 function rewardText({ reward }) {
-  if (!reward) return "No reward: a fault that is not the agent's ended the episode.";
+  if (!reward) return "No reward: the episode ended in a fault outside the agent.";
   const { outcome, alpha, partial, shaped } = reward;
   const sum = `outcome ${fraction(outcome)} + alpha ${fraction(alpha)} × partial score ${fraction(partial)}`;
   const penalty = outcome + alpha * partial - shaped;
@@ -74,9 +74,9 @@ function sameUntil(sides) {
   const [mine, other] = sides.map(({ episode }) => episode.turns.map((turn) => turn.text));
   const first = mine.findIndex((text, i) => text !== other[i]);
   const turn = first < 0 ? mine.length : first;
-  if (turn === mine.length && turn === other.length) return "The agent did the same in every turn.";
+  if (turn === mine.length && turn === other.length) return "The agent acted identically in every turn.";
   const link = h("button.link", { type: "button", onclick: () => jump(turn + 1) }, `turn ${turn + 1}`);
-  return ["The agent first does something else in ", link, "."];
+  return ["First difference in the agent's actions: ", link, "."];
 }
 
 function opening(side) {
@@ -98,7 +98,7 @@ function turnCell(side, i) {
     "section.cell",
     {},
     h("h4", {}, badge(side), `Turn ${i + 1}`, credit(side, turn)),
-    turn.error ? h("p.error", {}, `Could not be read: ${turn.error}`) : null,
+    turn.error ? h("p.error", {}, `Unparsable: ${turn.error}`) : null,
     turn.error || !turn.messages.length ? h("pre.written", {}, turn.text) : null,
     turn.messages.map(message),
     turn.done ? h("p.done", {}, "The agent ends the episode.") : null,
@@ -109,16 +109,16 @@ function turnCell(side, i) {
     parts(turn, before),
     turn.error || !turn.messages.length
       ? null
-      : h("details.raw", {}, h("summary", {}, "as written"), h("pre.written", {}, turn.text)),
+      : h("details.raw", {}, h("summary", {}, "raw text"), h("pre.written", {}, turn.text)),
   );
 }
 
 function ending(side) {
   const { row, episode } = side;
   const raised = episode.verdict && episode.verdict.raised;
-  const words = { agent_stop: "The agent ended it.", user_stop: "The user ended it." };
-  const unnatural = `Ended by ${row.stop.replaceAll("_", " ")}: τ²-bench judges no such episode; its outcome is 0.`;
-  const text = row.outcome === null ? "A fault ended it." : words[row.stop] || unnatural;
+  const words = { agent_stop: "Ended by the agent.", user_stop: "Ended by the user." };
+  const unnatural = `Ended by ${row.stop.replaceAll("_", " ")}: τ²-bench scores such episodes 0.`;
+  const text = row.outcome === null ? "Ended in a fault." : words[row.stop] || unnatural;
   return h(
     "section.cell",
     {},
@@ -147,8 +147,8 @@ function checkList(side) {
   return h(
     "section.cell",
     {},
-    h("h4", {}, badge(side), "What was checked"),
-    blocks.length ? blocks : h("p", {}, "Nothing."),
+    h("h4", {}, badge(side), "Checks"),
+    blocks.length ? blocks : h("p", {}, "None."),
     h("p.note", {}, `Φ is the weighted mean of the parts that the task has; weights: ${weights}.`),
   );
 }

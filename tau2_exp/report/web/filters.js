@@ -9,8 +9,8 @@ const FILTERS = {
   domain: ["Domain", (row) => [row.domain]],
   outcome: ["Outcome", (row) => [verdictOf(row)]],
   stop: ["Ended by", (row) => [row.stop]],
-  fault: ["Fault of", (row) => (row.fault ? [row.fault] : [])],
-  mode: ["How it failed", (row) => row.modes],
+  fault: ["Fault", (row) => (row.fault ? [row.fault] : [])],
+  mode: ["Failure mode", (row) => row.modes],
 };
 
 const ORDERS = {

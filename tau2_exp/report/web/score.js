@@ -14,7 +14,7 @@ function strip(side) {
   const { group } = episode;
   const rows = [["phi", "Φ after the turn"]];
   if (group) rows.push(["axis", `advantage (±${fraction(scale)})`]);
-  if (group && ownScale > FINE) rows.push(["axis", `the turn's own (±${ownScale.toFixed(3)})`]);
+  if (group && ownScale > FINE) rows.push(["axis", `turn-specific (±${ownScale.toFixed(3)})`]);
   const columns = episode.turns.map((turn, i) => {
     const title = describeTurn(turn, i, group);
     const fill = { class: turn.progress ? "fill moved" : "fill", style: `height: ${100 * turn.phi}%` };
@@ -28,7 +28,7 @@ function strip(side) {
   });
   const labels = rows.map(([kind, title]) => h(`span.${kind}`, {}, title));
   const whole =
-    rows.length > 2 && ` Every turn received ${signed(group.share)} for the episode as a whole; the rest is its own.`;
+    rows.length > 2 && ` Every turn received ${signed(group.share)} for the episode as a whole; the rest is turn-specific.`;
   return h(
     "div.cell",
     {},
@@ -41,7 +41,7 @@ const FINE = 5e-4; // differences below this are shown as 0.000
 
 function describeTurn(turn, i, group) {
   const received = group
-    ? `, advantage ${signed(turn.advantage)}, of it the turn's own ${signed(own(turn, group), 3)}`
+    ? `, advantage ${signed(turn.advantage)}, of which turn-specific ${signed(own(turn, group), 3)}`
     : "";
   return `Turn ${i + 1}: Φ ${fraction(turn.phi)} (${signed(turn.progress)})${received}`;
 }
@@ -71,7 +71,7 @@ function bar(value, scale, direction) {
 function credit(side, turn) {
   const { group } = side.episode;
   if (!group) return null;
-  const mine = side.ownScale > FINE ? h("small", {}, ` (own ${signed(own(turn, group), 3)})`) : null;
+  const mine = side.ownScale > FINE ? h("small", {}, ` (turn-specific ${signed(own(turn, group), 3)})`) : null;
   const track = h("span.track", { "aria-hidden": "true" }, bar(turn.advantage, side.scale, "horizontal"));
   return h("span.credit", {}, track, h("span.number", {}, `advantage ${signed(turn.advantage)}`, mine));
 }

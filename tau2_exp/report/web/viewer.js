@@ -21,7 +21,7 @@ class Viewer {
     this.read();
   }
 
-  // Take the state from the address, where it speaks of episodes and was not written by us just now.
+  // Take the state from the address, if it names episodes and this page did not just write it.
   read() {
     const [section, ...rest] = location.hash.slice(1).split("&");
     if (section !== "episodes" || !rest.length || location.hash === this.written) return;
@@ -37,7 +37,7 @@ class Viewer {
     const address = `#${["episodes", new URLSearchParams(kept)].join("&")}`;
     if (opened) location.hash = address;
     else location.replace(address);
-    this.written = location.hash; // hashchange is told later
+    this.written = location.hash; // the event comes later
     this.draw().then(() => opened && this.toTop());
   }
 
@@ -70,7 +70,7 @@ class Viewer {
     }
   }
 
-  // Who was in there with the keyboard stays there.
+  // Keyboard focus within the pane is kept.
   fill(...nodes) {
     const focused = this.pane.contains(document.activeElement);
     this.pane.replaceChildren(...nodes);
@@ -102,7 +102,7 @@ class Viewer {
     const menu = h(
       "select",
       { name: "with", onchange: () => this.change({ with: menu.value }) },
-      h("option", { value: "" }, "no other"),
+      h("option", { value: "" }, "none"),
     );
     const runs = new Map();
     for (const row of attempts) runs.set(row.run, [...(runs.get(row.run) || []), row]);

@@ -54,7 +54,7 @@ def test_the_same_content_is_converted_once_wherever_it_lies(
     moved = model.rename(tmp_path / "elsewhere")
     (moved / "README.md").write_text("reworded")
     assert convert(str(moved), two, cache, copy(tmp_path)) == made and count(tmp_path) == 1
-    assert "is there already" in capsys.readouterr().out
+    assert "already there" in capsys.readouterr().out
     told = read_conversion(two)
     assert told.source == str(model) and told.content and told.command[-2:] == ("{source}", "{target}")
 

@@ -100,7 +100,9 @@ def test_commands_run_when_what_they_need_is_there_and_servers_end_when_they_are
     assert (tmp_path / "logs/third.log").read_text().split("\n")[1:-1] == ["first", "second"]
     assert (tmp_path / "logs/alive.log").read_text().split("\n")[1] == "[]"  # ended before what came after it
     out = capsys.readouterr().out
-    assert out.index("server: ready") < out.index("second: begins") < out.index("server: ended") < out.index("third: b")
+    assert (
+        out.index("server: ready") < out.index("second: started") < out.index("server: ended") < out.index("third: s")
+    )
     execute(plan[:1], tmp_path, PATIENCE)
     assert "already done: first" in capsys.readouterr().out
 
@@ -137,7 +139,7 @@ def test_a_failure_names_step_status_log_and_its_end_and_ends_the_servers(
         ),
         (sh("never", "sleep 600", ready="never.json"), r"never: not ready within 1 s \(engine.slime.start_seconds\)"),
         (sh("killed", "kill -9 $$"), "killed: was ended by SIGKILL"),
-        (sh("idle", "true", makes="/nowhere/at all"), "idle: ended well, but without having made /nowhere/at all"),
+        (sh("idle", "true", makes="/nowhere/at all"), "idle: succeeded, but did not create /nowhere/at all"),
         (Command("absent", ("no-such-program",)), "absent: ended with status 127 .*no-such-program"),
     ],
     ids=lambda value: value.name if isinstance(value, Command) else "",

@@ -102,7 +102,7 @@ def test_nobody_gets_in_without_the_runs_token(run: Run, nodes: dict[str, subpro
     token = run.folder / "servers/ray.token"
     assert token.stat().st_mode & 0o777 == 0o600
     assert not [path for path in run.folder.parent.rglob("*.log") if token.read_text() in path.read_text()]
-    url = f"{run.server('ray')}/api/jobs/"
+    url = f"{run.server('ray').url}/api/jobs/"
     assert httpx.get(url).status_code == 401
     assert httpx.get(url, headers={"Authorization": f"Bearer {token.read_text()}"}).status_code == 200
 

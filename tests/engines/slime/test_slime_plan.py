@@ -119,12 +119,12 @@ class TestFlags:
         ("given", "told"),
         [
             ("entropy-coeff=0.1", "did you mean entropy-coef?"),
-            ("use-slime-router=true", "would drop it without a word"),
-            ("lr-decay-iters=1.5", "wants a whole number"),
+            ("use-slime-router=true", "would ignore it silently"),
+            ("lr-decay-iters=1.5", "must be a whole number"),
             ("balance-data=3", "is a switch"),
             ("router-policy=cache_awar", "did you mean cache_aware?"),
             ("rampup-batch-size=[1,2]", "takes 3 values"),
-            ("train-env-vars=nonsense", "wants JSON"),
+            ("train-env-vars=nonsense", "must be JSON"),
             ("no-rope-freq=often", "a pattern of layers"),
             ("wandb-key=abcdef", "holds a secret"),
             ("http-proxy='http://me:word@host:1'", "holds a password"),
@@ -171,42 +171,42 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("overrides", "told"),
         [
-            (["hardware=cpu"], "take hardware=gpu_8, or engine=torch"),
+            (["hardware=cpu"], "use hardware=gpu_8, or engine=torch"),
             (["hardware.dtype=float32"], "slime trains in bfloat16"),
             (["model=tiny"], "model.path=null"),
-            (["hardware=gpu_1"], "take engine.slime.tensor_parallel=1"),
-            (["hardware.nodes=2", "engine.slime.tensor_parallel=3"], "a divisor of model.heads=32"),
-            (["engine.slime.tensor_parallel=16", "hardware.nodes=2"], "a divisor of model.kv_heads=8"),
-            (["engine.slime.pipeline_parallel=5"], "a divisor of model.layers=36"),
+            (["hardware=gpu_1"], "use engine.slime.tensor_parallel=1"),
+            (["hardware.nodes=2", "engine.slime.tensor_parallel=3"], "must divide model.heads=32"),
+            (["engine.slime.tensor_parallel=16", "hardware.nodes=2"], "must divide model.kv_heads=8"),
+            (["engine.slime.pipeline_parallel=5"], "must divide model.layers=36"),
             (["engine.slime.context_parallel=3"], "a power of 2"),
-            (["engine.slime.expert_parallel=2"], "is dense; take 1"),
+            (["engine.slime.expert_parallel=2"], "is dense; use 1"),
             (["model=qwen3_30b_a3b_instruct_2507", "hardware=gpu_4"], "expert_parallel=8"),
             (["model=qwen3_30b_a3b_instruct_2507", "engine.slime.expert_parallel=3"], "model.experts=128"),
             (
                 ["stage.prompts_per_step=5", "stage.samples_per_prompt=3"],
-                "wants a multiple of 4, the model's copies on 8 GPUs",
+                "must be a multiple of 4, the model's copies on 8 GPUs",
             ),
-            (["stage.updates_per_step=5"], "a divisor of prompts_per_step=16 × samples_per_prompt=4 = 64"),
+            (["stage.updates_per_step=5"], "must divide prompts_per_step=16 × samples_per_prompt=4 = 64"),
             (["stage.temperature=0"], "stage.temperature=0"),
-            (["stage.top_p=0.9"], "take 1.0"),
-            (["stage.warmup=1"], "wants less than 1"),
-            (["engine.slime.asynchronous=true", "stage.refill=0"], "take hardware.colocate=false"),
-            (["engine.slime.asynchronous=true", "hardware.colocate=false"], "take stage.refill=0"),
-            (["hardware.train_gpus=4"], "take hardware.colocate=false"),
-            (["hardware.colocate=false", "hardware.train_gpus=8"], "wants 1 to 7"),
+            (["stage.top_p=0.9"], "use 1.0"),
+            (["stage.warmup=1"], "must be less than 1"),
+            (["engine.slime.asynchronous=true", "stage.refill=0"], "use hardware.colocate=false"),
+            (["engine.slime.asynchronous=true", "hardware.colocate=false"], "use stage.refill=0"),
+            (["hardware.train_gpus=4"], "use hardware.colocate=false"),
+            (["hardware.colocate=false", "hardware.train_gpus=8"], "must be 1 to 7"),
             (["engine.slime.server_gpus=3"], "engine.slime.server_gpus=3"),
-            (["engine.slime.server_gpus=8", "hardware.colocate=false"], "a divisor of the rollouts' GPUs"),
-            (["hardware.user_gpus=2"], "take user=local"),
+            (["engine.slime.server_gpus=8", "hardware.colocate=false"], "must divide the rollouts' GPUs"),
+            (["hardware.user_gpus=2"], "use user=local"),
             (["user=local", "hardware.user_gpus=0"], "give hardware.user_gpus=N, or user=litellm"),
             (["user=local", "hardware.user_gpus=8"], "leaves none of 8 GPUs"),
             (["user=local", "hardware.user_gpus=2"], "2 GPUs for the user"),
-            (["user=local", "user.api_base=http://host/v1"], "drop one of the two"),
-            (["user=local", "user.kind=scripted"], "take user=local"),
+            (["user=local", "user.api_base=http://host/v1"], "remove one of the two"),
+            (["user=local", "user.kind=scripted"], "use user=local"),
             (["engine=torch"], "hardware.gpus=8: engine=torch computes on one device"),
             (["engine=torch", "hardware=gpu_1", "model=qwen3_30b_a3b_instruct_2507"], "no mixtures of experts"),
             (["engine=torch", "hardware=gpu_1", "user=local"], "user.api_base=URL"),
             (["engine=torch", "hardware=gpu_1", "hardware.nodes=2"], "hardware.nodes=2"),
-            (["dry_run=yaml"], "wants true (a shell script), json (data)"),
+            (["dry_run=yaml"], "must be true (a shell script), json (data)"),
         ],
     )
     def test_what_cannot_be_is_refused(self, overrides: list[str], told: str) -> None:
@@ -215,12 +215,12 @@ class TestRefused:
     def test_sizes_that_are_not_the_checkpoints(self, tmp_path: Path) -> None:
         said = {"num_hidden_layers": 36, "rope_parameters": {"rope_theta": 1000000}, "tie_word_embeddings": True}
         (tmp_path / "config.json").write_text(json.dumps(said))
-        assert "take model.rope_base=1000000" in refusal(f"model.path={tmp_path}")
+        assert "use model.rope_base=1000000" in refusal(f"model.path={tmp_path}")
         grpo(f"model.path={tmp_path}", "model.rope_base=1000000")
 
     def test_a_pipeline_is_refused_for_the_stage_that_cannot(self) -> None:
         told = refusal("stage=pipeline", "stage.rft.batch_size=6", "domain=all")
-        assert told.startswith("stage.rft.batch_size=6: wants a multiple of 4")
+        assert told.startswith("stage.rft.batch_size=6: must be a multiple of 4")
 
 
 class TestLayout:

@@ -53,10 +53,10 @@ class ConversionFailed(Exception):
 
 
 def register(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("cached", help="convert a model once: whole, or not at all")
+    command = commands.add_parser("cached", help="convert a model once and keep the result")
     command.add_argument("--of", required=True, metavar="MODEL", help="a folder, or a hub name")
-    command.add_argument("--into", required=True, type=Path, metavar="TARGET", help="where the result is to be found")
-    command.add_argument("--cache", type=Path, metavar="DIR", help="where results lie by their content")
+    command.add_argument("--into", required=True, type=Path, metavar="TARGET", help="path of the result")
+    command.add_argument("--cache", type=Path, metavar="DIR", help="cache of results, by the content of their source")
     command.add_argument("argv", nargs="+", metavar="-- COMMAND", help="{source} and {target} are filled in")
     command.set_defaults(run=_run)
 
@@ -82,7 +82,7 @@ def convert(model: str, target: Path, cache: Path | None, argv: Sequence[str]) -
     made.parent.mkdir(parents=True, exist_ok=True)
     with _locked(made.with_name(f".{made.name}.lock")):
         if made.exists():
-            print(f"{made}: is there already, from {read_conversion(made).source}", flush=True)
+            print(f"{made}: already there, made from {read_conversion(made).source}", flush=True)
         else:
             _make(made, source, argv, Conversion(str(source), command, _now(), content))
     if made != target:
@@ -165,7 +165,7 @@ def _locked(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(f"{path.parent}: another run makes the same; waiting for it", flush=True)
+            print(f"{path.parent}: another run is making the same; waiting for it", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -62,7 +62,7 @@ def _check(commands: Sequence[Command]) -> None:
         if command.name in before:
             raise ValueError(f"plan: two commands are named {command.name}")
         if unknown := set(command.needs) - before:
-            raise ValueError(f"plan: {command.name} needs {', '.join(sorted(unknown))}, which is not before it")
+            raise ValueError(f"plan: {command.name} needs {', '.join(sorted(unknown))}, which does not come before it")
         before.add(command.name)
 
 
@@ -110,7 +110,7 @@ class _Execution:
                 file.write(f"$ {shlex.join(command.argv)}\n")
             if command.ready:
                 Path(command.ready).parent.mkdir(exist_ok=True)
-            self.progress.say(f"{command.name}: begins, output in {log}")
+            self.progress.say(f"{command.name}: started, output in {log}")
             try:
                 process = start(command.argv, command.env, log, command.cwd)
             except OSError as error:
@@ -128,7 +128,7 @@ class _Execution:
             if status:
                 self._fail(running, how_it_ended(status))
             if command.makes and not Path(command.makes).exists():
-                self._fail(running, f"ended well, but without having made {command.makes}")
+                self._fail(running, f"succeeded, but did not create {command.makes}")
             self._ended(running)
 
     def _await(self, running: _Running, ready: Path) -> None:

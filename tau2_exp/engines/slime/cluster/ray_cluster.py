@@ -55,20 +55,22 @@ class RayFailed(Exception):
 
 
 def register(commands: argparse._SubParsersAction) -> None:
-    command = commands.add_parser("ray", help="Ray for one run: on this machine, or on the nodes of an allocation")
+    command = commands.add_parser("ray", help="Ray for one run, on this machine or on the nodes of an allocation")
     parts = command.add_subparsers(required=True, metavar="up|join|submit")
     ray_job.register(parts)
-    up = parts.add_parser("up", help="start Ray's head, wait for all nodes, stay until ended")
-    up.add_argument("folder", type=Path, metavar="FOLDER", help="a run's")
-    up.add_argument("--nodes", type=int, default=1, metavar="N", help="in all, this one included")
+    up = parts.add_parser("up", help="start Ray's head, wait for all nodes, and run until stopped")
+    up.add_argument("folder", type=Path, metavar="FOLDER", help="a run folder")
+    up.add_argument("--nodes", type=int, default=1, metavar="N", help="number of nodes, this one included")
     up.add_argument("--gpus", type=int, default=0, metavar="G", help="of this node, for Ray")
-    up.add_argument("--ready", type=Path, required=True, metavar="FILE", help="JSON with url and pid, once all is up")
-    up.add_argument("--seconds", type=float, default=1800.0, help="until all nodes must be there")
+    up.add_argument(
+        "--ready", type=Path, required=True, metavar="FILE", help="write {url, pid} here once all nodes are up"
+    )
+    up.add_argument("--seconds", type=float, default=1800.0, help="to wait for all nodes")
     up.set_defaults(run=_up)
-    join = parts.add_parser("join", help="join the run's head from another node, stay until it goes down")
-    join.add_argument("folder", type=Path, metavar="FOLDER", help="a run's")
+    join = parts.add_parser("join", help="join the run's head from another node, and run until it stops")
+    join.add_argument("folder", type=Path, metavar="FOLDER", help="a run folder")
     join.add_argument("--gpus", type=int, metavar="G", help="of this node, for Ray; as the run's settings have it")
-    join.add_argument("--seconds", type=float, help="without a sign of life from the first node")
+    join.add_argument("--seconds", type=float, help="to wait for a sign of life from the first node")
     join.set_defaults(run=_join)
 
 

@@ -25,17 +25,17 @@ RETRIES = 5  # of following the log, where the connection breaks
 
 def register(parts: argparse._SubParsersAction) -> None:
     """Add `submit` to the parts of the command `ray`."""
-    submit = parts.add_parser("submit", help="run a command as a job of the run's Ray, and follow it to its end")
-    submit.add_argument("folder", type=Path, metavar="FOLDER", help="a run's, whose `ray up` is ready")
+    submit = parts.add_parser("submit", help="run a command as a job of the run's Ray, and print its log until it ends")
+    submit.add_argument("folder", type=Path, metavar="FOLDER", help="a run folder whose `ray up` is ready")
     submit.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="for the job; never a secret")
-    submit.add_argument("argv", nargs="+", metavar="-- COMMAND", help="done in the folder that this is called from")
+    submit.add_argument("argv", nargs="+", metavar="-- COMMAND", help="run in the current folder")
     submit.set_defaults(run=_submit)
 
 
 def _submit(given: argparse.Namespace) -> int:
     env = dict(setting.partition("=")[::2] for setting in given.env)
     if "" in env:
-        raise ConfigError("--env: wants NAME=VALUE")
+        raise ConfigError("--env: must be NAME=VALUE")
     with terminable():
         return submit(Run.open(given.folder), given.argv, env)
 
@@ -49,7 +49,7 @@ def submit(run: Run, argv: list[str], env: dict[str, str]) -> int:
     from ray.job_submission import JobSubmissionClient
 
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
-    url = run.server("ray")
+    url = run.server("ray").url
     entry = f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(with_this_python(argv))}"
     try:
         client = JobSubmissionClient(url, headers=ray_token.headers(run.folder))

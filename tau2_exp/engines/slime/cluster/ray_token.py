@@ -6,11 +6,12 @@ It lies in the run's folder for as long as the head is up, readable by its owner
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tau2_exp.system.private import write_private
 
 FILE = "servers/ray.token"
 
@@ -19,9 +20,7 @@ FILE = "servers/ray.token"
 def fresh_token(folder: Path) -> Iterator[None]:
     """A new one for this head, removed with it."""
     path = folder / FILE
-    path.unlink(missing_ok=True)
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(secrets.token_hex(32))
+    write_private(path, secrets.token_hex(32))
     try:
         yield
     finally:

@@ -40,7 +40,7 @@ class Context:
         """Of the checkpoint that slime serves. Raises ConfigError where there is none."""
         if self.checkpoint is None:
             raise ConfigError("--hf-checkpoint is not set: it holds the tokenizer")
-        return self.setting.checked(load_tokenizer(self.checkpoint), self.checkpoint)
+        return self.setting.adopt(load_tokenizer(self.checkpoint), self.checkpoint)
 
     @cached_property
     def groups(self) -> Groups:

@@ -46,7 +46,7 @@ def post_process(context: Context | None, samples: Sequence[Any]) -> tuple[list[
 
 
 def token_credit(sample: Any, turns: Sequence[float]) -> list[float]:
-    """One advantage a token of the response: its turn's where the agent spoke, 0 elsewhere."""
+    """One advantage a token of the response: its turn's where the token is the agent's, 0 elsewhere."""
     episode = episode_of(sample)
     if episode is None or not turns:
         return [sum(turns)] * sample.response_length
@@ -61,7 +61,7 @@ def set_advantages(args: Any, rollout_data: dict[str, Any]) -> None:
     there is none, or where a teacher's log-probabilities have its place.
     """
     if getattr(args, "use_opd", False):
-        raise ValueError("--use-opd: on-policy distillation and credit for each turn need the same field; drop one")
+        raise ValueError("--use-opd: on-policy distillation and credit for each turn need the same field; remove one")
     if _FIELD not in rollout_data:
         raise ValueError(
             "no credit came with the samples: --custom-reward-post-process-path has to be post_process_rewards"

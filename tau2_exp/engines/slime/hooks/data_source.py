@@ -1,4 +1,4 @@
-"""slime's data source with our curriculum in it: which tasks are played next, saved with slime's own checkpoints."""
+"""slime's data source with our curriculum in it: which tasks come next, saved with slime's own checkpoints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tau2_exp.engines.slime.hooks.rollout_log import rewind
 
 
 class DataSource:
-    """Hands out groups of empty samples: the prompt is a task's key, the rest is written when it was played.
+    """Hands out groups of empty samples: the prompt is a task's key, the rest is written when it was run.
 
     In a supervised stage it only counts: `sft_rollout` finds its rows by the rollout's number. Without a global
     dataset (slime's way of saying that there is none) it hands out samples of nothing, as slime's own does.
@@ -22,14 +22,14 @@ class DataSource:
         if self.context is None and args.rollout_global_dataset:
             raise ConfigError("--custom-config-path: names no tau2_exp_run, the folder of the run")
         if getattr(args, "partial_rollout", False):
-            raise ConfigError("--partial-rollout: a world cannot be taken up in the middle; drop the flag")
+            raise ConfigError("--partial-rollout: a world cannot be taken up in the middle; remove the flag")
         self.buffer: list[list[Any]] = []  # groups that slime gave back unfinished
         self._nothing = 0  # groups of nothing handed out
         if self.context is not None and self.context.trains_on_episodes:
             self._load_everything(self.context)
 
     def get_samples(self, num_samples: int) -> list[list[Any]]:
-        """Groups to play: those given back first, then as many new ones as are missing.
+        """Groups to run: those given back first, then as many new ones as are missing.
 
         slime asks for a whole batch more whenever the filter refused one group. Where it was not told to oversample,
         it gets what the batch lacks, and asks again.
@@ -40,12 +40,12 @@ class DataSource:
             first, self._nothing = self._nothing, self._nothing + count
             return groups + [self._group(index, "") for index in range(first, first + count)]
         if not self.context.trains_on_episodes:
-            raise ConfigError("--rollout-function-path: a supervised stage wants sft_rollout, which reads rows")
+            raise ConfigError("--rollout-function-path: a supervised stage needs sft_rollout, which reads rows")
         drawn = self.context.groups.draw(self._missing(self.context, count))
         return groups + [self._group(index, key) for index, key in drawn]
 
     def add_samples(self, samples: list[list[Any]]) -> None:
-        """Take groups back. Of each, what has ended is kept, and the rest is played from the beginning."""
+        """Take groups back. Of each, what has ended is kept, and the rest runs from the beginning."""
         self.buffer += samples
 
     def save(self, rollout_id: int) -> None:

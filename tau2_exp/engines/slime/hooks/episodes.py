@@ -1,4 +1,4 @@
-"""One sample of slime's is one episode of ours: played by the one loop there is, against slime's router."""
+"""One sample of slime's is one episode of ours: run by the one loop there is, against slime's router."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def _unless_ended(args: Any, context: Context, sample: Any, sampling: Samp
     """The episode's trajectory; None where slime ended the rollout first.
 
     slime ends a rollout once it has enough groups, and then waits for all episodes to end: whatever an episode waits
-    for (a generation, an LLM that plays the user), it is given up at once and not tried again.
+    for (a generation, an LLM that is the user), it is given up at once and not tried again.
     """
     url = f"http://{args.sglang_router_ip}:{args.sglang_router_port}"
     policy = context.setting.token_policy(context.generator(url), context.tokenizer, sampling)

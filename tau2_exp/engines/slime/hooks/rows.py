@@ -17,7 +17,7 @@ def batch(args: Any, context: Context | None, rollout_id: int, evaluation: bool)
     Raises ConfigError where there are no rows, or where an evaluation is asked for.
     """
     if evaluation:
-        raise ConfigError("--eval-interval: a supervised stage is evaluated after it, as stage=eval; drop the flag")
+        raise ConfigError("--eval-interval: a supervised stage is evaluated after it, as stage=eval; remove the flag")
     if context is None:
         raise ConfigError("--custom-config-path: names no tau2_exp_run, the folder of the run")
     rows, size = context.rows, args.rollout_batch_size

@@ -53,7 +53,7 @@ def write(args: Any, sample: Any, episode: Episode, tokenizer: Tokenizer, evalua
     """Put a scored episode into its sample.
 
     The first turn's context is the prompt, all after it the response: loss mask 1 and the sampler's log-probability
-    where the agent spoke, 0 and 0 where anyone else did. `reward` is the shaped reward; in an evaluation the outcome.
+    where the token is the agent's, else 0 and 0. `reward` is the shaped reward; in an evaluation the outcome.
     """
     trajectory, reward = episode.trajectory, episode.reward
     assert reward is not None
@@ -85,7 +85,7 @@ def mark_faulted(sample: Any, trajectory: Trajectory) -> None:
 
 
 def end(sample: Any) -> None:
-    """A sample that slime itself ended: it is played from the beginning another time, or never."""
+    """A sample that slime itself ended: it runs from the beginning another time, or never."""
     clear(sample)
     sample.status = _status(sample, "ABORTED")
 

@@ -75,7 +75,7 @@ def train_flags(config: Config, stage: Any, folder: Path, model: str) -> dict[st
         flag = find_flag(name, key)
         setting = ours[name].setting if name in ours else DECIDED_BY.get(name)
         if setting and flags.get(name) != value and not (name not in ours and value in (None, False)):
-            raise ConfigError(f"{key}: {setting} decides --{name}; set that, and drop this")
+            raise ConfigError(f"{key}: {setting} decides --{name}; set that instead")
         if flag.parser != "sglang" or isinstance(stage, GrpoConfig):
             flags[name] = value
     return {name: value for name, value in flags.items() if value is not None}

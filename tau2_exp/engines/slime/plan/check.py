@@ -88,21 +88,21 @@ def _machine(config: Config) -> Iterator[str]:
     hardware = config.hardware
     if not hardware.device.startswith("cuda") or hardware.gpus < 1:
         name = hardware.name
-        yield f"engine.name=slime: wants GPUs, and hardware={name} has none; take hardware=gpu_8, or engine=torch"
+        yield f"engine.name=slime: needs GPUs, and hardware={name} has none; use hardware=gpu_8, or engine=torch"
     elif hardware.dtype is not Dtype.bfloat16:
-        yield f"hardware.dtype={hardware.dtype.value}: slime trains in bfloat16; take that"
+        yield f"hardware.dtype={hardware.dtype.value}: slime trains in bfloat16; use that"
 
 
 def _user(config: Config) -> Iterator[str]:
     user, given = config.user, config.hardware.user_gpus
     if user.serve is None:
         if given:
-            yield f"hardware.user_gpus={given}: no user is served on them; take user=local, or hardware.user_gpus=null"
+            yield f"hardware.user_gpus={given}: no user is served on them; use user=local, or hardware.user_gpus=null"
         return
     if user.kind is not UserKind.litellm:
-        yield f"user.serve={user.serve}: a {user.kind.value} user speaks without a model; take user=local"
+        yield f"user.serve={user.serve}: a {user.kind.value} user needs no model; use user=local"
     if user.api_base:
-        yield f"user.api_base={user.api_base}: user.serve starts a server of its own; drop one of the two"
+        yield f"user.api_base={user.api_base}: user.serve starts a server of its own; remove one of the two"
     if not user_gpus(config):
         of = config.hardware.gpus
         yield f"user.serve={user.serve}: has no GPU of the node's {of}; give hardware.user_gpus=N, or user=litellm"
@@ -130,7 +130,7 @@ def _sizes(model: ModelConfig, said: dict[str, Any]) -> Iterator[str]:
         value, ours = said.get(name), getattr(model, setting)
         if value is not None and value != ours and (dense or setting != "ffn"):
             value = str(value).lower() if isinstance(value, bool) else value
-            yield f"model.{setting}={ours}: the checkpoint in model.path has {value}; take model.{setting}={value}"
+            yield f"model.{setting}={ours}: the checkpoint in model.path has {value}; use model.{setting}={value}"
 
 
 def _parallel(config: Config, layout: Layout) -> Iterator[str]:
@@ -139,16 +139,16 @@ def _parallel(config: Config, layout: Layout) -> Iterator[str]:
     given = f"engine.slime.tensor_parallel={tensor}"
     for name in ("heads", "kv_heads"):
         if getattr(model, name) % tensor:
-            yield f"{given}: wants a divisor of model.{name}={getattr(model, name)}"
+            yield f"{given}: must divide model.{name}={getattr(model, name)}"
     if model.layers % pipeline:
-        yield f"engine.slime.pipeline_parallel={pipeline}: wants a divisor of model.layers={model.layers}"
+        yield f"engine.slime.pipeline_parallel={pipeline}: must divide model.layers={model.layers}"
     if LENGTH % (2 * context):
-        yield f"engine.slime.context_parallel={context}: wants a power of 2"
+        yield f"engine.slime.context_parallel={context}: must be a power of 2"
     left, rest = divmod(layout.train, pipeline * context)
     if rest or left % tensor:
-        mend = "take less of them" if rest else f"take engine.slime.tensor_parallel={gcd(tensor, left)}"
+        mend = "use fewer" if rest else f"use engine.slime.tensor_parallel={gcd(tensor, left)}"
         yield (
-            f"{given} × pipeline_parallel={pipeline} × context_parallel={context}: wants a divisor of the "
+            f"{given} × pipeline_parallel={pipeline} × context_parallel={context}: must divide the "
             f"{_count(layout.train)} that train{_apart(config)}; {mend}, or more GPUs"
         )
     yield from _experts(config, layout)
@@ -159,13 +159,12 @@ def _experts(config: Config, layout: Layout) -> Iterator[str]:
     experts, pipeline = slime.expert_parallel, slime.pipeline_parallel
     given = f"engine.slime.expert_parallel={experts}"
     if experts > 1 and not model.experts:
-        yield f"{given}: model={model.name} is dense; take 1"
+        yield f"{given}: model={model.name} is dense; use 1"
     elif model.experts and model.experts % experts:
-        yield f"{given}: wants a divisor of model.experts={model.experts}"
+        yield f"{given}: must divide model.experts={model.experts}"
     elif layout.train % (experts * pipeline):
         yield (
-            f"{given} × pipeline_parallel={pipeline}: "
-            f"wants a divisor of the {_count(layout.train)} that train{_apart(config)}"
+            f"{given} × pipeline_parallel={pipeline}: must divide the {_count(layout.train)} that train{_apart(config)}"
         )
 
 
@@ -181,13 +180,13 @@ def _apart(config: Config) -> str:
 
 def _training(config: Config, stage: TrainingConfig, prefix: str, layout: Layout) -> Iterator[str]:
     if stage.warmup >= 1:
-        yield f"{prefix}warmup={stage.warmup}: leaves nothing to train after it; wants less than 1"
+        yield f"{prefix}warmup={stage.warmup}: leaves nothing to train after it; it must be less than 1"
     copies = data_parallel(config, layout)
     if isinstance(stage, GrpoConfig):
         episodes, updates = stage.prompts_per_step * stage.samples_per_prompt, stage.updates_per_step
         given = f"{prefix}prompts_per_step={stage.prompts_per_step} × samples_per_prompt={stage.samples_per_prompt}"
         if episodes % updates:
-            yield f"{prefix}updates_per_step={updates}: wants a divisor of {given[len(prefix) :]} = {episodes}"
+            yield f"{prefix}updates_per_step={updates}: must divide {given[len(prefix) :]} = {episodes}"
             return
         batch, given = episodes // updates, f"{given} / updates_per_step={updates}"
     else:
@@ -195,25 +194,25 @@ def _training(config: Config, stage: TrainingConfig, prefix: str, layout: Layout
         batch = stage.batch_size
         given = f"{prefix}batch_size={batch}"
     if copies and batch % copies:
-        yield f"{given}: wants a multiple of {copies}, the model's copies on {_count(layout.train)}{_apart(config)}"
+        yield f"{given}: must be a multiple of {copies}, the model's copies on {_count(layout.train)}{_apart(config)}"
 
 
 def _grpo(config: Config, stage: GrpoConfig, prefix: str, layout: Layout) -> Iterator[str]:
     hardware, slime = config.hardware, config.engine.slime
     if slime.asynchronous and hardware.colocate:
-        yield "engine.slime.asynchronous=true: rollouts want GPUs of their own; take hardware.colocate=false"
+        yield "engine.slime.asynchronous=true: rollouts need GPUs of their own; use hardware.colocate=false"
     if slime.asynchronous and stage.refill:
-        yield f"{prefix}refill={stage.refill}: the asynchronous rollout of slime has no filter; take {prefix}refill=0"
+        yield f"{prefix}refill={stage.refill}: the asynchronous rollout of slime has no filter; use {prefix}refill=0"
     if stage.top_p != 1.0:
-        yield f"{prefix}top_p={stage.top_p}: slime's trainer cannot follow a cut nucleus here; take 1.0"
+        yield f"{prefix}top_p={stage.top_p}: slime's trainer does not support top_p below 1; use 1.0"
     if hardware.colocate and hardware.train_gpus is not None:
-        yield f"hardware.train_gpus={hardware.train_gpus}: on shared GPUs it has all; take hardware.colocate=false"
+        yield f"hardware.train_gpus={hardware.train_gpus}: on shared GPUs it has all; use hardware.colocate=false"
     if not hardware.colocate and layout.per_node < 2:
-        yield f"hardware.colocate=false: one GPU cannot be shared out{_apart(config)}; take hardware.colocate=true"
+        yield f"hardware.colocate=false: one GPU cannot be shared out{_apart(config)}; use hardware.colocate=true"
         return
     if not hardware.colocate and not 0 < train_gpus(config) < layout.per_node:
         yield (
-            f"hardware.train_gpus={train_gpus(config)}: wants 1 to {layout.per_node - 1} "
+            f"hardware.train_gpus={train_gpus(config)}: must be 1 to {layout.per_node - 1} "
             f"of the {layout.per_node} GPUs of a node, and leaves the others to the rollouts"
         )
         return
@@ -227,7 +226,7 @@ def _engines(config: Config, layout: Layout) -> Iterator[str]:
     whole = min(server, node)
     if layout.rollout % server or first % whole or max(server, node) % whole:
         yield (
-            f"engine.slime.server_gpus={server}: wants a divisor of the rollouts' GPUs "
+            f"engine.slime.server_gpus={server}: must divide the rollouts' GPUs "
             f"({layout.rollout}, on nodes of {node}){_apart(config)}"
         )
     yield from _heads(config, server)
@@ -236,7 +235,7 @@ def _engines(config: Config, layout: Layout) -> Iterator[str]:
 def _serving(config: Config, layout: Layout) -> Iterator[str]:
     server, gpus = layout.server, len(layout.policy)
     if gpus % server:
-        yield f"engine.slime.server_gpus={server}: wants a divisor of the policy's {_count(gpus)}{_apart(config)}"
+        yield f"engine.slime.server_gpus={server}: must divide the policy's {_count(gpus)}{_apart(config)}"
     yield from _heads(config, server)
 
 
@@ -244,7 +243,7 @@ def _heads(config: Config, server: int) -> Iterator[str]:
     model = config.model
     if model.heads % server or (model.kv_heads % server and server % model.kv_heads):
         yield (
-            f"engine.slime.server_gpus={server}: wants a divisor of model.heads={model.heads} "
+            f"engine.slime.server_gpus={server}: must divide model.heads={model.heads} "
             f"that goes with model.kv_heads={model.kv_heads}"
         )
 

@@ -53,11 +53,11 @@ def find_flag(name: str, given: str) -> Flag:
         return flag
     close = difflib.get_close_matches(name.lstrip("-").replace("_", "-"), list(known_flags()), n=1)
     meant = f"; did you mean {close[0]}?" if close else ""
-    raise ConfigError(f"{given}: slime has no flag --{name.lstrip('-')}, and would drop it without a word{meant}")
+    raise ConfigError(f"{given}: slime has no flag --{name.lstrip('-')}, and would ignore it silently{meant}")
 
 
 def write_flag(name: str, value: Any, given: str) -> list[str]:
-    """The flag and its value as argv. A switch wants true; false and None write nothing.
+    """The flag and its value as argv. A switch must be true; false and None write nothing.
 
     Raises ConfigError, beginning with `given`, for an unknown flag, a value of another type, one that is not among
     the choices, and a secret.
@@ -93,11 +93,11 @@ def _word(flag: Flag, value: Any, given: str) -> str:
     try:
         word = writer(value)
     except (TypeError, ValueError):
-        raise ConfigError(f"{given}: --{flag.name} wants {wanted}") from None
+        raise ConfigError(f"{given}: --{flag.name} must be {wanted}") from None
     if flag.choices and word not in flag.choices:
         close = difflib.get_close_matches(word, flag.choices, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
-        raise ConfigError(f"{given}: --{flag.name} wants one of {', '.join(flag.choices)}{meant}")
+        raise ConfigError(f"{given}: --{flag.name} must be one of {', '.join(flag.choices)}{meant}")
     if _holds_password(word):
         raise ConfigError(f"{given.partition('=')[0]}: holds a password, which settings never do; leave it out")
     return word

@@ -39,13 +39,13 @@ def refused(flags: Mapping[str, Any]) -> Iterator[str]:
     on = {name for name, value in flags.items() if value not in (None, False)}
     for name, needed in REQUIRES.items():
         if name in on and needed not in on:
-            yield f"{name}: slime wants {needed} with it; add engine.slime.flags.{needed}"
+            yield f"{name}: slime needs {needed} with it; add engine.slime.flags.{needed}"
     for one, other in EXCLUDES:
         if one in on and other in on:
-            yield f"{other}: slime does not take it together with {one}; drop one of the two"
+            yield f"{other}: slime does not take it together with {one}; remove one of the two"
     for name, instead in GONE.items():
         if name in on:
-            yield f"{name}: Megatron no longer takes it; take {instead}"
+            yield f"{name}: Megatron no longer takes it; use {instead}"
     yield from _weights(flags)
     yield from _numbers(flags)
 
@@ -54,17 +54,17 @@ def _weights(flags: Mapping[str, Any]) -> Iterator[str]:
     """How new weights reach the rollouts."""
     disk = flags.get("update-weight-transport") == "disk"
     if disk and not flags.get("update-weight-disk-dir"):
-        yield "update-weight-transport=disk: slime wants update-weight-disk-dir, a folder that all nodes share"
+        yield "update-weight-transport=disk: slime needs update-weight-disk-dir, a folder that all nodes share"
     if flags.get("release-train") and not disk:
-        yield "release-train: slime wants update-weight-transport=disk with it"
+        yield "release-train: slime needs update-weight-transport=disk with it"
     if flags.get("update-weight-mode") == "delta":
         if not disk or not flags.get("update-weight-local-checkpoint-dir"):
             wanted = "update-weight-transport=disk and update-weight-local-checkpoint-dir"
-            yield f"update-weight-mode=delta: slime wants {wanted} with it"
+            yield f"update-weight-mode=delta: slime needs {wanted} with it"
         if flags.get("colocate"):
-            yield "update-weight-mode=delta: not on shared GPUs; take hardware.colocate=false"
+            yield "update-weight-mode=delta: not on shared GPUs; use hardware.colocate=false"
         if flags.get("release-train"):
-            yield "update-weight-mode=delta: not with release-train; take full"
+            yield "update-weight-mode=delta: not with release-train; use full"
 
 
 def _numbers(flags: Mapping[str, Any]) -> Iterator[str]:
@@ -73,19 +73,19 @@ def _numbers(flags: Mapping[str, Any]) -> Iterator[str]:
         return default if value is None else value
 
     if "over-sampling-batch-size" in flags and number("over-sampling-batch-size") < number("rollout-batch-size"):
-        yield f"over-sampling-batch-size: wants at least stage.prompts_per_step={flags['rollout-batch-size']}"
+        yield f"over-sampling-batch-size: must be at least stage.prompts_per_step={flags['rollout-batch-size']}"
     if number("min-lr") > number("lr"):
-        yield f"min-lr={flags['min-lr']}: wants at most stage.lr={flags['lr']}"
+        yield f"min-lr={flags['min-lr']}: must be at most stage.lr={flags['lr']}"
     longest = number("rollout-max-context-len")
     if longest and number("rollout-max-prompt-len") > longest - 1:
-        yield f"rollout-max-prompt-len={flags['rollout-max-prompt-len']}: wants less than model.context={longest}"
+        yield f"rollout-max-prompt-len={flags['rollout-max-prompt-len']}: must be less than model.context={longest}"
     if number("sglang-dp-size", 1) > 1 and not flags.get("sglang-enable-dp-attention"):
-        yield "sglang-dp-size: slime wants sglang-enable-dp-attention with it"
+        yield "sglang-dp-size: slime needs sglang-enable-dp-attention with it"
     stages, server = number("sglang-pp-size", 1), number("rollout-num-gpus-per-engine", 1)
     if stages > 1 and server % stages:
-        yield f"sglang-pp-size={stages}: wants a divisor of engine.slime.server_gpus={server}"
+        yield f"sglang-pp-size={stages}: must divide engine.slime.server_gpus={server}"
     if number("save-retain-interval", 1) % number("save-interval", 1):
-        yield f"save-retain-interval={flags['save-retain-interval']}: wants a multiple of stage.save_every"
+        yield f"save-retain-interval={flags['save-retain-interval']}: must be a multiple of stage.save_every"
     ends = [flags.get(f"decoder-{end}-pipeline-num-layers") for end in ("first", "last")]
     if number("pipeline-model-parallel-size", 1) == 1 and any(end is not None for end in ends):
-        yield "decoder-first-pipeline-num-layers: wants engine.slime.pipeline_parallel above 1"
+        yield "decoder-first-pipeline-num-layers: needs engine.slime.pipeline_parallel above 1"

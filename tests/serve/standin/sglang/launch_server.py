@@ -25,14 +25,17 @@ parser.add_argument("--mem-fraction-static", type=float)
 parser.add_argument("--max-running-requests", type=int)
 parser.add_argument("--tool-call-parser")
 parser.add_argument("--log-level")
+parser.add_argument("--config", type=Path)
 given = parser.parse_args()
+settings = json.loads(given.config.read_text())  # JSON is YAML
 
 note = given.model_path / "behaviour.json"
 behaviour = json.loads(note.read_text()) if note.exists() else {}
 scheduler = subprocess.Popen(["sleep", "600"])  # SGLang's schedulers are processes of their own
 with (given.model_path / "started.jsonl").open("a") as started:
-    called = {"argv": sys.argv[1:], "gpus": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    called = {"argv": sys.argv[1:], "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"), "settings": settings}
     started.write(json.dumps({**called, "pids": [os.getpid(), scheduler.pid]}) + "\n")
+print(f"server_args=ServerArgs(api_key={settings['api-key']!r})", flush=True)  # SGLang's first line tells it too
 print("loading weights", flush=True)
 if "exits" in behaviour:
     print("RuntimeError: CUDA out of memory", flush=True)

@@ -1,4 +1,4 @@
-// What was said, called and changed within a turn.
+// Messages, tool calls and changes of the world within a turn.
 
 const LONG = 220; // letters of a tool's result that are shown before it is opened
 
@@ -6,9 +6,9 @@ function changes(found) {
   const entries = Object.entries(found || {});
   if (!entries.length) return null;
   const values = entries.map(([path, value]) =>
-    h("li", {}, h("code", {}, path), " → ", h("code", {}, value === null ? "as at the start" : JSON.stringify(value))),
+    h("li", {}, h("code", {}, path), " → ", h("code", {}, value === null ? "back to the initial value" : JSON.stringify(value))),
   );
-  return h("div.changes", {}, h("p", {}, "Changed in the world"), h("ul", {}, values));
+  return h("div.changes", {}, h("p", {}, "Changes to the world"), h("ul", {}, values));
 }
 
 function message(said) {
