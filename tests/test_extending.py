@@ -155,4 +155,4 @@ def test_a_logger(lab: Lab) -> None:
 
 def test_a_package_of_choices(lab: Lab) -> None:
     shown = lab.type(COMMANDS[-1])
-    assert "function: my_lab.rewards:score" in shown and "max_steps: 16" in shown and "- bank" in shown
+    assert "function: my_lab.rewards:score" in shown and "limit: 6" in shown and "- bank" in shown
