@@ -269,7 +269,8 @@ class Run:
         settings = differences(self.config, config)
         if settings:
             there = self._read_manifest()
-            self.manifest = replace(there, changes=(*there.changes, Change(_now(), settings)))
+            changes = (*there.changes, Change(_now(), settings))
+            self.manifest = replace(there, changes=changes, plugins=plugins_of(config))
             write_json(self.folder / "config.json", to_data(config))
             write_json(self.folder / "manifest.json", encode(self.manifest))
             self.config = config

@@ -363,7 +363,7 @@ def test_a_wrong_value_anywhere_is_read_or_one_line(tmp_path: Path, name: str) -
 
 
 def test_an_import_is_made_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for method in ("trajectories", "finish"):
+    for method in ("write_trajectories", "finish"):
         with monkeypatch.context() as patch:
 
             def full(*_: object, **__: object) -> None:
