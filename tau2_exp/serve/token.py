@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tau2_exp.config import ConfigError
-from tau2_exp.llm.secrets import secret
+from tau2_exp.llm.secrets import keep_secret, secret
 from tau2_exp.serve.service import Role
 from tau2_exp.system.private import write_private
 
@@ -35,7 +35,9 @@ def find_token(name: str | None) -> Token:
     Raises ConfigError where the variable is not set, or its value cannot be a token.
     """
     if name is None:
-        return Token(secrets.token_hex(32))
+        made = secrets.token_hex(32)
+        keep_secret(made)
+        return Token(made)
     value = secret(name)
     if not FORM.fullmatch(value):
         raise ConfigError(
