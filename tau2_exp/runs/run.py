@@ -55,7 +55,7 @@ class RunStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a server of a run is, and the token that it wants; None where it lies elsewhere (Ray's)."""
+    """The address of a run's server, and the token that it requires; None for Ray, whose token is in a file of its own."""
 
     url: str
     token: str | None = field(default=None, repr=False)

@@ -1,4 +1,4 @@
-"""The secret that lets one ask a server: without it, any web page and any user of the machine could."""
+"""The secret that a server's clients send: any web page and any user of the machine can reach a port on loopback."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def find_token(name: str | None) -> Token:
 
 @contextmanager
 def key_file(token: Token) -> Iterator[Path]:
-    """A file that tells a server its token while it starts: a command line is read by everybody on the machine.
+    """A file with the token, for a server that starts: every user of the machine can read its command line.
 
-    It is SGLang's `--config`, YAML of which JSON is a part.
+    It is what SGLang's `--config` reads: YAML, and JSON is YAML.
     """
     with TemporaryDirectory(prefix="tau2_exp-") as folder:
         path = Path(folder) / "key.yaml"
