@@ -24,7 +24,7 @@ class SglangGenerator:
 
     Sampling is the server's: `seed` is not sent. Its log-probabilities are those after the temperature and before top-p
     and top-k, which is SGLang's default. A server that has answered before and is gone is waited for (it is being
-    started again), as long as an answer may take. `token` is what it wants to hear, None where it wants nothing.
+    started again), as long as an answer may take. `token` is sent as a bearer token; None: nothing is.
     """
 
     def __init__(self, config: PolicyConfig, token: str | None = None):

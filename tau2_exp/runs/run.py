@@ -32,7 +32,7 @@ from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
 from tau2_exp.config.names import NAME_RULE, is_name
 from tau2_exp.files import clear_leftovers, whole_folder
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json, write_jsonl
-from tau2_exp.llm.secrets import masked
+from tau2_exp.llm.secrets import keep_secret, masked
 from tau2_exp.plugins import reach_unchanged
 from tau2_exp.runs.address import differences, plugins_of, revision_of
 from tau2_exp.runs.ancestors import Ancestor, folders_with, read_ancestors, write_ancestors
@@ -55,7 +55,7 @@ class RunStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a server of a run is, and the token that it wants; None where it lies elsewhere (Ray's)."""
+    """The address of a run's server, and the token that it requires; None for Ray, whose token is in a file of its own."""
 
     url: str
     token: str | None = field(default=None, repr=False)
@@ -258,11 +258,14 @@ class Run:
         path = self.folder / "servers" / f"{name}.json"
         try:
             told = json.loads(path.read_text())
-            return Server(told["url"], told.get("token"))
-        except (OSError, ValueError, KeyError):
+            server = Server(told["url"], told.get("token"))
+        except (OSError, ValueError, KeyError, TypeError):
             raise ConfigError(
                 f"{path}: no {name} server of this run is up; {setting('resume', self.folder)} starts it"
             ) from None
+        if server.token:
+            keep_secret(server.token)
+        return server
 
     def refreeze(self, config: Config) -> None:
         """Take settings that change no result from a later command, and note in the manifest which."""

@@ -14,7 +14,7 @@ ASK_SECONDS = 5.0  # for one answer, at most
 
 
 def announce(path: Path, url: str, token: str) -> None:
-    """Say where the server is and what it wants to hear, to whoever may read the owner's files."""
+    """Write where the server is, with its token, into a file that its owner alone may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_private(path, json.dumps({"url": url, "pid": os.getpid(), "token": token}, indent=2) + "\n")
 

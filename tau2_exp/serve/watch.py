@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from tau2_exp.config import ConfigError
+from tau2_exp.llm.secrets import masked
 from tau2_exp.serve.process import ServerProcess
 from tau2_exp.serve.ready import announce, healthy, make_way, withdraw
 from tau2_exp.serve.service import LOOPBACK, Engine, Service, command
@@ -148,7 +149,9 @@ class _Watch:
         print(f"{self.service.name}: {what}", flush=True)
 
     def _failed(self, what: str, process: ServerProcess) -> Failed:
-        return Failed(f"{self.service.name} of {self.service.model}: {what}. The end of {self.log}:\n{process.tail()}")
+        return Failed(
+            f"{self.service.name} of {self.service.model}: {what}. The end of {self.log}:\n{masked(process.tail())}"
+        )
 
 
 def _end(process: ServerProcess) -> None:

@@ -1,8 +1,8 @@
-"""Who may ask the server, and what: looked at before anything of a request's body is read.
+"""Which requests the server accepts: checked before anything of a request's body is read.
 
-A server on loopback is reached by every web page in a browser on the machine, and by every user of the machine. A
-page's requests carry its Origin; one that has its own name point at loopback (DNS rebinding) gives itself away by the
-Host; and nobody but our own clients knows the token.
+Every web page in a browser on this machine, and every user of it, can reach a server on loopback. The browser sends a
+page's Origin. A page whose own name resolves to loopback (DNS rebinding) sends that name as the Host. Only those who
+were given the token can send it.
 """
 
 from __future__ import annotations

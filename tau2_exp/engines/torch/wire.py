@@ -93,7 +93,7 @@ def read_abort(body: dict[str, Any]) -> str | None:
     if given.flag("abort_all", False):
         return None
     if not name:
-        raise Refused("abort_request wants rid, or abort_all")
+        raise Refused("abort_request: rid is missing, or abort_all")
     return name
 
 
@@ -102,7 +102,7 @@ def read_swap(body: dict[str, Any]) -> Swap:
     given = _Fields(body, "")
     path = given.text("model_path", longest=1 << 12)
     if not path or "\0" in path:
-        raise Refused("update_weights_from_disk wants model_path, a checkpoint's folder")
+        raise Refused("update_weights_from_disk: model_path is missing, a checkpoint's folder")
     return Swap(path, given.text("weight_version"), given.flag("abort_all_requests", False))
 
 
@@ -194,7 +194,7 @@ def _stops(value: Any) -> tuple[str, ...]:
     if not isinstance(stops, list) or not all(isinstance(stop, str) and stop for stop in stops):
         raise Refused("sampling_params.stop is neither a text nor a list of texts")
     if len(stops) > MOST_STOPS or any(len(stop) > LONGEST_TEXT for stop in stops):
-        raise Refused(f"sampling_params.stop: wants at most {MOST_STOPS} texts of at most {LONGEST_TEXT} characters")
+        raise Refused(f"sampling_params.stop: must be at most {MOST_STOPS} texts of at most {LONGEST_TEXT} characters")
     return tuple(stops)
 
 
@@ -260,4 +260,4 @@ class _Fields:
         return default if value is None else value
 
     def _refusal(self, key: str, value: Any, wanted: str) -> Refused:
-        return Refused(f"{self._where}{key}={short(value)}: wants {wanted}")
+        return Refused(f"{self._where}{key}={short(value)}: must be {wanted}")
