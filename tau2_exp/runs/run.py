@@ -55,7 +55,7 @@ class RunStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The address of a run's server, and the token that it requires; None for Ray, whose token is in a file of its own."""
+    """The address of a run's server, and the token that it requires; None for Ray, which keeps its token in a file."""
 
     url: str
     token: str | None = field(default=None, repr=False)
