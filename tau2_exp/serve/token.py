@@ -23,7 +23,7 @@ VARIABLE = "TAU2_SERVER_TOKEN"  # where the commands that we print put a token t
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a client sends as `Authorization: Bearer`; `variable` is where it came from, None where we made it."""
+    """What a client sends as `Authorization: Bearer`; `variable` is where it was read, None where it was made here."""
 
     value: str = field(repr=False)
     variable: str | None = None
@@ -60,7 +60,7 @@ def key_file(token: Token) -> Iterator[Path]:
 
 
 def how_to_ask(role: Role, url: str, token: Token, ready: Path | None) -> list[str]:
-    """Lines that say how a run of ours asks the server. They hold the token only where no file and no variable does."""
+    """Lines that say how a run uses the server. They show the token only where no file and no variable holds it."""
     variable = token.variable or VARIABLE
     if role is Role.user:
         asks = f"user=litellm user.model=openai/NAME user.api_base={url}/v1 user.api_key_env={variable}"

@@ -45,9 +45,9 @@ class Patience:
 
 
 def serve(service: Service, token: Token, ready: Path | None, log: Path, patience: Patience) -> None:
-    """Serve, to whoever sends the token, until asked to end, or until the starter dies.
+    """Serve the model until this process is asked to end, or the one that started it ends.
 
-    Raises ConfigError for a port or a ready file that is in use; Failed where the server does not come up, or not
+    Raises ConfigError for a port or a ready file that is in use; Failed where the server does not come up, or does not
     stay up.
     """
     starter = os.getppid()
