@@ -39,9 +39,7 @@ from tau2_exp.types import (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The numbers of steps, of tool errors, and of unparsable turns of the agent, each in all, at which an episode
-    ends.
-    """
+    """The numbers of steps, of tool errors, and of the agent's unparsable turns at which an episode ends."""
 
     max_steps: int = 100
     max_errors: int = 10

@@ -35,7 +35,7 @@ PER_TASK = ("outcomes", "greedy_outcomes")  # of results: long lists, which the 
 
 @dataclass(frozen=True)
 class Product:
-    """What a run makes for the next; its name follows from its content, so that both name the same artifact."""
+    """What a run makes for the next. Its name follows from its content, so that both runs name the same artifact."""
 
     name: str
     kind: str

@@ -38,5 +38,5 @@ class ServerProcess:
         return "\n".join(f"  {line}" for line in lines[-TAIL_LINES:])
 
     def end(self) -> None:
-        """End it and all that it started, first by SIGTERM; nothing happens where it has ended."""
+        """End it and all that it started, first by SIGTERM; a second call does nothing."""
         end([self._process], GRACE_SECONDS)
