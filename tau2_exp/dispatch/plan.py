@@ -1,6 +1,6 @@
-"""Which runs a configuration stands for: the stage itself, the chain before it, a pipeline's members.
+"""The runs of a configuration: the stage itself, the chain before it, a pipeline's members.
 
-A run that was made before, with the same content address, takes the place of one to be made.
+An existing run with the same content address takes the place of one to be made.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a resumed run may be given anew: every setting that its content address does not name, and no other."""
+"""The settings that a resumed run may change: all that its content address does not name, and no other."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _carry(source: Any, target: Any, names: Sequence[str]) -> None:
 
 
 def _address(step: Step, config: Config) -> str:
-    """A pipeline's is that of its members, which are asked for themselves."""
+    """A run's address; empty for a pipeline, whose members are checked themselves."""
     if step.stage == PipelineConfig.name:
         return ""
     return content_address(config, step.parent.address if step.parent else None)

@@ -20,7 +20,7 @@ from tau2_exp.types import EpisodeSpec, Sampling, Trajectory
 
 
 async def evaluate(run: Run) -> None:
-    """Raises ConfigError, in one line, where the budget is reached before the plan is done."""
+    """Run an evaluation and finish the run. Raises ConfigError where the budget is reached before the plan is done."""
     context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, EvalConfig)
     _check_prices(run.config, stage)

@@ -33,7 +33,7 @@ _NEUTRAL = {"logprob_start_len": -1, "n": 1, "repetition_penalty": 1}  # of othe
 
 
 class Refused(ValueError):
-    """A request that cannot be served as it stands: answered 400."""
+    """A request that is answered with status 400; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Other weights to be served. `abort` ends the turns under way."""
+    """A request to load other weights. `abort` ends the running turns."""
 
     path: str
     version: str | None
@@ -98,7 +98,7 @@ def read_abort(body: dict[str, Any]) -> str | None:
 
 
 def read_swap(body: dict[str, Any]) -> Swap:
-    """Raises Refused."""
+    """The request to load other weights. Raises Refused."""
     given = _Fields(body, "")
     path = given.text("model_path", longest=1 << 12)
     if not path or "\0" in path:
@@ -107,7 +107,7 @@ def read_swap(body: dict[str, Any]) -> Swap:
 
 
 def read_request(body: dict[str, Any], vocab_size: int, context: int, eos: Sequence[int]) -> Request:
-    """Raises Refused: not of the protocol, not supported here, or without room in `context` tokens."""
+    """The turn that a body requests. Raises Refused: not of the protocol, unsupported, or without room in `context`."""
     _refuse_others(body, _REQUEST, "")
     params = body.get("sampling_params")
     params = {} if params is None else params
@@ -140,7 +140,7 @@ def whole_turn(stops: Sequence[str], tokenizer: TextTokenizer, ids: Sequence[int
 
 
 def answer(request: Request, generation: Generation, tokenizer: TextTokenizer, about: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of one generation; `about` is what else its meta_info tells."""
+    """The JSON of one generation; `about` is added to its meta_info."""
     finish, ids = _finish(request, generation, tokenizer), generation.ids
     matched = finish.get("matched")
     shown = ids[:-1] if isinstance(matched, int) and request.trim else ids
