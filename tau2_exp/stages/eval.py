@@ -95,8 +95,8 @@ def _reached(run: Run, stage: EvalConfig, budget: Budget, plan: Plan, played: Pl
     total = sum(map(len, plan.files.values()))
     asking = f"the next request may take {spoken(budget.refused)} more; " if budget.refused else ""
     return (
-        f"{' '.join(given)}: reached; spent {spoken(budget.spent)}; {asking}{total - missing(plan, played)} of {total} "
-        f"episodes are played; to go on, give more: {setting('resume', run.folder)} {given[0].partition('=')[0]}=…"
+        f"{' '.join(given)}: reached: spent {spoken(budget.spent)}; {asking}{total - missing(plan, played)} of {total} "
+        f"episodes are done; to go on, give more: {setting('resume', run.folder)} {given[0].partition('=')[0]}=…"
     )
 
 
