@@ -129,7 +129,7 @@ def _attempt(run: Run, stop: _Stop) -> int:
             signal.signal(number, signal.SIG_IGN)
         with suppress(OSError):
             run.close()
-        ended = "told to end: saved" if stop.status == SAVED else "interrupted"
+        ended = "stopped and saved" if stop.status == SAVED else "interrupted"
         print(f"\n{run.folder}: {ended}; run the same command to continue", file=sys.stderr)
         return stop.status
     except ConfigError as error:

@@ -42,5 +42,5 @@ def read_progress(folder: Path) -> Progress | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        mend = "remove it; the run writes it anew as it goes on"
+        mend = "remove it; the run writes it again"
         raise ConfigError(f"{folder / FILE}: cannot be read ({error}); {mend}") from None

@@ -97,7 +97,7 @@ def run_sweep(folder: Path, sweep: Sweep, targets: Sequence[Step], hardware: Har
             run_side_by_side(jobs, hardware, board.update)
     except KeyboardInterrupt:
         with suppress(OSError):  # the terminal may be gone
-            print(f"ended; to go on: {setting('resume', folder)}", file=sys.stderr)
+            print(f"stopped; to continue: {setting('resume', folder)}", file=sys.stderr)
         raise
     return _close(folder, sweep, names, targets, jobs)
 
@@ -134,7 +134,7 @@ def _close(folder: Path, sweep: Sweep, names: Sequence[str], targets: Sequence[S
     for place in unfinished:
         print(f"not finished: {names[place]}: {normpath(folder / sweep.jobs[place].run)}")
     if unfinished:
-        print(f"{len(unfinished)} of {len(targets)} jobs are not finished; to go on with them, and to see them:")
+        print(f"{len(unfinished)} of {len(targets)} jobs are not finished; to continue, and to see them:")
     else:
         print(f"finished: {folder}")
     print("\n".join(end_lines(targets, folder)))

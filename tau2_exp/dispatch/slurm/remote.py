@@ -65,7 +65,7 @@ def _attend(targets: Sequence[Step], owner: Path) -> int:
         _close(targets)
         print("\n".join(end_lines(targets, owner)))
         return 0
-    print("not all of it is finished; to go on, and to see it:")
+    print("not everything is finished; to continue, and to see it:")
     print("\n".join(end_lines(targets, owner)))
     return 1
 

@@ -95,7 +95,7 @@ def _check_path(owner: Path) -> None:
     """Raises ConfigError for what submitit would fill in."""
     if found := next((tag for tag in ("%j", "%t", "%A", "%a", "\n") if tag in str(owner)), None):
         raise ConfigError(
-            f"outputs: {str(owner)!r} holds {found!r}, which SLURM's jobs cannot have; take another folder"
+            f"outputs: {str(owner)!r} holds {found!r}, which SLURM's jobs cannot have; use another folder"
         )
 
 
