@@ -12,7 +12,7 @@ from tau2_exp.protocols.parsing import repaired_unicode
 from tau2_exp.types import Message, Role, ToolCall
 
 Chat = list[dict[str, Any]]  # OpenAI's messages
-NOTHING = "(nothing)"  # stands for an empty message of the assistant, which strict servers refuse
+NOTHING = "(empty)"  # stands for an empty message of the assistant, which strict servers refuse
 
 _NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 LONGEST_NAME = 64
