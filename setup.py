@@ -11,7 +11,10 @@ from tau2_exp.system.code import BUILT_FROM, PACKAGE, current_commit
 
 
 class BuildWithCommit(build_py):
+    """Builds the package, and notes in it the commit that it was built from."""
+
     def run(self) -> None:
+        """Build; where the build is not editable, write the commit file too."""
         super().run()
         if not self.editable_mode:  # a checkout asks git
             target = Path(self.build_lib, PACKAGE.name, BUILT_FROM.relative_to(PACKAGE))

@@ -23,6 +23,7 @@ STAMP = Path(sys.prefix) / ".tau2_exp-setup"
 
 
 def main() -> int:
+    """Install what is missing; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--extras", default="hf", help="of pyproject.toml, by comma")
     extras = parser.parse_args().extras

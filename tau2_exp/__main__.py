@@ -16,7 +16,7 @@ from tau2_exp.system.code import run_command
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Do one command; the exit status. `words` are those of the command line without the program's name."""
+    """Do one command and return its exit status. `words` follow the program's name; None: those of sys.argv."""
     try:
         return _do(sys.argv[1:] if words is None else words)
     except ConfigError as error:

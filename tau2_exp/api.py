@@ -53,27 +53,27 @@ __all__ = [
 
 
 class RunFailed(RuntimeError):
-    """A run did not end well; the message is what its folder says of it."""
+    """A run failed or was interrupted; the message names its folder and the reason."""
 
 
 def compose(overrides: Sequence[str] = ()) -> Config:
     """The checked configuration that these overrides give, as behind `run` on the command line.
 
-    Raises ConfigError, in one line that says what would do.
+    Raises ConfigError with one line that says how to correct them.
     """
     return compose_config(overrides)
 
 
 def launch(config: Config, wait: bool = True) -> Run:
-    """Do what a configuration says, and what it depends on first; returns its run, finished.
+    """Do a configuration's run, and first the runs that it depends on; returns it, finished.
 
-    As on the command line: each run is frozen into a folder under `config.outputs`, one that is there already with
-    the same content is taken instead, and one that was ended goes on.
+    As on the command line: each run is frozen into a folder under `config.outputs`; an existing run with the same
+    content is reused, and an interrupted one is continued.
 
-    wait=False returns at once. A run on this machine then goes on in a process beside this one, writes what it says
-    to logs/worker.log, and saves and ends when this process ends; jobs of SLURM stay in the queue.
+    wait=False returns at once. A run on this machine then continues in a separate process, which logs to
+    logs/worker.log, and which saves and ends when this process ends; jobs of SLURM stay in the queue.
 
-    Raises ConfigError before anything starts, and RunFailed where a run does not end well.
+    Raises ConfigError before anything starts, and RunFailed where a run fails or is interrupted.
     """
     from tau2_exp.dispatch.launch import begin, do, prepare
 
@@ -110,10 +110,10 @@ def evaluate(run: Run, overrides: Sequence[str] = (), wait: bool = True) -> Run:
 
 
 def replay(trajectories: Iterable[Trajectory], provider: Provider = Provider.auto) -> list[Rescored]:
-    """Judge recorded episodes again, each in a world of its own where its calls are made once more.
+    """Evaluate recorded episodes again, each in a fresh world where its tool calls are repeated.
 
-    Each answer has the `verdict` of today and its `differences` from the one that the episode carries, none where they
-    agree. Raises ValueError where there is no such task.
+    Each result has the new `verdict` and its `differences` from the recorded one, empty where they agree. Raises
+    ValueError where there is no such task.
     """
     from tau2_exp.evaluation.episodes import episode_of
     from tau2_exp.evaluation.replay import rescore

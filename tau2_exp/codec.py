@@ -28,7 +28,7 @@ def encode(value: Any) -> Any:
 
 
 def decode(cls: type[T], data: Any) -> T:
-    """The value of type `cls` that `data` (from `encode`, or JSON) stands for.
+    """The value of type `cls` that is written in `data` (from `encode`, or JSON).
 
     Raises ValueError naming the field that is missing, unknown or of the wrong type.
     """

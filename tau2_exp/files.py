@@ -1,7 +1,7 @@
-"""Files and folders that come to be whole or not at all, whoever else writes beside them and whenever a kill comes.
+"""Files and folders that are written whole or not at all, also under concurrent writers and kills.
 
-What is being made stands beside its place as a *part*, under a name that no other process uses, and its maker holds a
-lock on it. A part that nobody holds is what a kill left behind: `clear_leftovers` removes it.
+What is being made is a *part* beside its place, under a name that no other process uses, and its maker holds a lock on
+it. A part without a lock was left by a kill: `clear_leftovers` removes it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def part_of(path: Path) -> Path:
 
 
 def is_part(path: Path) -> bool:
+    """Whether the path has the name of a part."""
     return _PART.fullmatch(path.name) is not None
 
 

@@ -1,4 +1,4 @@
-"""The protocols through which rooms meet, and those of what a user may bring by its dotted path (docs/extending.md)."""
+"""The protocols through which rooms meet, and those of what a user brings by a dotted path (docs/extending.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tau2_exp.types import (
 
 @runtime_checkable
 class Domain(Protocol):
-    """Tasks, what the agent is told about them, and a world for each episode. A process makes a domain once."""
+    """Tasks, the agent's documents, and a world for each episode. A process makes a domain once."""
 
     name: str  # without a slash: it begins the keys of the tasks
     provider: str  # who brings it, with its version
@@ -36,7 +36,7 @@ class Domain(Protocol):
 
     @property
     def splits(self) -> Mapping[str, Sequence[str]]:
-        """The ids of the tasks of each split; what trains reads `train`."""
+        """The ids of the tasks of each split; training reads `train`."""
         ...
 
     def tasks(self, split: str) -> list[Task]:
@@ -56,11 +56,11 @@ class Domain(Protocol):
         ...
 
     def document(self, document: Document) -> str:
-        """What the agent is told: the policy whole, compressed, or nothing."""
+        """The policy document for the agent's prompt: whole, compressed, or empty."""
         ...
 
     def guidelines(self, tools: bool) -> str:
-        """The instructions to a language model that plays the user, with or without tools of its own."""
+        """The prompt of a language model that is the user, with or without tools of its own."""
         ...
 
 
@@ -70,16 +70,20 @@ class World(Protocol):
     task: Task
     policy: str  # the domain's policy document, whole
 
-    def schemas(self, requestor: Role) -> list[Schema]: ...
+    def schemas(self, requestor: Role) -> list[Schema]:
+        """The OpenAI function schemas of the tools of the agent (ASSISTANT) or the user (USER)."""
+        ...
 
     def call(self, call: ToolCall) -> Message:
         """Run one tool; whatever it raises becomes a tool message with error=True, as in τ²-bench."""
         ...
 
-    def verdict(self, messages: Sequence[Message], stop: StopReason) -> Verdict: ...
+    def verdict(self, messages: Sequence[Message], stop: StopReason) -> Verdict:
+        """Evaluate the ended episode; an ending that is not natural has reward 0."""
+        ...
 
     def parts(self, messages: Sequence[Message]) -> Parts:
-        """The score as the world stands now; changes nothing."""
+        """The score of the world's current state; changes nothing."""
         ...
 
     def changes(self) -> dict[str, Any]:
@@ -89,7 +93,7 @@ class World(Protocol):
 
 @runtime_checkable
 class User(Protocol):
-    """Who the agent talks to, for one episode."""
+    """The user of one episode."""
 
     name: str
     usage: Usage
@@ -100,10 +104,13 @@ class User(Protocol):
 
 
 class Agent(Protocol):
-    """A policy's speaker for one episode."""
+    """The agent of one episode, made by a policy."""
 
     async def act(self, heard: Sequence[Message]) -> Action:
-        """Act on what was heard since the last action (its own tool results, the user's words)."""
+        """The next action, given the messages since the last one (the agent's tool results, the user's words).
+
+        Raises ContextFull, BudgetReached or FaultError.
+        """
         ...
 
     def close(self) -> None:
@@ -113,64 +120,74 @@ class Agent(Protocol):
 
 @runtime_checkable
 class Policy(Protocol):
-    """What acts as the agent. `make_agent` makes the agent of one episode in its world."""
+    """What acts as the agent."""
 
     name: str
 
-    def make_agent(self, world: World, spec: EpisodeSpec) -> Agent: ...
+    def make_agent(self, world: World, spec: EpisodeSpec) -> Agent:
+        """Make the agent of one episode in its world."""
+        ...
 
 
 class Generator(Protocol):
     """Token ids in, token ids and log-probabilities out: the torch engine or SGLang over HTTP."""
 
     def open(self, session: int) -> None:
-        """An episode begins. A deterministic engine decodes only when every open session waits for it."""
+        """Start an episode's session. A deterministic engine decodes only when every open session waits for it."""
         ...
 
     async def generate(self, session: int, ids: Sequence[int], sampling: Sampling, seed: int) -> Generation:
         """Continue `ids` (the whole context so far; what was cached of it for this session is reused)."""
         ...
 
-    def close(self, session: int) -> None: ...
+    def close(self, session: int) -> None:
+        """End the session and release what is cached for it."""
+        ...
 
 
 class Tokenizer(Protocol):
-    """The little of a tokenizer that is used: no special tokens added, special text parsed as such."""
+    """A tokenizer that adds no special tokens, and reads the text of a special token as that token."""
 
     @property
     def chat_template(self) -> str | None:
-        """The Jinja text by which its model was taught to converse; None for a model without one."""
+        """The Jinja chat template of its model; None for a model without one."""
         ...
 
-    def encode(self, text: str) -> list[int]: ...
+    def encode(self, text: str) -> list[int]:
+        """The token ids of a text."""
+        ...
 
-    def decode(self, ids: Sequence[int]) -> str: ...
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens included."""
+        ...
 
-    def token_id(self, token: str) -> int | None: ...
+    def token_id(self, token: str) -> int | None:
+        """The id of a token; None where the vocabulary lacks it."""
+        ...
 
 
 @runtime_checkable
 class Curriculum(Protocol):
-    """Which task comes next, and how much its advantages count. Tasks are named by their keys (`domain/id`)."""
+    """Chooses the next tasks and weighs their advantages. Tasks are named by their keys (`domain/id`)."""
 
     def draw(self, n: int, exclude: Collection[str] = ()) -> list[str]:
-        """`n` tasks for one step. Those in `exclude` were drawn before in this step: others come first."""
+        """The keys of `n` tasks for one step. Those in `exclude` were drawn earlier in the step: others come first."""
         ...
 
     def record(self, key: str, outcomes: Sequence[float]) -> None:
-        """Note how the episodes of a group of this task ended; never empty, 1 is solved."""
+        """Note the outcomes (0 to 1, where 1 is solved) of a group of this task; never empty."""
         ...
 
     def weight(self, key: str) -> float:
-        """What the task's advantages are multiplied by."""
+        """The factor on the task's advantages."""
         ...
 
     def state(self) -> dict[str, Any]:
-        """All that changes, as JSON data: it is saved with each checkpoint."""
+        """Everything that changes, as JSON data: it is saved with each checkpoint."""
         ...
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state."""
+        """Continue from a saved state."""
         ...
 
 
@@ -179,19 +196,19 @@ class RunLogger(Protocol):
     """Where a run's metrics are copied to."""
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """One step's metrics; numbers that were not finite are None."""
+        """Log one step's metrics; numbers that were not finite are None."""
         ...
 
     def episodes(self, files: Mapping[str, Sequence[Trajectory]]) -> None:
-        """Some trajectories of each of the run's files, when it has finished."""
+        """Log some trajectories of each of the run's files, when the run has finished."""
         ...
 
     def summary(self, results: Mapping[str, Any]) -> None:
-        """What results.json will hold."""
+        """Log the results, as results.json will hold them."""
         ...
 
     def finish(self, failed: bool) -> None:
-        """The run has ended, or this attempt at it has."""
+        """End the log: the run has ended, or this attempt at it has."""
         ...
 
 
@@ -201,7 +218,9 @@ class RunLogger(Protocol):
 class RewardFunction(Protocol):
     """`reward.function`: the reward of an ended episode; `progress` has one number a turn."""
 
-    def __call__(self, trajectory: Trajectory, config: RewardConfig) -> Reward: ...
+    def __call__(self, trajectory: Trajectory, config: RewardConfig) -> Reward:
+        """Compute the reward."""
+        ...
 
 
 class CreditFunction(Protocol):
@@ -209,40 +228,54 @@ class CreditFunction(Protocol):
 
     def __call__(
         self, trajectories: Sequence[Trajectory], rewards: Sequence[Reward], config: RewardConfig
-    ) -> Sequence[Sequence[float]]: ...
+    ) -> Sequence[Sequence[float]]:
+        """Compute the advantages, in the order of the trajectories. They must be finite."""
+        ...
 
 
 class MakeCurriculum(Protocol):
     """`curriculum.function`: called once a run; `keys` are those of the training tasks."""
 
-    def __call__(self, keys: Sequence[str], config: CurriculumConfig, seed: int) -> Curriculum: ...
+    def __call__(self, keys: Sequence[str], config: CurriculumConfig, seed: int) -> Curriculum:
+        """Make the run's curriculum."""
+        ...
 
 
 class MakeUser(Protocol):
     """`user.function`: called for each episode; `seed` is the episode's own."""
 
-    def __call__(self, task: Task, world: World, config: UserConfig, seed: int) -> User: ...
+    def __call__(self, task: Task, world: World, config: UserConfig, seed: int) -> User:
+        """Make the user of one episode."""
+        ...
 
 
 class MakePolicy(Protocol):
     """`policy.function`: called once for each way of sampling (an evaluation has two: greedy and sampled)."""
 
-    def __call__(self, config: PolicyConfig, sampling: Sampling) -> Policy: ...
+    def __call__(self, config: PolicyConfig, sampling: Sampling) -> Policy:
+        """Make a policy that samples as `sampling` says."""
+        ...
 
 
 class MakeDomain(Protocol):
     """`domain.provider`: called once a process."""
 
-    def __call__(self) -> Domain: ...
+    def __call__(self) -> Domain:
+        """Make the domain."""
+        ...
 
 
 class StageFunction(Protocol):
     """`stage.function`: does the stage and returns what results.json shall hold; `context` is a StageContext."""
 
-    def __call__(self, context: Any) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]: ...
+    def __call__(self, context: Any) -> Mapping[str, Any] | Awaitable[Mapping[str, Any]]:
+        """Do the stage."""
+        ...
 
 
 class MakeLogger(Protocol):
     """`logger.function`: called once for each attempt at a run; `folder` is the run's."""
 
-    def __call__(self, config: Config, folder: Path) -> RunLogger: ...
+    def __call__(self, config: Config, folder: Path) -> RunLogger:
+        """Make the logger."""
+        ...

@@ -1,4 +1,4 @@
-"""JSON lines that survive a kill: a line is written whole, and one that was torn is no line."""
+"""JSON Lines files that survive a kill: a line is written whole, and readers leave out a last line that was cut."""
 
 from __future__ import annotations
 
@@ -51,12 +51,14 @@ class JsonlWriter:
         self._file.truncate(_end_of_records(path, keep))
 
     def write(self, record: Any) -> None:
+        """Append one record as a line. Raises OSError naming the file."""
         line = json.dumps(record, separators=(",", ":")) + "\n"  # ASCII: half a surrogate pair is text too
         with naming(self._path):
             self._file.write(line.encode())
             self._file.flush()
 
     def close(self) -> None:
+        """Close the file. Raises OSError naming the file."""
         with naming(self._path):
             self._file.close()
 
@@ -85,7 +87,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_jsonl(path: Path, records: Iterable[Any]) -> None:
-    """The file with these records, whole or not at all."""
+    """Write the records, one a line; the file is written whole or not at all."""
     with whole_file(path) as file:
         for record in records:
             file.write(f"{json.dumps(record, separators=(',', ':'))}\n".encode())

@@ -1,7 +1,7 @@
-"""The nouns every room shares, and the protocols through which rooms meet. Standard library only.
+"""The data types that all rooms share. Standard library only.
 
-A *turn* is one action of the agent (a message or a tool call) with everything until its next.
-A *step* is τ²-bench's: one delivery by anyone (a message, or the environment's answer to tool calls).
+A *turn* is one action of the agent (a message or a tool call) with everything until its next. A *step* is counted as in
+τ²-bench: one message of either side, or the environment's answer to tool calls.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ Schema = dict[str, Any]  # one OpenAI function schema: {"type": "function", "fun
 
 
 class Role(str, Enum):
+    """Who sends a message, or which side a tool belongs to: the agent (ASSISTANT) or the user (USER)."""
+
     SYSTEM = "system"
     ASSISTANT = "assistant"
     USER = "user"
@@ -34,10 +36,13 @@ class StopReason(str, Enum):
 
     @property
     def natural(self) -> bool:
+        """Whether the agent or the user ended the episode; every other ending has outcome 0."""
         return self in (StopReason.AGENT_STOP, StopReason.USER_STOP)
 
 
 class FaultSource(str, Enum):
+    """The component that a fault comes from."""
+
     AGENT = "agent"
     USER = "user"
     ENVIRONMENT = "environment"
@@ -46,14 +51,14 @@ class FaultSource(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something broke that no verdict can be blamed on, unless its source is the agent."""
+    """An error that ended an episode. A fault of the agent counts as a failure; any other leaves it unscored."""
 
     source: FaultSource
     message: str
 
 
 class FaultError(Exception):
-    """Raised by a user, a policy or an engine to end an episode with a typed fault, and what it had cost until then."""
+    """Raised by a user, a policy or an engine to end an episode with a fault; `usage` is what was used until then."""
 
     def __init__(self, source: FaultSource, message: str, usage: Usage | None = None):
         super().__init__(message)
@@ -66,11 +71,13 @@ class ContextFull(Exception):
 
 
 class BudgetReached(Exception):
-    """Raised by a user or an agent that may spend no more: the episode is left, to be run another time."""
+    """Raised where a user or an agent may spend no more: the episode is left out, for a later run to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
+    """One call of a tool; `arguments` is a JSON object by parameter name."""
+
     name: str
     arguments: dict[str, Any]
     requestor: Role = Role.ASSISTANT  # whose tool: ASSISTANT or USER
@@ -79,7 +86,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message. A tool result carries its requestor, its call's id and whether the call raised."""
+    """One message. A tool result has its requestor, the id of its call, and `error` where the call raised."""
 
     role: Role
     content: str | None = None
@@ -94,7 +101,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class GoldAction:
-    """One action of the reference path; `compare_args` None compares the arguments of the call made."""
+    """One action of the reference path. `compare_args` names the arguments to compare; None: those of the call made."""
 
     id: str
     name: str
@@ -114,6 +121,8 @@ class EnvCall:
 
 @dataclass(frozen=True, slots=True)
 class EnvAssertion:
+    """A function run on one side of the environment after the episode, and the truth value that it must return."""
+
     side: Role
     function: str
     arguments: dict[str, Any]
@@ -122,7 +131,9 @@ class EnvAssertion:
 
 @dataclass(frozen=True, slots=True)
 class Criteria:
-    """What a verdict is made of. None (not empty) where the task says nothing, as τ²-bench tells them apart."""
+    """What an episode is evaluated on. A field that the task does not mention is None, which τ²-bench treats unlike
+    empty.
+    """
 
     actions: tuple[GoldAction, ...] | None
     assertions: tuple[EnvAssertion, ...] | None
@@ -132,7 +143,7 @@ class Criteria:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What the user knows. `instructions` is τ²-bench's own text of it, for a simulator's prompt."""
+    """What the user knows and wants. `instructions` is τ²-bench's whole text of it, for a simulator's prompt."""
 
     instructions: str
     reason: str = ""
@@ -144,6 +155,8 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Task:
+    """One task: the user's scenario, what the episode is evaluated on, and how its world is set up."""
+
     id: str
     domain: str
     scenario: Scenario
@@ -156,6 +169,7 @@ class Task:
 
     @property
     def key(self) -> str:
+        """`domain/id`, which is unique across domains."""
         return f"{self.domain}/{self.id}"
 
 
@@ -179,7 +193,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """τ²-bench's judgement of an ended episode, with every part on its own."""
+    """τ²-bench's evaluation of an ended episode: the reward and the result of every check."""
 
     reward: float
     breakdown: dict[str, float] = field(default_factory=dict)  # by reward basis
@@ -195,10 +209,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class TokenSpan:
-    """The token record of one turn: what was appended before it, and what was sampled.
+    """The token record of one turn: the ids appended before it, and the ids that were sampled.
 
-    `log_probs[i]` is that of `sampled[i]` under the model's distribution at the sampling temperature
-    (before top-p and top-k), natural logarithm. Re-made from text nowhere.
+    `log_probs[i]` is the natural logarithm of the probability of `sampled[i]` under the model's distribution at the
+    sampling temperature (before top-p and top-k). No record is ever rebuilt from text.
     """
 
     context: tuple[int, ...]
@@ -208,7 +222,9 @@ class TokenSpan:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one side took. `reused_tokens` came out of a cache: they were not sampled again and cost nothing."""
+    """What one side of an episode used. `reused_tokens` came from a cache: they were not sampled again and cost
+    nothing.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -228,7 +244,7 @@ class Usage:
 class Action:
     """What an agent did. `message` is None where its output could not be parsed (`error` says why).
 
-    A turn that was cut at its bound of tokens is no whole turn: `truncated`, with an error that says so.
+    A turn that was cut at its token limit is `truncated` and has an `error`.
     """
 
     message: Message | None
@@ -242,7 +258,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One action and everything until the next; `parts` is the world's score as it then stands."""
+    """One action and everything until the next. `parts` is the world's score after it."""
 
     text: str
     messages: tuple[Message, ...]  # the action first, unless it was unparsable
@@ -258,7 +274,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """One finished episode, natural or not: the record everything downstream reads."""
+    """The complete record of one ended episode, whatever ended it."""
 
     task: str  # Task.id
     domain: str
@@ -285,15 +301,17 @@ class Trajectory:
 
     @property
     def messages(self) -> tuple[Message, ...]:
+        """All messages of the episode in order, the opening first."""
         return self.opening + tuple(m for turn in self.turns for m in turn.messages)
 
     @property
     def scored(self) -> bool:
-        """False where a fault that is not the agent's ended it, or nobody evaluated it: count it, use it nowhere."""
+        """Whether it counts in scores and training: it was evaluated, or a fault of the agent ended it."""
         return self.verdict is not None if self.fault is None else self.fault.source is FaultSource.AGENT
 
     @property
     def outcome(self) -> float:
+        """τ²-bench's reward, 0 to 1; 0 without a verdict."""
         return self.verdict.reward if self.verdict else 0.0
 
 
@@ -333,7 +351,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeSpec:
-    """Which episode an agent acts in; `seed` is the episode's own, and a turn's follows from it."""
+    """Identifies one episode. `seed` is the episode's own; the seed of each turn is derived from it."""
 
     task: Task
     sample: int
@@ -357,13 +375,15 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
+    """One sampled turn: its token ids and the natural log-probability of each."""
+
     ids: tuple[int, ...]
     log_probs: tuple[float, ...]
     finish: str  # "stop" or "length"
 
 
 def stable_seed(*names: object) -> int:
-    """A 63-bit seed from what it belongs to (run seed, step, task, sample, turn): the same on every machine."""
+    """A 63-bit seed by SHA-256 of the names (run seed, step, task, sample, turn): the same on every machine."""
     text = "\x1f".join(str(name) for name in names)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 

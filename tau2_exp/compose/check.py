@@ -19,13 +19,13 @@ from tau2_exp.users.rules import rules as user_rules
 
 
 def check(config: Config) -> None:
-    """Raises ConfigError with the first thing that cannot work."""
+    """Raises ConfigError with the first problem of a configuration."""
     for problem in problems(config):
         raise ConfigError(problem)
 
 
 def problems(config: Config) -> Iterator[str]:
-    """One line for each thing that cannot work; each room trusts what the rooms before it have checked."""
+    """One line for each problem of a configuration; each room's rules rely on those before them."""
     rooms = (
         schema_rules,
         plugin_rules,

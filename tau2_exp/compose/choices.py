@@ -28,7 +28,7 @@ def choices(group: str, conf: Path = CONF) -> dict[str, str]:
 
 
 def group_meanings() -> dict[str, str]:
-    """What each group decides."""
+    """The meaning of each group, by its name."""
     meanings = {one.key: one.notes.meaning for one in settings_of(Config)} | {EXPERIMENT: "settings that go together"}
     return {group: meanings[group] for group in GROUPS}
 
@@ -51,6 +51,6 @@ def meaning_of(path: Path) -> str:
 
 
 def first_line(cls: type) -> str:
-    """The first line of a docstring, as it stands in a list."""
+    """The first line of a class's docstring, as a list shows it."""
     line = (cls.__doc__ or "").splitlines()[0].removesuffix(".")
     return line[:1].lower() + line[1:]

@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's errors, some of them ten lines long, as one line that says what would do."""
+"""Hydra's and OmegaConf's errors, some of them ten lines long, as one line that names the fix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WANTED = {"Float": "a number", "Integer": "a whole number", "Boolean": "true or 
 
 
 def explain(error: BaseException, overrides: Sequence[str]) -> str:
-    """One line: the key, what was given, what would do."""
+    """One line: the key, the value given, and what is allowed."""
     text = f"{error}\n{error.__cause__ or ''}"
     for reader in (
         _ambiguous,
@@ -40,7 +40,7 @@ def _where(text: str) -> str:
 
 
 def _given(key: str, overrides: Sequence[str]) -> str:
-    """The override as it was typed, where one sets the key or what stands below it; else the bare key."""
+    """The override as it was typed, where one sets the key or a setting below it; else the bare key."""
     return next((text for text in overrides if f"{key_of(text)}.".startswith(f"{key}.")), key)
 
 
@@ -110,7 +110,7 @@ def _other_stages_experiment(experiment: str, key: str, stage: str, owner: str) 
 
 
 def _chosen_stage(overrides: Sequence[str]) -> str | None:
-    """The stage that the command line asks for; None where an experiment may choose it."""
+    """The stage that the command line chooses; None where an experiment may choose it."""
     chosen = {key_of(text): text.partition("=")[2] for text in overrides}
     return chosen.get("stage") or (None if EXPERIMENT in chosen else defaults()["stage"])
 

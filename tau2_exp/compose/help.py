@@ -1,4 +1,4 @@
-"""What `run --help` says. Groups, choices and their meanings are read from the schema and conf/."""
+"""The text of `run --help`. Groups, choices and their meanings are read from the schema and conf/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of the schema, and which of them a key that is not among them was meant to be."""
+"""The keys of the schema, and suggestions for unknown keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def known_settings(stage: str | None = None) -> dict[str, Setting]:
 
 
 def is_text(key: str) -> bool:
-    """Whether the schema wants text, or texts, for this key; give the name of one of the group's choices."""
+    """Whether the schema wants text, or a list of texts, for this key; a group wants the name of a choice."""
     if key in GROUPS:
         return True
     one = known_settings().get(key) or known_settings().get(key.rpartition(".")[0])

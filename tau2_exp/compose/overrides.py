@@ -24,7 +24,7 @@ SEARCHPATH, SWEPT = "hydra.searchpath", "hydra.sweeper.params"
 
 
 def read(overrides: Sequence[str], sweep: bool = False) -> list[str]:
-    """The overrides as Hydra is to read them: a value stays what was typed where the schema wants text.
+    """The overrides for Hydra: a value stays as it was typed where the schema wants text.
 
     Raises ConfigError for the first that has no value, cannot be read, or sets what has no effect here.
     """

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class ConfigError(Exception):
-    """One line for a person: the key, what was given, and what would do."""
+    """A wrong setting. The message is one line: the key, the given value, and how to correct it."""

@@ -9,5 +9,5 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,99}")
 
 
 def is_name(name: str) -> bool:
-    """Whether a run's folder may be called so."""
+    """Whether a run's folder may have this name."""
     return _NAME.fullmatch(name) is not None

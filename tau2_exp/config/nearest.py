@@ -12,9 +12,9 @@ _SHOWN = 4
 
 
 def nearest(word: str, known: Iterable[str]) -> list[str]:
-    """The known words that are nearest to `word`, several where they are equally near; none where nothing is near.
+    """The known words that are nearest to `word`, several where they are equally near; empty where nothing is near.
 
-    Those that begin with `word` come first, by difflib's ratio; then those that difflib finds close.
+    Words that begin with `word` come first, by difflib's ratio; then those that difflib finds close.
     """
     words = list(dict.fromkeys(known))
     begun = [one for one in words if len(word) >= _PREFIX and one.startswith(word)]

@@ -28,7 +28,7 @@ def make_absolute(config: Config) -> Config:
 
 
 def is_hub_name(path: str) -> bool:
-    """Whether it names a model of Hugging Face's hub: it reads owner/model, and is nothing on this machine."""
+    """Whether the path names a model on Hugging Face's hub: it has the form owner/model and is not on this machine."""
     return not re.match(r"[/.~]", path) and path.count("/") == 1 and not Path(path).exists()
 
 

@@ -25,7 +25,7 @@ class Notes:
     is_path: bool = False
 
     def problem(self, value: float) -> str | None:
-        """What is wrong with a number, in words; None where it will do."""
+        """What is wrong with a number, in words; None where it is valid."""
         if not math.isfinite(value):
             return "must be a finite number"
         if self.above is not None and not value > self.above:

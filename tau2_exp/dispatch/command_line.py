@@ -16,7 +16,7 @@ from tau2_exp.dispatch.hydra_launcher import translate
 
 
 def run(words: Sequence[str]) -> int:
-    """Do what the words behind `run` ask for, overrides and Hydra's flags; the exit status. Raises ConfigError."""
+    """Run the command line after `run`: overrides and Hydra's flags; the exit status. Raises ConfigError."""
     arguments = get_args_parser().parse_intermixed_args(words)
     if arguments.config_path or arguments.config_name or arguments.config_dir:
         raise ConfigError("--config-…: not taken here; a folder of your own goes into hydra.searchpath=[FOLDER]")

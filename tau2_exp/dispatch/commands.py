@@ -18,25 +18,27 @@ FREEZE, WORK = "freeze", "work"
 
 @dataclass(frozen=True)
 class Part:
-    """One run's commands, in order; names are those of the whole."""
+    """One run's commands, in order. Their names are unique among the commands of all runs."""
 
     step: Step
     commands: tuple[Command, ...]
 
 
 def folder_of(step: Step) -> Path:
-    """Where its run is, or is to be made."""
+    """The folder of a step's run, which may not exist yet."""
     return step.run.folder if step.run else Path(step.config.outputs) / (step.name or step.address[:8])
 
 
 def freeze_command(overrides: Sequence[str], name: str) -> Command:
+    """The command that makes the run folders of the configuration that these overrides give."""
     return Command(name, (*TAU2_EXP, "freeze", *overrides))
 
 
 def parts(targets: Sequence[Step], frozen: Mapping[int, str]) -> list[Part]:
-    """What is left to do for all targets, each run once. `frozen`: by a target's place, what freezes it.
+    """The commands of every unfinished run that the targets need, each run once.
 
-    A run that a plan does ends with `work`, which finds all made, and notes the results.
+    `frozen` maps a target's index to the name of the command that freezes it. A run with a plan ends with `work`, which
+    finds the plan done and records the results.
     """
     steps: dict[str, tuple[Step, str]] = {}
     for place, target in enumerate(targets):

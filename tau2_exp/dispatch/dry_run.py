@@ -23,7 +23,7 @@ from tau2_exp.system.quoting import override, shell_comment
 
 
 def freeze_only(overrides: Sequence[str], argv: Sequence[str]) -> int:
-    """Make the run folders that a configuration stands for, start nothing, and print where they are."""
+    """Make the run folders of a configuration, start nothing, and print their paths."""
     config = compose_config(overrides)
     target = Planner(Path(config.outputs)).plan(config, partial(chain_settings, overrides))
     freeze(target, argv)
@@ -34,7 +34,10 @@ def freeze_only(overrides: Sequence[str], argv: Sequence[str]) -> int:
 
 
 def preview(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> int:
-    """Print what these jobs, each its overrides and what they compose, would do, as dry_run names it; make nothing."""
+    """Print what these jobs (their overrides, and the configurations composed of them) would do; make nothing.
+
+    The exit status. dry_run of the first configuration chooses a shell script or JSON.
+    """
     planner, names = Planner(Path(configs[0].outputs)), _folder_names(configs)
     targets: list[Step] = []
     freezing: dict[int, Command] = {}
@@ -50,7 +53,7 @@ def preview(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> int:
 
 
 def preview_frozen(targets: Sequence[Step], form: Any) -> int:
-    """The same for runs that are frozen already."""
+    """Print what is left to do for frozen runs, as a script or, where `form` is "json", as JSON; the exit status."""
     return _tell(targets, {}, form)
 
 

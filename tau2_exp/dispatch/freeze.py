@@ -19,10 +19,10 @@ OWN = ("name", "outputs", "parent", "resume", "dry_run", "wait", "debug")
 
 
 def freeze(step: Step, argv: Sequence[str], busy: Collection[str] = (), made: Made | None = None) -> Run:
-    """Make the folders of a step and all that it needs, where there are none yet; in W&B they are one group.
+    """Make the folders of a step and of all that it depends on, where there are none yet; in W&B they are one group.
 
-    One that is there and is not finished takes this command's settings, unless a process, or a job of the addresses
-    `busy`, is at it. A name that was given leads to the run afterwards. `made` notes what is made. Raises ConfigError.
+    An existing unfinished run takes this command's settings, unless it is running or its address is in `busy`. A given
+    name becomes a link to the run. `made` records what is made. Raises ConfigError.
     """
     made = made if made is not None else Made()
     outputs = Path(step.config.outputs)
@@ -46,18 +46,19 @@ def freeze(step: Step, argv: Sequence[str], busy: Collection[str] = (), made: Ma
 
 
 class Unsettled(ConfigError):
-    """A command was cut off, and what it began elsewhere may go on: its folders say what that is."""
+    """A command was cut off while jobs that it submitted may still run; the runs' folders record which."""
 
 
 @dataclass
 class Made:
-    """What one command made, so that a command that is refused leaves nothing."""
+    """What one command made, so that a command that fails can remove it."""
 
     folders: list[Path] = field(default_factory=list)
     names: list[Path] = field(default_factory=list)
     outputs: list[Path] = field(default_factory=list)
 
     def remove(self) -> None:
+        """Remove all of it, except the folders of running runs and output folders that hold anything else."""
         for name in self.names:
             name.unlink(missing_ok=True)
         for folder in reversed(self.folders):
@@ -70,7 +71,7 @@ class Made:
 
 @contextmanager
 def all_or_nothing() -> Iterator[Made]:
-    """What is made inside, and told so, is removed where the block raises OSError, or ConfigError but Unsettled."""
+    """Remove what the block recorded in `Made` where it raises OSError, or a ConfigError that is not Unsettled."""
     made = Made()
     try:
         yield made
@@ -82,7 +83,10 @@ def all_or_nothing() -> Iterator[Made]:
 
 
 def take_up(step: Step, busy: Collection[str] = ()) -> None:
-    """Freeze this command's settings into a run that is there and not finished. What changes a result is the same."""
+    """Write this command's settings into an existing run that is not finished, running or in `busy`.
+
+    Settings that change a result are the same in both, since the address is.
+    """
     run = step.run
     assert run is not None
     if run.status in (RunStatus.finished, RunStatus.running) or step.address in busy:
@@ -92,7 +96,7 @@ def take_up(step: Step, busy: Collection[str] = ()) -> None:
 
 
 def _kept(before: Config, now: Config) -> Config:
-    """The settings of now, with what the run's folder says of itself."""
+    """The settings `now`, with the fields of OWN, and the W&B group where `now` has none, from `before`."""
     own = {name: getattr(before, name) for name in OWN}
     return replace(now, **own, logger=replace(now.logger, group=now.logger.group or before.logger.group))
 

@@ -34,7 +34,7 @@ from tau2_exp.system.quoting import setting
 
 
 def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
-    """Do what the command line asks for; the exit status. Raises ConfigError before anything starts."""
+    """Do what the overrides describe; the exit status. Raises ConfigError before anything starts."""
     resumed = given(read(overrides, sweep), "resume")
     if resumed is not None:
         return _resume(Path(resumed).expanduser(), overrides)

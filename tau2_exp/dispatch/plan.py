@@ -1,6 +1,6 @@
-"""Which runs a configuration stands for: the stage itself, the chain before it, a pipeline's members.
+"""The runs of a configuration: the stage itself, the chain before it, a pipeline's members.
 
-A run that was made before, with the same content address, takes the place of one to be made.
+An existing run with the same content address takes the place of one to be made.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Planner:
             needs = [*run.members, *([run.parent] if run.parent else [])]
             gone = next((need for need in needs if need.status is RunStatus.unknown), None)
             if gone is not None and run.status is not RunStatus.finished:
-                raise ConfigError(f"{run.folder}: {gone.folder}, which it goes on from, is gone; put it back")
+                raise ConfigError(f"{run.folder}: {gone.folder}, which it depends on, is gone; put it back")
             step = Step(run.config, address, run=run)
             if gone is None:  # else it is finished, and needs nothing of them
                 step.parent = self.adopt(run.parent) if run.parent else None

@@ -1,4 +1,4 @@
-"""What a run's stage asks of a machine, and what GPUs a machine has."""
+"""The GPUs and nodes that a run's stage needs, and the GPUs that a machine has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEVICES = ("nvidia[0-9]*", "nvhost-gpu", "nvgpu", "kfd", "dxg")  # Nvidia, Jetso
 
 
 def asks_for_gpus(config: Config) -> bool:
-    """Whether a model of ours is the policy or is trained in this stage; an oracle, an API and a table need no GPU."""
+    """Whether a stage trains or runs a model of ours; an oracle, an API and a table need no GPU."""
     if isinstance(config.stage, (DemosConfig, EvalConfig)) and config.user.serve:
         return True
     if isinstance(config.stage, EvalConfig):
@@ -30,17 +30,17 @@ def asks_for_gpus(config: Config) -> bool:
 
 
 def gpus(config: Config) -> int:
-    """Of each node."""
+    """How many GPUs of each node a stage needs."""
     return config.hardware.gpus if asks_for_gpus(config) else 0
 
 
 def nodes(config: Config) -> int:
-    """Only training goes over several nodes; what is served is served on one."""
+    """How many nodes a stage needs: training may take several, and a served model takes one."""
     return config.hardware.nodes if isinstance(config.stage, TrainingConfig) else 1
 
 
 def check_gpus(config: Config) -> None:
-    """Raises ConfigError where a stage needs GPUs, and this machine has not got them."""
+    """Raises ConfigError where a stage needs GPUs that this machine lacks."""
     hardware = config.hardware
     if not hardware.device.startswith("cuda") or not asks_for_gpus(config):
         return
@@ -68,7 +68,7 @@ def usable_gpus() -> list[str]:
 
 
 def gpu_names() -> list[str]:
-    """As the driver lists them: this process takes none of their memory."""
+    """The names of this machine's GPUs, from nvidia-smi, which takes none of their memory; none without it."""
     if not shutil.which("nvidia-smi"):
         return []
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout

@@ -1,4 +1,4 @@
-"""What a resumed run may be given anew: every setting that its content address does not name, and no other."""
+"""The settings that a resumed run may change: all that its content address does not name, and no other."""
 
 from __future__ import annotations
 
@@ -33,17 +33,15 @@ def change(targets: Sequence[Step], overrides: Sequence[str], folder: Path) -> N
     steps = {step.address: step for target in targets for step in target.lineage()}.values()
     for text in given:
         if key_of(text).partition(".")[0] not in SETTINGS:
-            raise ConfigError(f"{text}: is no setting of a run, so that it cannot be given anew; drop it")
+            raise ConfigError(f"{text}: is no setting of a run, so that it cannot be given anew; remove it")
         if any(_address(step, with_settings(step.config, [text])) != _address(step, step.config) for step in steps):
-            raise ConfigError(
-                f"{text}: resume={folder} goes by the run's own frozen settings; {_instead(folder, text)}"
-            )
+            raise ConfigError(f"{text}: resume={folder} uses the run's own frozen settings; {_instead(folder, text)}")
         left = [step for step in steps if not step.finished]
         if key_of(text).startswith("stage.") and not any(list(_own(text, step.stage)) for step in left):
             what = (
                 "unfinished evaluation to spend it on" if "budget" in text else "unfinished run that has this setting"
             )
-            raise ConfigError(f"{text}: there is no {what}; drop it")
+            raise ConfigError(f"{text}: there is no {what}; remove it")
     for step in steps:
         changed = with_settings(step.config, given)
         if changed != step.config:
@@ -53,7 +51,7 @@ def change(targets: Sequence[Step], overrides: Sequence[str], folder: Path) -> N
 
 def _instead(folder: Path, refused: str) -> str:
     """What to do with a setting that would change the result of a resumed run."""
-    drop = "drop one of the two"
+    drop = "remove one of the two"
     if (folder / "sweep.json").is_file() or not key_of(refused).startswith("stage."):
         return drop
     run = Run.open(folder)
@@ -122,7 +120,7 @@ def _carry(source: Any, target: Any, names: Sequence[str]) -> None:
 
 
 def _address(step: Step, config: Config) -> str:
-    """A pipeline's is that of its members, which are asked for themselves."""
+    """A run's address; empty for a pipeline, whose members are checked themselves."""
     if step.stage == PipelineConfig.name:
         return ""
     return content_address(config, step.parent.address if step.parent else None)

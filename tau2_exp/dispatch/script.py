@@ -33,7 +33,7 @@ FOOT = ")"
 
 
 def script(blocks: Sequence[tuple[str, Sequence[Command]]], seconds: float) -> str:
-    """The script of all blocks, each a comment and its commands. `seconds`: until a server must answer."""
+    """A shell script of all blocks, each a comment and its commands. A server must answer within `seconds`."""
     lines = [HEAD]
     if any(command.ready for _, commands in blocks for command in commands):
         lines.append(SERVERS)

@@ -1,4 +1,4 @@
-"""What a person sees of a plan, and of its end."""
+"""The lines printed of a plan, and at its end."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ KEY_SETTINGS = ("epochs", "steps", "prompts_per_step", "samples_per_prompt", "ba
 
 
 def plan_lines(target: Step) -> list[str]:
-    """One line a run: stage, what becomes of it, its folder where there is one, its key settings."""
+    """One line for each run: its stage, whether it is reused or created, its folder, and its key settings."""
     return [
         f"  {step.stage:9}{_fate(step):10}{_where(step):44}  {_settings(step)}".rstrip() for step in target.lineage()
     ]
 
 
 def end_lines(targets: Sequence[Step], owner: Path) -> list[str]:
-    """The commands that come next, for a run's folder or a sweep's."""
+    """The commands to run next, for a run's folder or a sweep's."""
     if all(target.finished for target in targets):
         return [f"  {shell([*COMMAND, 'report', owner, '--html', owner / 'page'])}"]
     return [f"  python run.py {setting('resume', owner)}", f"  {shell([*COMMAND, 'status', owner])}"]
 
 
 def remark(config: Config) -> str:
-    """What keeps the numbers of a run from being a result; empty where nothing does."""
+    """Why the numbers of a run are no result; empty where they are."""
     limit = config.domain.limit
     if limit is None or limit >= FEW_TASKS:
         return ""

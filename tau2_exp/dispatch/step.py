@@ -23,18 +23,21 @@ class Step:
 
     @property
     def stage(self) -> str:
+        """The name of the run's stage."""
         return self.config.stage.name
 
     @property
     def finished(self) -> bool:
+        """Whether the run exists and is finished."""
         return self.run is not None and self.run.status is RunStatus.finished
 
     @property
     def needs(self) -> tuple[Step, ...]:
+        """The steps that this one depends on directly: its members, else its parent."""
         return self.members or ((self.parent,) if self.parent else ())
 
     def lineage(self) -> Iterator[Step]:
-        """Everything that must be finished before this step is, then the step: parents first, each once."""
+        """All steps that this one depends on, then itself: parents first, each once."""
         seen: set[str] = set()
 
         def visit(step: Step) -> Iterator[Step]:

@@ -30,7 +30,7 @@ class Demand:
 
 
 def unfinished(targets: Sequence[Step]) -> dict[str, Demand]:
-    """What is left to do for frozen targets, by address; parents stand before children."""
+    """What is left to do for frozen targets, by address; parents come before children."""
     steps: dict[str, Step] = {}
     places: dict[str, list[int]] = {}
     for place, target in enumerate(targets):
@@ -42,7 +42,7 @@ def unfinished(targets: Sequence[Step]) -> dict[str, Demand]:
 
 
 def make_tasks(targets: Sequence[Step]) -> list[Task]:
-    """The unfinished steps of frozen targets, grouped by which targets need them; parents stand before children."""
+    """The unfinished steps of frozen targets, grouped by which targets need them; parents come before children."""
     left = unfinished(targets)
     tasks: dict[tuple[int, ...], Task] = {}
     for demand in left.values():

@@ -32,10 +32,10 @@ SIGNAL_SECONDS = 1.0  # a signal to a whole job reaches this process within that
 
 
 def work(folders: Sequence[Path], attended: bool = False) -> int:
-    """Do the runs of these folders, in order; the exit status: 0, or that of the first which did not end well.
+    """Do the runs of these folders, in order; the exit status: 0, or that of the first run that failed.
 
-    SIGNALS mean: save and end. The status is then SAVED, and the same command goes on. `attended` tells it the same
-    when standard input closes: it does not outlive who started it.
+    SIGNALS mean: save and end. The status is then SAVED, and the same command continues. Where `attended`, the end of
+    standard input means the same, so that the worker ends with its parent.
     """
     stop = _Stop()
     for number in heard(SIGNALS):
@@ -54,7 +54,7 @@ def work(folders: Sequence[Path], attended: bool = False) -> int:
 
 
 def work_here(runs: Sequence[Run]) -> None:
-    """`debug=true`: do the runs in this process, one after another. What they raise is noted, and propagates."""
+    """`debug=true`: do the runs in this process, one after another. Errors are recorded, and propagate."""
     for run in runs:
         with run.claim():
             if run.status is not RunStatus.finished:
@@ -129,7 +129,7 @@ def _attempt(run: Run, stop: _Stop) -> int:
             signal.signal(number, signal.SIG_IGN)
         with suppress(OSError):
             run.close()
-        ended = "told to end: saved" if stop.status == SAVED else "interrupted"
+        ended = "stopped and saved" if stop.status == SAVED else "interrupted"
         print(f"\n{run.folder}: {ended}; run the same command to continue", file=sys.stderr)
         return stop.status
     except ConfigError as error:

@@ -31,6 +31,7 @@ def fingerprint(database: Database) -> Fingerprint:
 
 
 def digest(text: str) -> bytes:
+    """The SHA-256 of a text, 32 bytes."""
     return hashlib.sha256(text.encode()).digest()
 
 

@@ -23,7 +23,7 @@ NAMES = ("airline", "retail", "telecom", "mock")
 
 
 class TauDomain:
-    """A Domain (see interfaces) of τ²-bench: all that a process holds of it, parsed when first asked for."""
+    """A Domain (see interfaces) of τ²-bench; its files are parsed when first needed, once a process."""
 
     def __init__(self, name: str, source: Source):
         self.name = name
@@ -63,12 +63,14 @@ class TauDomain:
             raise SetupError(f"{task.key} cannot be set up: {type(problem).__name__}: {problem}") from problem
 
     def schemas(self, role: Role) -> list[Schema]:
+        """The OpenAI function schemas of one side's tools; empty for a side without tools."""
         if role not in self._schemas:
             toolkit = self._toolkits.get(role)
             self._schemas[role] = toolkit.schemas() if toolkit else []
         return self._schemas[role]
 
     def document(self, document: Document) -> str:
+        """The policy document for the agent's prompt: whole, compressed, or empty."""
         return document_text(self.name, document, self.policy)
 
     def guidelines(self, tools: bool) -> str:
@@ -77,7 +79,7 @@ class TauDomain:
         return self._source.data.read(f"user_simulator/{name}")
 
     def gold(self, task: Task) -> Gold:
-        """Where the task's reference path leads; walked once a task."""
+        """Where the task's reference path leads; computed once a task."""
         known = self._gold.get(task.id)
         if known is None or known[0] is not task:
             known = self._gold[task.id] = (task, self._walk(task))
@@ -85,10 +87,12 @@ class TauDomain:
 
     @cached_property
     def policy(self) -> str:
+        """The domain's whole policy document."""
         return policy_text(self.name, self._source.data.read)
 
     @cached_property
     def splits(self) -> dict[str, list[str]]:
+        """The ids of the tasks of each split."""
         return read_splits(self.name, self._read(f"domains/{self.name}/split_tasks.json"))
 
     @cached_property

@@ -13,7 +13,7 @@ KEY = "domain.provider"
 
 
 def open_domain(provider: str, name: str | None = None) -> Domain:
-    """The domain of that name, once a process; a custom provider has one, whose name need not be given.
+    """The domain of that name, made once a process. A custom provider has one domain, whose name need not be given.
 
     Raises ProviderError, ValueError or PluginError where it cannot be had.
     """

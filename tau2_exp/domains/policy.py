@@ -1,4 +1,4 @@
-"""What τ²-bench's agents are told: each domain's policy, and the shorter documents that this project made of them."""
+"""The documents of τ²-bench's agents: each domain's policy, and this project's shorter versions."""
 
 from __future__ import annotations
 

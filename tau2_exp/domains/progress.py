@@ -1,4 +1,4 @@
-"""db_progress: how much of what the reference path changes stands right, as a fraction."""
+"""db_progress: the fraction of the reference path's changes that are made, less the changes that are wrong."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ Tool = Callable[..., Any]  # its first parameter is the state, the others are th
 
 @dataclass(frozen=True, slots=True)
 class PythonTask:
-    """One task of a PythonDomain. What is not given is not judged.
+    """One task of a PythonDomain; it is evaluated only on what it gives.
 
-    An episode succeeds where its last state is the one that `goal` (else the path of `actions`) leads to, and the
-    agent has said all of `say`. A path that changes nothing means that nothing must be changed.
+    An episode succeeds where its last state is the one that `goal` (else the path of `actions`) leads to, and the agent
+    has said all of `say`. A path that changes nothing means that nothing must be changed.
     """
 
     id: str
@@ -60,37 +60,42 @@ class PythonDomain(ABC):
         """The tasks of each split. What trains reads `train`; others are for evaluations."""
 
     def verdict(self, task: PythonTask, state: Any, messages: Sequence[Message]) -> float | None:
-        """Your own score of an ended episode, 0 to 1. None: the goal, and what had to be said, decide."""
+        """Your own score of an ended episode, 0 to 1. None: the task's goal and `say` decide."""
         return None
 
     # ------------------------------------------------------------ what a Domain has
 
     @property
     def provider(self) -> str:
+        """The class as module:name."""
         return f"{type(self).__module__}:{type(self).__qualname__}"
 
     @cached_property
     def revision(self) -> str:
-        """Follows from the tasks and the state: whatever file they come from, a change of it is another revision."""
+        """A hash of the tasks, the state and the policy: a change of any is another revision."""
         tasks = {split: [dataclasses.asdict(task) for task in tasks] for split, tasks in self._splits.items()}
         text = json.dumps([tasks, plain_state(self.state), self.policy], sort_keys=True, default=str)
         return f"{self.name}@{hashlib.sha256(text.encode()).hexdigest()[:7]}"
 
     @cached_property
     def splits(self) -> dict[str, list[str]]:
+        """The ids of the tasks of each split."""
         return {split: [task.id for task in tasks] for split, tasks in self._splits.items()}
 
     def tasks(self, split: str) -> list[Task]:
+        """The tasks of a split, always in the same order. Raises ValueError naming the valid splits."""
         if split not in self.splits:
             raise ValueError(f"{self.name} has no split {split!r}; it has {', '.join(self.splits)}")
         return [self._tasks[task_id] for task_id in self.splits[split]]
 
     def task(self, task_id: str) -> Task:
+        """One task. Raises ValueError where there is none of that id."""
         if task_id not in self._tasks:
             raise ValueError(f"{self.name} has no task {task_id!r}")
         return self._tasks[task_id]
 
     def world(self, task: Task) -> PythonWorld:
+        """A fresh world for one episode, with a copy of the task's first state."""
         mine = self._mine[task.id]
         return PythonWorld(
             task,
@@ -103,12 +108,15 @@ class PythonDomain(ABC):
         )
 
     def schemas(self, role: Role) -> list[Schema]:
+        """The OpenAI function schemas of one side's tools."""
         return self._schemas[role]
 
     def document(self, document: Document) -> str:
+        """The policy for the agent's prompt; empty for Document.none."""
         return "" if document is Document.none else self.policy
 
     def guidelines(self, tools: bool) -> str:
+        """The prompt of a language model that is the user; the same with and without tools."""
         return self.user_guidelines
 
     # ------------------------------------------------------------ made once

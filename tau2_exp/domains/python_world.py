@@ -1,4 +1,4 @@
-"""One episode of a domain written in Python: a state of its own, tools that change it, and how it stands."""
+"""One episode of a domain written in Python: its own state, the tools that change it, and its evaluation."""
 
 from __future__ import annotations
 
@@ -39,12 +39,15 @@ class PythonWorld:
         self._start = plain_state(state)
 
     def schemas(self, requestor: Role) -> list[Schema]:
+        """The OpenAI function schemas of one side's tools."""
         return self._schemas[requestor]
 
     def call(self, call: ToolCall) -> Message:
+        """Run one tool; whatever it raises becomes a tool message with error=True."""
         return tool_result(self._state, self._tools[call.requestor], call)
 
     def verdict(self, messages: Sequence[Message], stop: StopReason) -> Verdict:
+        """Evaluate the ended episode; the domain's own score, where it gives one, is the reward."""
         if not stop.natural:
             return Verdict(reward=0.0)
         own = self._own_verdict(self._state, messages)
@@ -52,6 +55,7 @@ class PythonWorld:
         return judged if own is None else dataclasses.replace(judged, reward=float(own), breakdown={})
 
     def parts(self, messages: Sequence[Message]) -> Parts:
+        """The score of the world's current state; changes nothing."""
         criteria = self.task.criteria
         assert criteria is not None
         return Parts(
@@ -62,6 +66,7 @@ class PythonWorld:
         )
 
     def changes(self) -> dict[str, Any]:
+        """Leaf path → value now (None: gone), for all that differs from the start of the episode."""
         return leaf_changes(self._start, plain_state(self._state), STATE)
 
     def _reached(self) -> bool:

@@ -1,4 +1,4 @@
-"""How telecom's two databases hear of one another, after every call that did not raise."""
+"""How telecom's two databases are kept consistent, after every call that did not raise."""
 
 from __future__ import annotations
 

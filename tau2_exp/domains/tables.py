@@ -48,12 +48,12 @@ def plain(value: Any, mode: str = "python") -> Any:
 
 
 def canonical(value: Any) -> str:
-    """The text that τ²-bench hashes. It tells 1 from 1.0, which `==` does not."""
+    """The text that τ²-bench hashes. 1 and 1.0 differ in it, though they are equal by `==`."""
     return json.dumps(plain(value), sort_keys=True, default=str)
 
 
 class Records(dict[str, Any]):
-    """A parsed table, never written to, that keeps the canonical text of what was asked for."""
+    """A parsed table that is never written to; it caches the canonical text of its records."""
 
     __slots__ = ("_texts",)
 
@@ -62,6 +62,7 @@ class Records(dict[str, Any]):
         self._texts: dict[str, str] = {}
 
     def text(self, key: str) -> str:
+        """The canonical text of one record. Raises KeyError where there is none."""
         if key not in self._texts:
             self._texts[key] = canonical(self[key])
         return self._texts[key]
@@ -110,9 +111,11 @@ class Table(MutableMapping[str, Any]):
         return self._own[key] if key in self._own else self._base[key]
 
     def items(self) -> ItemsView[str, Any]:
+        """The keys with their records, which are not copied and must not be written to."""
         return _Items(self)
 
     def values(self) -> ValuesView[Any]:
+        """The records, which are not copied and must not be written to."""
         return _Values(self)
 
     def __eq__(self, other: object) -> bool:
@@ -124,6 +127,7 @@ class Table(MutableMapping[str, Any]):
         return self._keys
 
     def copy(self) -> Table:
+        """An independent table over the same base."""
         other = Table(self._base)
         other._own = clone(self._own)
         other._keys = None if self._keys is None else dict(self._keys)
@@ -136,7 +140,7 @@ class Table(MutableMapping[str, Any]):
             yield from self._base.keys() - self._keys.keys() - self._own.keys()
 
     def unchanged(self, key: str) -> bool:
-        """Whether a record is the base's to the letter, 1 told from 1.0."""
+        """Whether a record equals the base's exactly; 1 and 1.0 differ."""
         return key in self and key in self._base and self.text(key) == self._base.text(key)
 
     def text(self, key: str | None = None) -> str:
@@ -169,10 +173,12 @@ class Database:
 
     @classmethod
     def over(cls, base: BaseModel) -> Database:
+        """A world's database over a parsed one whose tables `set_apart` has made Records."""
         fields = base.__dict__.items()
         return cls({name: Table(value) if isinstance(value, Records) else clone(value) for name, value in fields})
 
     def copy(self) -> Database:
+        """An independent database over the same parsed one."""
         fields = self.__dict__.items()
         return Database({name: value.copy() if isinstance(value, Table) else clone(value) for name, value in fields})
 

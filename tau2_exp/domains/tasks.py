@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Any
 
+from tau2_exp.protocols.parsing import check_message
 from tau2_exp.types import Criteria, EnvAssertion, EnvCall, GoldAction, Message, Role, Scenario, Task, ToolCall
 
 DEFAULT_BASIS = ("DB", "COMMUNICATE")
@@ -108,8 +109,12 @@ def _assertion(record: dict[str, Any]) -> EnvAssertion:
 def read_message(record: dict[str, Any]) -> Message:
     """A message of τ²-bench's own records, or of a recorded episode (`tool_call` for a single call).
 
-    Raises ValueError or KeyError, naming the field, where it is not one.
+    Raises ValueError or KeyError, naming the field, where it is not one, or could not be written and read again.
     """
+    return check_message(_message(record))
+
+
+def _message(record: dict[str, Any]) -> Message:
     role = Role(record["role"])
     content = record.get("content")
     if content is not None and not isinstance(content, str):

@@ -13,7 +13,7 @@ def judge(
     db_match: Callable[[], bool],
     holds: Callable[[EnvAssertion], bool],
 ) -> Verdict:
-    """The verdict on a natural ending. Raises whatever a check raises, and ValueError for a basis needing an LLM."""
+    """The verdict on a natural ending. Raises whatever a check raises, and ValueError for a basis that needs an LLM."""
     if criteria is None:
         return Verdict(reward=1.0)
     untold = criteria.actions is None and criteria.assertions is None

@@ -1,6 +1,6 @@
-"""What can be asked of a telecom customer: each tool of the customer's, and how an agent asks for it in plain English.
+"""What can be asked of a telecom customer: each of the user's tools, and how an agent asks for it in plain English.
 
-Agents that are no model write from this table (`ask`), the scripted user reads with it (`users/hearing.py`).
+Agents without a model write from this table (`ask`); the scripted user reads with it (`users/understanding.py`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tau2_exp.types import Role, ToolCall
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One thing asked of the user. `wanted` is the switch position ("ON" or "OFF") that was asked for, if one was."""
+    """One request to the user. `wanted` is the position of a switch ("ON" or "OFF"), where one is requested."""
 
     call: ToolCall
     wanted: str | None = None

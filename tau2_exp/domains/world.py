@@ -44,7 +44,7 @@ class SetupError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What all worlds of one domain have in common. `sync` lets its two toolkits hear of one another."""
+    """What all worlds of one domain have in common. `sync` keeps the databases of its two toolkits consistent."""
 
     policy: str
     schemas: Callable[[Role], list[Schema]]
@@ -68,9 +68,11 @@ class TauWorld:
         self._start = {role: side.database.copy() for role, side in sides.items()}
 
     def schemas(self, requestor: Role) -> list[Schema]:
+        """The OpenAI function schemas of one side's tools."""
         return self._shared.schemas(requestor)
 
     def call(self, call: ToolCall) -> Message:
+        """Run one tool; whatever it raises becomes a tool message with error=True, as in τ²-bench."""
         self._calls += 1
         error = False
         try:
@@ -80,6 +82,7 @@ class TauWorld:
         return Message(Role.TOOL, text, requestor=call.requestor, error=error, call_id=call.id)
 
     def verdict(self, messages: Sequence[Message], stop: StopReason) -> Verdict:
+        """τ²-bench's verdict; reward 0 for an ending that is not natural, and where the evaluation raises."""
         if not stop.natural:
             return Verdict(reward=0.0)
         try:
@@ -89,6 +92,7 @@ class TauWorld:
             return Verdict(reward=0.0, raised=f"{type(problem).__name__}: {problem}")
 
     def parts(self, messages: Sequence[Message]) -> Parts:
+        """The score of the world's current state; changes nothing."""
         criteria = self.task.criteria
         if criteria is None:
             return Parts()
@@ -101,6 +105,7 @@ class TauWorld:
         )
 
     def changes(self) -> dict[str, Any]:
+        """Leaf path → value now (None: gone), for all that differs from the start of the episode."""
         calls, found = self._changes
         if calls != self._calls:
             found = {}
@@ -119,7 +124,7 @@ class TauWorld:
         return {role: fingerprint(side.database) for role, side in self._sides.items()}
 
     def follow(self, actions: Sequence[GoldAction], sync: bool) -> None:
-        """Take a reference path, without a word; an action that raises is passed over, as in τ²-bench."""
+        """Do the actions of a reference path; one that raises is skipped, as in τ²-bench."""
         self._calls += 1
         for action in actions:
             with suppress(Exception):

@@ -23,7 +23,7 @@ class BadLine(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """A recorded episode. `verdict` is what it carries of one, None where nothing."""
+    """A recorded episode. `verdict` has the fields of a verdict that were recorded; None without any."""
 
     domain: str
     task: str

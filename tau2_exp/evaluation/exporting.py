@@ -1,6 +1,6 @@
 """Evaluations as τ²-bench's own results files, one for each domain and file of trajectories.
 
-What was imported is given back as it was: its labels, its tasks, and all that its simulations tell.
+An imported evaluation is exported as it came: its labels, its tasks, and its simulations whole.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Exported:
 
     @property
     def told(self) -> str:
+        """The file's counts in words: tasks, simulations, and episodes that are left out."""
         tasks, simulations = len(self.results["tasks"]), len(self.results["simulations"])
         said = f"{tasks} tasks, {simulations} simulations"
         said += f"; {self.faulted} ended in a fault and were left out" if self.faulted else ""
@@ -68,7 +69,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def export_run(run: Run) -> dict[str, Exported]:
-    """By "domain_file" ("retail_test-greedy"). Raises ConfigError where there is nothing to export."""
+    """The results files of a run, by "domain_file" ("retail_test-greedy"). Raises ConfigError without any episode."""
     plan, sources = read_plan(run.folder), read_sources(run.folder)
     if plan.revision != TASK_REVISION and not sources:
         raise ConfigError(f"{run.folder}: its tasks ({plan.revision}) are not kept in it; import its files anew")
@@ -84,7 +85,7 @@ def export_run(run: Run) -> dict[str, Exported]:
 
 
 def _played(run: Run, name: str) -> dict[Trial, Trajectory]:
-    """Each episode once: one that a fault ended may have been played again since."""
+    """One trajectory for each episode; a faulted one gives way to a later attempt."""
     found: dict[Trial, Trajectory] = {}
     for trajectory in run.trajectories(name):
         known = found.get(key := (trajectory.key, trajectory.sample))
@@ -138,7 +139,7 @@ def _given_back(sources: Sequence[Source]) -> dict[Trial, dict[str, Any]]:
 
 
 def _info_given_back(sources: Sequence[Source], domain: TauDomain, trials: int) -> dict[str, Any]:
-    """The first file's; what τ²-bench wants and nobody told is null, or says that it is unknown."""
+    """The first file's info; fields that τ²-bench wants and the file lacks are null or `unknown`."""
     speaker = {"implementation": UNKNOWN, "llm": None, "llm_args": None}
     untold: dict[str, Any] = dict.fromkeys(("git_commit", "num_trials", "max_steps", "max_errors"))
     untold |= {"user_info": speaker, "agent_info": speaker, "environment_info": {"domain_name": domain.name}}

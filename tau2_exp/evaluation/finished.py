@@ -1,4 +1,4 @@
-"""A finished evaluation that was not played here: made from episodes that others played, whole or not at all."""
+"""A finished evaluation made from episodes that were run elsewhere, whole or not at all."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def write_evaluation(
     members: Sequence[Run] = (),
     note: str = "",
 ) -> Run:
-    """Writes the run at `folder`, which appears when all of it is there.
+    """Write the run at `folder`, which appears when all of it is there.
 
-    `facts` go into its results, over what the settings say: of an agent that was played elsewhere, files tell more
-    or less than settings can hold. `note` ends its table. Raises ConfigError where the folder exists.
+    `facts` go into its results, over what the settings hold: files of another agent hold more or less than settings
+    can. `note` ends its table. Raises ConfigError where the folder exists.
     """
     results = {**evaluation_results(config, provider, plan, played), **facts}
     table = "\n".join(filter(None, [evaluation_table([(label, results)]), note]))

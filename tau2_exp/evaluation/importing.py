@@ -1,4 +1,4 @@
-"""τ²-bench's own results files of one agent as a finished evaluation. What they do not tell is shown as unknown."""
+"""τ²-bench's own results files of one agent as a finished evaluation. What the files lack is shown as unknown."""
 
 from __future__ import annotations
 

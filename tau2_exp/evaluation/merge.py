@@ -37,7 +37,7 @@ def _command(arguments: argparse.Namespace) -> int:
 
 
 def merge(runs: Sequence[Run], name: str) -> Run:
-    """One finished evaluation of all episodes of these; of one that several played, the first that has a score counts.
+    """One finished evaluation of all episodes of these; where several have an episode, the first with a score counts.
 
     Raises ConfigError where task revision, user, limits, seeds or the agent differ, naming what does.
     """

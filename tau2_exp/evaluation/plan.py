@@ -30,6 +30,7 @@ class Place:
 
     @property
     def trial(self) -> tuple[str, int]:
+        """The task's key and the number of the sample."""
         return self.task, self.sample
 
 
@@ -49,15 +50,17 @@ class Plan:
 
     @property
     def digest(self) -> str:
+        """The first 16 hexadecimal digits of the SHA-256 of the plan as compact JSON."""
         text = json.dumps(encode(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
     def splits(self) -> list[str]:
+        """The names of the splits, each once."""
         return list(dict.fromkeys(name.removesuffix(GREEDY) for name in self.files))
 
     def freeze(self, folder: Path) -> None:
-        """Write the plan. Raises ConfigError where the folder holds another: the tasks are no longer what they were."""
+        """Write the plan into a run folder. Raises ConfigError where the folder holds a different one."""
         path = folder / PLAN
         if not path.exists():
             write_json(path, encode(self))
@@ -77,7 +80,7 @@ def read_plan(folder: Path) -> Plan:
 
 
 def differs(one: Plan, other: Plan) -> str:
-    """The first thing in which two plans differ, in words; empty where they are one."""
+    """The first difference between two plans, in words; empty where they are equal."""
     if reason := contradicts(one, other):
         return reason
     for name in {**one.files, **other.files}:
@@ -112,7 +115,7 @@ def contradicts(one: Plan, other: Plan) -> str:
 
 
 def user_facts(user: UserConfig) -> dict[str, Any]:
-    """What of a user's settings shapes what it says."""
+    """The settings that a user's messages depend on, as a plan records them."""
     if user.kind is UserKind.scripted:
         return {"kind": user.kind.value}
     if user.kind is UserKind.custom:
@@ -122,6 +125,7 @@ def user_facts(user: UserConfig) -> dict[str, Any]:
 
 
 def limit_facts(config: Config) -> dict[str, int | None]:
+    """The limits at which an episode ends, as a plan records them; each is a count."""
     domain, rollout = config.domain, config.rollout
     return {
         "max_steps": domain.max_steps,
@@ -131,6 +135,6 @@ def limit_facts(config: Config) -> dict[str, int | None]:
 
 
 def score_of_nothing(world: World) -> float | None:
-    """What an agent scores in a fresh world that lets the user hang up; None where that cannot be judged here."""
+    """The reward, in a fresh world, of doing nothing until the user hangs up; None where it cannot be judged."""
     verdict = world.verdict([*(world.task.history or (GREETING,))], StopReason.USER_STOP)
     return None if verdict.raised else verdict.reward

@@ -1,4 +1,4 @@
-"""τ²-bench's own records (its `Results`), as far as they are read here. What a record does not tell is None.
+"""τ²-bench's own records (its `Results`), as far as they are read here. A field that a record lacks is None.
 
 Only what no evaluation can do without is required, so that files of every revision, and of other people, are read.
 """
@@ -26,17 +26,19 @@ Text = Annotated[str, AfterValidator(_printable)]
 
 
 class Record(BaseModel):
+    """The base of all records: unknown fields are ignored, and null means that a field is missing."""
+
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, coerce_numbers_to_str=True)
 
     @model_validator(mode="before")
     @classmethod
     def _told(cls, data: Any) -> Any:
-        """What is null is not told."""
+        """Leave out null fields, so that they take their defaults."""
         return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
 
 
 class Speaker(Record):
-    """Who the agent is, or the user."""
+    """The agent or the user: its implementation and its model."""
 
     implementation: Text = UNKNOWN
     llm: Text | None = None
@@ -52,15 +54,19 @@ class Speaker(Record):
         return given
 
     def argument(self, name: str) -> float | None:
-        """A number among the model's arguments; None where it is not told."""
+        """A number among the model's arguments; None where it is missing."""
         return (self.llm_args or {}).get(name)
 
 
 class Environment(Record):
+    """τ²-bench's `EnvironmentInfo`: the domain."""
+
     domain_name: Text = UNKNOWN
 
 
 class Info(Record):
+    """τ²-bench's `Info`: how the simulations of a file were made."""
+
     git_commit: Text | None = None
     num_trials: int | None = Field(None, ge=1, le=MOST)
     max_steps: int | None = Field(None, ge=1, le=_LARGEST)
@@ -72,19 +78,25 @@ class Info(Record):
 
 
 class DbCheck(Record):
+    """Whether the databases equal those of the reference path."""
+
     db_match: bool
 
 
 class Met(Record):
+    """Whether an assertion holds, or something required was communicated."""
+
     met: bool
 
 
 class ActionCheck(Record):
+    """Whether an action of the reference path was done."""
+
     action_match: bool
 
 
 class Judgement(Record):
-    """τ²-bench's `RewardInfo`. A reward of None is an episode that nobody evaluated."""
+    """τ²-bench's `RewardInfo`. The reward is None where nobody evaluated the episode."""
 
     reward: float | None = Field(None, ge=0.0, le=1.0)
     db_check: DbCheck | None = None

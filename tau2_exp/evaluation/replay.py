@@ -27,6 +27,8 @@ from tau2_exp.types import Message, Task, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Rescored:
+    """An episode's verdict and database hashes, computed anew, and how they differ from the recorded ones."""
+
     verdict: Verdict
     hashes: dict[str, str | None]
     texts: list[str]  # where a call's result now reads differently
@@ -35,7 +37,7 @@ class Rescored:
 
 @dataclass(frozen=True)
 class _Imported:
-    """Where a file's episodes were played on tasks of another revision: which, and the tasks as they were imported."""
+    """The task revision of an imported file's episodes, where it is not ours, and their tasks as they were imported."""
 
     revision: str
     tasks: dict[str, Task]  # by key; empty where only simulations were imported

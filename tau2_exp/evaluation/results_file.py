@@ -42,12 +42,12 @@ class ResultsFile:
 
     @property
     def trials(self) -> list[int]:
-        """All that were planned, and those that are there."""
+        """The numbers of all trials that were planned or are in the file, sorted."""
         return sorted({t.sample for t in self.trajectories} | set(range(self.info.num_trials or 0)))
 
     @property
     def others(self) -> dict[str, str]:
-        """By key, a digest of each task that is not as ours of the same id."""
+        """By `Task.key`, a digest of each task that differs from ours of the same id."""
         ours = _known(self.domain, set(self.tasks))
         return {task.key: _digest(task) for task in self.tasks.values() if task != ours.get(task.id)}
 
@@ -57,7 +57,7 @@ def _digest(task: Task) -> str:
 
 
 def read_results(path: Path) -> ResultsFile:
-    """Raises ConfigError in one line, naming the file and what is wrong with it."""
+    """A results file, read and checked. Raises ConfigError in one line, naming the file and what is wrong with it."""
     try:
         content, data = _load(path)
         return _read(path, hashlib.sha256(content).hexdigest(), data)

@@ -59,7 +59,7 @@ def read_stop(termination: str) -> StopReason:
 
 
 def is_solo(messages: Sequence[Message]) -> bool:
-    """Whether nobody but the agent spoke: with a user, an episode does not end by itself before the user speaks."""
+    """Whether only the agent acts: with a user, an episode does not end by itself before the user's first message."""
     return not any(message.role is Role.USER for message in messages)
 
 

@@ -39,7 +39,7 @@ def imported_facts(run: Run) -> dict[str, Any]:
 
 
 def policy_name(config: Config) -> str:
-    """What a policy calls itself, by its settings."""
+    """The policy's name by its settings, as results show it."""
     policy = config.policy
     if policy.kind is PolicyKind.oracle:
         return f"oracle-{policy.oracle.value}"

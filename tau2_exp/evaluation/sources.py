@@ -1,4 +1,4 @@
-"""The results files that an evaluation was imported from, kept whole in its folder: what they tell is not lost."""
+"""The results files that an evaluation was imported from, kept whole in its folder, so that nothing of them is lost."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ class Source:
 
     @property
     def tasks(self) -> dict[str, Task]:
-        """By key; none where it held simulations only."""
+        """The file's tasks by `Task.key`; none where it held simulations only."""
         records = self.results.get("tasks") or []
         return {task.key: task for task in read_tasks(self.domain, records).values()}
 
     @property
     def simulations(self) -> dict[tuple[str, int], dict[str, Any]]:
-        """By the task's key and the trial."""
+        """The file's simulations, by the task's key and the trial's number."""
         records = self.results["simulations"]
         return {(f"{self.domain}/{record['task_id']}", record["trial"]): record for record in records}
 
 
 def write_sources(folder: Path, sources: Sequence[Source]) -> None:
+    """Write results files into a run's folder, one JSON file each."""
     for place, source in enumerate(sources):
         path = folder / FOLDER / f"{place}-{source.domain}_{source.file}.json"
         path.parent.mkdir(exist_ok=True)
@@ -45,7 +46,10 @@ def write_sources(folder: Path, sources: Sequence[Source]) -> None:
 
 
 def read_sources(folder: Path) -> list[Source]:
-    """Those of a run's folder; none where it was played here. Raises ConfigError for a damaged file."""
+    """The results files kept in a run's folder; none where nothing was imported.
+
+    Raises ConfigError for a damaged file.
+    """
     return list(_read(folder))
 
 

@@ -61,7 +61,7 @@ def _title(evaluations: Sequence[Labelled]) -> str:
 
 
 def number(value: float | None) -> str:
-    """A number that a file may not have told."""
+    """A number in its shortest form, or `unknown` for None."""
     return "unknown" if value is None else f"{value:g}"
 
 

@@ -18,7 +18,7 @@ _SAME = 1e-9  # rewards closer than this differ by rounding only
 
 @dataclass(frozen=True, slots=True)
 class GroupCredit:
-    """What the trajectories of one group are credited with; without `signal` there is nothing to learn from it."""
+    """The advantages of one group's trajectories; without `signal` there is nothing to learn from them."""
 
     advantages: list[tuple[float, ...]]  # one number a turn, for each trajectory in its order
     signal: bool

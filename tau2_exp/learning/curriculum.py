@@ -64,7 +64,7 @@ class Curriculum:
         self.fraction[key] = kept * self.fraction[key] + (1.0 - kept) * wins / len(solved)
 
     def weight(self, key: str) -> float:
-        """What the task's advantages are multiplied by; 1 but under `reference`."""
+        """The factor on the task's advantages; 1 except under `reference`."""
         config, attempts = self.config, self.attempts[key]
         if config.kind is not CurriculumKind.reference or attempts < config.attempts:
             return 1.0
@@ -74,12 +74,12 @@ class Curriculum:
         return config.hard_weight if fraction < config.hard_below else 1.0
 
     def state(self) -> dict[str, Any]:
-        """All that changes, as JSON data."""
+        """Everything that changes, as JSON data."""
         tasks = {key: [self.attempts[key], self.solved[key], self.fraction[key]] for key in self.keys}
         return {"draws": self.draws, "queue": list(self.queue), "tasks": tasks}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state. Raises ValueError where it is of other tasks."""
+        """Continue from a saved state. Raises ValueError where it is of other tasks."""
         if set(state["tasks"]) != set(self.keys):
             raise ValueError("the saved curriculum is of other tasks")
         self.draws, self.queue = state["draws"], list(state["queue"])
@@ -99,13 +99,14 @@ class Curriculum:
 
 
 class CustomCurriculum:
-    """The user's own; what it raises, or draws that cannot be played, is told in its name (PluginError)."""
+    """A user's own curriculum. An error that it raises, or a draw of unknown keys, becomes a PluginError."""
 
     def __init__(self, path: str, task_keys: Sequence[str], config: CurriculumConfig, seed: int):
         self._given, self._keys = f"curriculum.function={path}", frozenset(task_keys)
         self._own = make("curriculum.function", path, tuple(task_keys), config, seed)
 
     def draw(self, n: int, exclude: Collection[str] = ()) -> list[str]:
+        """Draw `n` keys. Raises PluginError where it returns another number of them, or unknown ones."""
         drawn = list(self._ask("draw", n, exclude))
         if len(drawn) != n or not self._keys.issuperset(drawn):
             raise PluginError(
@@ -114,12 +115,15 @@ class CustomCurriculum:
         return drawn
 
     def record(self, key: str, outcomes: Sequence[float]) -> None:
+        """Pass on the outcomes of a group of this task."""
         self._ask("record", key, outcomes)
 
     def weight(self, key: str) -> float:
+        """The factor on the task's advantages."""
         return float(self._ask("weight", key))
 
     def state(self) -> dict[str, Any]:
+        """A copy of its state. Raises PluginError where that is no JSON object."""
         state: dict[str, Any] = self._ask("state")
         try:
             return dict(json.loads(json.dumps(state)))  # a copy: the user's own goes on changing
@@ -127,6 +131,7 @@ class CustomCurriculum:
             raise PluginError(f"{self._given}: state() is no JSON object: {error}") from None
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
         self._ask("restore", state)
 
     def _ask(self, method: str, *arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What of a line of SFT data nothing is learned from: counted, so that a run can say it."""
+"""The parts of a line of SFT data that nothing is learned from: counted, so that a run can report them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _READ = {"role", "content", "tool_calls", "tool_call_id", "name"}  # of a messag
 
 
 def left_out(line: dict[str, Any]) -> Counter[str]:
-    """By what it is, how often a line holds what no row is made of; empty for a trajectory of ours."""
+    """Counts, by kind, of the parts of a line that no row is made from; empty for a line that is a trajectory."""
     key = next((key for key in MESSAGES if key in line), None)
     return Counter([] if key is None else _left_out(line, line[key]))
 

@@ -14,7 +14,7 @@ Group = list[tuple[Trajectory, Reward]]  # the scored trajectories of one task
 
 
 def rollout_metrics(groups: int, scored: Group, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
-    """Means over the `scored` of all `trajectories`; `groups` is how many are learned from."""
+    """Means over the `scored` of all `trajectories`; `groups` is the number of groups that are learned from."""
     count, stops = max(len(scored), 1), Counter(t.stop.value for t in trajectories)
     figures = {
         "outcome": sum(r.outcome for _, r in scored) / count,

@@ -13,11 +13,11 @@ from tau2_exp.types import BudgetReached, Usage
 
 
 class Budget:
-    """Counts every reply, also of episodes that came to nothing, in a file that outlives a kill.
+    """Counts the usage of every reply, also in failed episodes, in a file that survives a kill.
 
     `dollars` and `tokens` (prompt and completion) bound the sum; None: no bound. A request is sent only if the sum
-    stays within the bound even when it, and all that are in flight, take as much as they can. A sum of dollars that
-    cannot be known counts as having reached its bound.
+    stays within the bound even when it, and all that are in flight, use as much as they can. An unknown sum of dollars
+    counts as having reached its bound.
     """
 
     def __init__(self, path: Path, dollars: float | None, tokens: int | None):
@@ -30,11 +30,12 @@ class Budget:
 
     @property
     def bounded(self) -> bool:
+        """Whether dollars or tokens have a bound."""
         return self._dollars is not None or self._tokens is not None
 
     @asynccontextmanager
     async def reserved(self, most: Usage) -> AsyncIterator[None]:
-        """Room for one request, which takes at most `most`. Waits for requests in flight, which mostly take less.
+        """Reserve room for one request, which uses at most `most`; waits for requests in flight, which mostly use less.
 
         Raises BudgetReached where there is no room though nothing is in flight.
         """
@@ -53,6 +54,7 @@ class Budget:
                 self._changed.notify_all()
 
     def add(self, usage: Usage) -> None:
+        """Record what a reply used, in the file and in `spent`."""
         if self._file is None:
             self._file = JsonlWriter(self._path)
         self._file.write(encode(usage))
@@ -65,21 +67,23 @@ class Budget:
         return self._dollars is None or (total.dollars is not None and total.dollars <= self._dollars)
 
     def close(self) -> None:
+        """Close the file; the next `add` opens it again."""
         if self._file:
             self._file.close()
             self._file = None
 
 
 def spoken(usage: Usage) -> str:
-    """An amount in words for a person."""
+    """An amount of tokens and dollars in words."""
     dollars = "an unknown sum (its models have no listed price)" if usage.dollars is None else f"${usage.dollars:.4f}"
     return f"{usage.prompt_tokens + usage.completion_tokens:,} tokens, {dollars}"
 
 
 class PromptBound:
-    """The most tokens that a prompt can take: by our own count, and by what the server told of earlier ones.
+    """An upper estimate of a prompt's tokens, from our own count and the server's counts of earlier prompts.
 
-    Tokenizers differ: the largest ratio of told to counted tokens so far is taken for the next, with a margin.
+    Tokenizers differ: the largest ratio so far of the server's count to ours is taken for the next prompt, with a
+    margin.
     """
 
     UNKNOWN = 1.5  # times our count, until the server has told
@@ -89,7 +93,9 @@ class PromptBound:
         self._ratio: float | None = None
 
     def of(self, counted: int) -> int:
+        """The estimate for a prompt of `counted` tokens by our own count."""
         return round(counted * (self.UNKNOWN if self._ratio is None else self._ratio * self.MARGIN))
 
     def learn(self, counted: int, told: int) -> None:
+        """Note that a server counted `told` tokens in a prompt of `counted` tokens by our own count."""
         self._ratio = max(self._ratio or 0.0, told / counted)

@@ -1,4 +1,4 @@
-"""litellm itself: imported where it is needed, its counts of tokens and its prices."""
+"""The litellm library: imported where it is needed, its counts of tokens and its prices."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def litellm_module() -> ModuleType:
 
 
 def told_usage(response: Any, model: str) -> Usage | None:
-    """What a reply says that it took; None where it says nothing."""
+    """The usage that a reply reports; None where it reports none."""
     usage = getattr(response, "usage", None)
     prompt, completion = (getattr(usage, f"{kind}_tokens", 0) or 0 for kind in ("prompt", "completion"))
     return Usage(prompt, completion, _cost(response, model)) if prompt or completion else None
 
 
 def counted_usage(model: str, prompt: int, text: str) -> Usage:
-    """What a reply took by our own count, where its server does not tell."""
+    """The usage of a reply by our own count, for a server that reports none."""
     completion = count_tokens(model, text=text)
     return Usage(prompt, completion, price(model, prompt, completion))
 
@@ -42,11 +42,12 @@ def count_prompt(model: str, messages: Sequence[dict[str, Any]], tools: Sequence
 
 
 def count_tokens(model: str, **text: Any) -> int:
+    """The tokens of `text`, or of `messages` and `tools`, by litellm's tokenizer for the model."""
     return int(litellm_module().token_counter(model=model, **text))
 
 
 def price(model: str, prompt: int, completion: int) -> float | None:
-    """Dollars; None where litellm lists no price."""
+    """The price in US dollars of so many tokens of prompt and completion; None where litellm lists none."""
     try:
         return float(sum(litellm_module().cost_per_token(model, prompt, completion)))
     except Exception:  # litellm raises bare Exceptions for models without a price

@@ -25,15 +25,15 @@ NOT_ASKED = ("api_key", "timeout", "max_retries", "drop_params")  # of a request
 
 
 class Unusable(Exception):
-    """A reply that is no turn, where one is wanted."""
+    """A reply that holds no usable turn."""
 
 
 @dataclass(frozen=True)
 class Account:
     """What the completions of one run share.
 
-    `replies` are those that runs share; `own` is kept for this run alone, by those that the configuration keeps out
-    of the shared ones, so that an episode which a budget cut short is played again for nothing.
+    `replies` are kept for all runs. `own` keeps for this run alone the replies that the configuration does not share,
+    so that an episode which a budget cut short repeats at no cost.
     """
 
     replies: Replies | None = None
@@ -73,10 +73,11 @@ class Completions:
         self.name: str = config.model
 
     async def complete(self, messages: Chat, tools: Sequence[Schema], seed: int, retry_unusable: bool) -> Reply:
-        """One reply, a kept one where the same was asked before: `seed`, the episode's, tells samples apart.
+        """One reply; a kept one where the same request was made before. `seed` is the episode's: samples differ by it.
 
-        Its usage is of all that was asked for it. One that is no turn is asked for again with `retry_unusable`, else
-        it comes back with its error. Raises FaultError; BudgetReached; ContextFull where a policy's context is.
+        The usage is that of all requests made for the reply. An unusable reply is requested again with
+        `retry_unusable`, else it is returned with its error. Raises FaultError, BudgetReached, and ContextFull where a
+        policy's context is full.
         """
         request = self._request(messages, tools, seed)
         if self._replies is None:

@@ -33,11 +33,11 @@ class Conversation:
         self._unanswered: list[tuple[str, str]] = []  # the id of a call as it was made, and as it was sent
 
     def hear(self, heard: Sequence[Message]) -> None:
-        """What a task's history holds of the other side's tools is not heard, as in τ²-bench."""
+        """Append what this side hears; as in τ²-bench, without the other side's tool calls and their results."""
         self.messages.extend(self._heard(message) for message in heard if self._audible(message))
 
     def say(self, reply: Reply) -> None:
-        """A reply that is no turn is shown to its model as it was written, above what was wrong with it."""
+        """Append this side's reply; one that is no turn as it was written, so that its model sees what was wrong."""
         if reply.error is not None:
             self.messages.append({"role": "assistant", "content": repaired_unicode(reply.text).strip() or NOTHING})
         else:

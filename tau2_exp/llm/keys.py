@@ -1,4 +1,4 @@
-"""The key of a model, looked for before anything is played."""
+"""The key of a model, looked up before any episode starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def find_key(config: UserConfig | PolicyConfig, group: str) -> str | None:
 
 
 def is_local(url: str) -> bool:
-    """Whether an address is of this machine or of its own network: loopback, private, or a name without a domain."""
+    """Whether an address is on this machine or its own network: loopback, private, or a name without a domain."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_private

@@ -12,7 +12,7 @@ THOUGHTS = ("reasoning_content", "thinking_blocks")  # of a message: thinking mo
 
 
 def read_reply(response: Any, role: Role, max_tokens: int, usage: Usage) -> Reply:
-    """The first choice of a completion of litellm's, whose speaker is `role`."""
+    """The reply in the first choice of litellm's completion, written by `role`; one that is no turn has an error."""
     choice = response.choices[0]
     message, finish = choice.message, choice.finish_reason
     text = written(message)

@@ -38,7 +38,7 @@ def says_context_full(error: Exception) -> bool:
 
 
 def is_context_full(text: str) -> bool:
-    """The same, of the text of a refusal."""
+    """Whether the text of a server's refusal says that the model's context has no room."""
     return bool(_CONTEXT_FULL.search(text)) or any(code in text for code in _CONTEXT_CODES)
 
 

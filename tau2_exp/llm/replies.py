@@ -1,4 +1,4 @@
-"""Replies of language models, kept by what was asked: what was paid for once is not paid for again."""
+"""Replies of language models, kept by their requests: a reply is paid for once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tau2_exp.types import ToolCall, Usage
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model answered. With an `error` (one line for it to read) it is no turn, and says and calls nothing."""
+    """A model's answer. One with an `error` (a line for the model to read) is no turn: without content and calls."""
 
     content: str | None
     tool_calls: tuple[ToolCall, ...]
@@ -27,19 +27,20 @@ class Reply:
 
 
 class Replies:
-    """One file a reply, in a folder that several processes may share. Holds no keys, and no questions."""
+    """Kept replies, one file each, in a folder that several processes may share. Keys and requests are not stored."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def get(self, asked: dict[str, Any]) -> Reply | None:
-        """The reply to a request, as it was; None where it was never asked, or its file cannot be read."""
+        """The kept reply to a request; None where there is none, or its file cannot be read."""
         try:
             return decode(Reply, json.loads(self._path(asked).read_text(encoding="ascii")))
         except (OSError, ValueError):
             return None
 
     def put(self, asked: dict[str, Any], reply: Reply) -> None:
+        """Keep the reply to a request. Raises OSError."""
         path = self._path(asked)
         for folder in (self.folder, path.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ LONGEST_ASKED = 300.0  # seconds, in all, that a server may ask for; one that as
 
 
 async def retry(attempt: Callable[[], Awaitable[T]], retries: int, passes: Callable[[Exception], bool]) -> T:
-    """The first success of up to 1 + `retries` attempts. What does not pass by itself, or the last error, is raised.
+    """The first success of up to 1 + `retries` attempts. Raises an error that `passes` rejects, and the last one.
 
     An attempt after which the server asked for a pause is not counted, but the pauses are: LONGEST_ASKED bounds them.
     """
@@ -39,8 +39,10 @@ async def retry(attempt: Callable[[], Awaitable[T]], retries: int, passes: Calla
 
 
 def asked_pause(error: Exception) -> float:
-    """The seconds for which a server asks to be left alone (RFC 9110, Retry-After), of the response that came with
-    an error of litellm or httpx; 0 where it asks for nothing."""
+    """The seconds that a server asks to wait (RFC 9110, Retry-After); 0 where it asks for no pause.
+
+    `error` is of litellm or httpx, and has the headers of the response.
+    """
     for headers in (
         getattr(error, "litellm_response_headers", None),
         getattr(getattr(error, "response", None), "headers", None),

@@ -1,4 +1,4 @@
-"""What is asked of language models behind an API, of users and of policies: no secrets in URLs, budgets that count."""
+"""Checks of the settings of language models behind an API: no secrets in URLs, and budgets that count something."""
 
 from __future__ import annotations
 

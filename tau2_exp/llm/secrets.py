@@ -19,7 +19,7 @@ _SHAPES = re.compile(
     r"\b(?:sk-[\w-]{16,}|hf_\w{16,}|gh[pousr]_\w{16,}|xox[abprs]-[\w-]{10,}|AKIA\w{12,}|AIza[\w-]{20,}"
     r"|eyJ[\w-]{8,}\.[\w-]+\.[\w-]+)|(?i:(?<=\bbearer )[\w.~+/=-]{8,})"
 )
-_read: set[str] = set()  # what `secret` gave, whatever the variable is called
+_read: set[str] = set()  # what `secret` gave and `keep_secret` was given, whatever the variable is called
 
 
 def secret(name: str) -> str:
@@ -27,8 +27,13 @@ def secret(name: str) -> str:
     value = os.environ.get(name, "").strip()
     if not value:
         raise ConfigError(f"environment variable {name} is not set; set it, or fill in .env (see .env.template)")
-    _read.add(value)
+    keep_secret(value)
     return value
+
+
+def keep_secret(value: str) -> None:
+    """Mask this value from now on: a secret that was made here, or lies in a file of ours."""
+    _read.add(value)
 
 
 def masked(text: str) -> str:

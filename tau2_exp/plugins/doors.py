@@ -1,4 +1,4 @@
-"""Which settings name something of the user's, and the protocol that each of them has to meet."""
+"""The settings that name something of the user's, each with the protocol that it has to meet."""
 
 from __future__ import annotations
 

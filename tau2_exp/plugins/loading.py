@@ -17,12 +17,12 @@ from tau2_exp.types import BudgetReached, ContextFull, FaultError
 
 
 class PluginError(Exception):
-    """What a user brought raised, or returned what it must not; the message names it."""
+    """A plugin raised an error or returned something invalid; the message names its setting and path."""
 
 
 @cache
 def load(key: str, path: str) -> Any:
-    """What `path` (module:name) names, which has to meet the protocol of the setting `key`. Raises ConfigError."""
+    """Import what `path` (module:name) names and check it by the protocol of the setting `key`. Raises ConfigError."""
     given = f"{key}={path}"
     module_name, colon, name = path.partition(":")
     if not colon or not module_name or not name.isidentifier():
@@ -38,7 +38,7 @@ def load(key: str, path: str) -> Any:
 
 
 def import_module(name: str, given: str) -> ModuleType:
-    """A module of the user's. Raises ConfigError, which begins with `given`, where there is none or it raises."""
+    """Import a user's module. Raises ConfigError, which begins with `given`, where it is missing or raises."""
     importlib.invalidate_caches()  # it may have been written a moment ago
     try:
         return importlib.import_module(name)
@@ -52,7 +52,11 @@ def import_module(name: str, given: str) -> ModuleType:
 
 
 def call(key: str, path: str, *arguments: Any) -> Any:
-    """Call what the path names. Raises PluginError, naming it, where it raises what has no meaning here."""
+    """Call what `path` names.
+
+    ConfigError, FaultError, BudgetReached and ContextFull pass; any other error is raised as a PluginError that names
+    the plugin.
+    """
     function = load(key, path)
     try:
         return function(*arguments)
@@ -63,7 +67,7 @@ def call(key: str, path: str, *arguments: Any) -> Any:
 
 
 def make(key: str, path: str, *arguments: Any) -> Any:
-    """Call what the path names, and check what it made by the protocol that it has to meet. Raises PluginError."""
+    """Call what `path` names, and check the result by the protocol that it has to meet. Raises PluginError."""
     made = call(key, path, *arguments)
     wanted = _made_by(DOORS[key])
     try:
@@ -136,7 +140,7 @@ def _example(key: str) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Its type, its words, and where it was raised."""
+    """The type and message of an error, and where it was raised, in one line."""
     words = " ".join(str(error).split())
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""

@@ -1,4 +1,4 @@
-"""What a user brings has to be there, to fit, and to be called by somebody."""
+"""Checks of what a user brings: it exists, meets its protocol, and is used by the configuration."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from tau2_exp.config import ConfigError
 
 @dataclass(frozen=True)
 class Plugin:
-    """One thing that a user brought to a run."""
+    """One thing that a user brings to a run."""
 
     key: str  # the setting that names it
     path: str  # its dotted path
@@ -27,7 +27,7 @@ class Plugin:
 
     @property
     def top(self) -> str:
-        """The module that stands alone, or the outermost package."""
+        """The name of the outermost package, or of a module outside packages."""
         return self.path.partition(":")[0].partition(".")[0]
 
     @property
@@ -37,7 +37,7 @@ class Plugin:
 
 
 def plugin_of(key: str, path: str) -> Plugin:
-    """What is at a dotted path, without importing it. Raises ConfigError where there is nothing."""
+    """The plugin at a dotted path, found without importing it. Raises ConfigError where there is none."""
     top = path.partition(":")[0].partition(".")[0]
     places = source_places(top, f"{key}={path}")
     return Plugin(key, path, _digest(top, places), str(places[0].parent))
@@ -66,12 +66,12 @@ def source_files(places: Sequence[Path]) -> list[tuple[str, Path]]:
 
 
 def reach(folders: Iterable[Path | str]) -> None:
-    """Let what lies in these folders be imported, behind all that can be already: nothing is shadowed."""
+    """Make the modules in these folders importable, behind everything that already is: nothing is shadowed."""
     sys.path.extend(folder for folder in map(str, folders) if folder not in sys.path)
 
 
 def reach_unchanged(plugins: Sequence[Plugin]) -> None:
-    """Let a frozen run's plugins be imported. Raises ConfigError where their source has changed since."""
+    """Make a frozen run's plugins importable. Raises ConfigError where their source has changed since."""
     reach(plugin.folder for plugin in plugins)
     for plugin in plugins:
         if plugin_of(plugin.key, plugin.path).source != plugin.source:

@@ -1,4 +1,4 @@
-"""What an agent without tokens does: a message or tool calls, and their text."""
+"""The actions of an agent without tokens: a message or tool calls, and their text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from tau2_exp.types import Action, Message, Role, ToolCall
 
 
 def say(text: str, done: bool = False) -> Action:
+    """A message to the user; `done` ends the episode."""
     return Action(Message(Role.ASSISTANT, text), text, done)
 
 
 def use(tool: str, arguments: dict[str, Any]) -> Action:
-    """One of the agent's own tools."""
+    """A call of one of the agent's own tools."""
     message = Message(Role.ASSISTANT, tool_calls=(ToolCall(tool, arguments),))
     return Action(message, written(message))
 

@@ -27,6 +27,7 @@ class LitellmPolicy:
         self.name = self._model.name
 
     def make_agent(self, world: World, spec: EpisodeSpec) -> Agent:
+        """Make the agent of one episode, which samples with the episode's seed."""
         return _LitellmAgent(self._model, world, spec.seed)
 
 

@@ -22,6 +22,7 @@ class GoldAgent:
         self._script = _script(task)
 
     async def act(self, heard: Sequence[Message]) -> Action:
+        """The next action of the script, whatever was heard."""
         return next(self._script)
 
     def close(self) -> None:
@@ -48,7 +49,7 @@ class OraclePolicy:
         self._kind = kind
 
     def make_agent(self, world: World, spec: EpisodeSpec) -> Agent:
-        """Raises ConfigError where the workflow is asked about another domain than telecom."""
+        """Make the agent of one episode. Raises ConfigError where the workflow is used outside telecom."""
         if self._kind is OracleKind.gold:
             return GoldAgent(spec.task)
         if spec.task.domain != "telecom":

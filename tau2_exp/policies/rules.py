@@ -1,4 +1,4 @@
-"""What a policy needs."""
+"""Checks of the settings of a policy."""
 
 from __future__ import annotations
 

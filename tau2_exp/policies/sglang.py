@@ -20,11 +20,11 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class SglangGenerator:
-    """A types.Generator. The server keeps its own cache of contexts, so sessions hold nothing here.
+    """A Generator (see interfaces). The server keeps its own cache of contexts, so sessions hold nothing here.
 
     Sampling is the server's: `seed` is not sent. Its log-probabilities are those after the temperature and before top-p
     and top-k, which is SGLang's default. A server that has answered before and is gone is waited for (it is being
-    started again), as long as an answer may take. `token` is what it wants to hear, None where it wants nothing.
+    started again), as long as an answer may take. `token` is sent as a bearer token; None: nothing is.
     """
 
     def __init__(self, config: PolicyConfig, token: str | None = None):
@@ -51,7 +51,7 @@ class SglangGenerator:
         return generation
 
     async def request(self, ids: Sequence[int], sampling: Sampling) -> Generation:
-        """One answer of the server; one that it aborted has what was generated until then, maybe nothing.
+        """One answer of the server; an aborted one has what was generated until then, maybe nothing.
 
         Raises as `generate` does.
         """
@@ -109,7 +109,7 @@ class SglangGenerator:
         return self.fault(f"HTTP {response.status_code}: {reason[:300]}{mend}")
 
     def fault(self, reason: str) -> FaultError:
-        """What ends an episode for a reason that lies with this server."""
+        """The FaultError(ENGINE) that ends an episode for this reason."""
         return FaultError(FaultSource.ENGINE, masked(f"SGLang at {self._url}: {reason}"))
 
 

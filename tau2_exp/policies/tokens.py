@@ -40,6 +40,7 @@ class TokenPolicy:
         self.sampling = dataclasses.replace(sampling, stop_ids=tuple(i for i in stop_ids if i is not None))
 
     def make_agent(self, world: World, spec: EpisodeSpec) -> _TokenAgent:
+        """Make the agent of one episode, and open the generator's session of its index."""
         return _TokenAgent(self, spec)
 
 

@@ -46,7 +46,7 @@ class WorkflowAgent:
         self._sim_works = self._apn_works = False
 
     async def act(self, heard: Sequence[Message]) -> Action:
-        """Raises nothing: what it cannot read ends in a transfer to a human."""
+        """The next action of the workflow. Raises nothing: what it cannot read ends in a transfer to a human."""
         try:
             return self._next(heard[-1].content or "" if heard else "")
         except (KeyError, ValueError, IndexError, TypeError):

@@ -17,7 +17,7 @@ PROTOCOLS: dict[ProtocolName, type[Protocol]] = {
 
 
 def make_protocol(name: ProtocolName) -> Protocol:
-    """The protocol of that name, as a tokenizer that is trained for it writes it."""
+    """The protocol of that name, for a tokenizer that is trained for it."""
     return PROTOCOLS[name]()
 
 

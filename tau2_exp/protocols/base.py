@@ -15,7 +15,7 @@ BARE_SYSTEM = "You are a customer service agent."
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a text does. Exactly one holds: there is a message, or the agent is done, or `error` says what was wrong.
+    """A parsed turn. Exactly one holds: there is a message, the agent is done, or `error` says what is wrong.
 
     Only `native` can be done with a last message.
     """
@@ -26,7 +26,7 @@ class Parsed:
 
 
 def correction(why: str) -> Message:
-    """What an agent hears after a turn that could not be parsed."""
+    """The message to an agent after a turn that could not be parsed."""
     return Message(Role.TOOL, f"Error: {why}", requestor=Role.ASSISTANT, error=True)
 
 
@@ -112,7 +112,7 @@ class Protocol(ABC):
 
 
 def audible(message: Message) -> bool:
-    """Whether an agent hears it: not a user's own tool calls with their results, nor the greeting."""
+    """Whether an agent hears a message: not a user's own tool calls with their results, nor the greeting."""
     if message.role is Role.TOOL:
         return message.requestor is not Role.USER
     return not (message.role is Role.USER and message.tool_calls) and message != GREETING

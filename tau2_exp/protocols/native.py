@@ -26,6 +26,8 @@ ONE_OR_THE_OTHER = f"A turn is either words to the user or tool calls, never bot
 
 
 class Native(Protocol):
+    """The native format of Qwen3: a turn is words to the user, or tool calls."""
+
     stops: tuple[str, ...] = (IM_END, END_OF_TEXT)
     end = IM_END
     specials = (END_OF_TEXT, IM_START, IM_END, CALL, CALL_END, RESPONSE, RESPONSE_END)
@@ -48,6 +50,7 @@ class Native(Protocol):
         return block("user", "\n".join(texts))
 
     def write(self, message: Message | None, done: bool = False) -> str:
+        """The text of words or of tool calls. Raises ValueError for an empty turn, and for tool calls beside done."""
         calls = message.tool_calls if message else ()
         words = neutralise((message.content if message else None) or "")
         if (done and calls) or not (done or calls or words.strip()):

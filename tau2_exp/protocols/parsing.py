@@ -21,6 +21,7 @@ class Unparsable(ValueError):
 
 
 def without_stops(text: str) -> str:
+    """The text without the stop tokens at its end, and without whitespace around it."""
     text = text.strip()
     while text.endswith((IM_END, END_OF_TEXT)):
         text = text.removesuffix(IM_END).removesuffix(END_OF_TEXT).rstrip()

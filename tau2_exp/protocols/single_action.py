@@ -59,6 +59,7 @@ class SingleAction(Protocol):
         return "".join(block("user", neutralise(text + (result.content or ""))) for text, result in pairs)
 
     def write(self, message: Message | None, done: bool = False) -> str:
+        """The text of one tool call. Raises ValueError for several calls, and for no message without done."""
         if done:
             return call_text("done", {}) + self.end
         if message is None or len(message.tool_calls) > 1:

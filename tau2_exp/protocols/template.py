@@ -51,7 +51,7 @@ class TemplateError(ValueError):
 
 
 class NamesNoTools(TemplateError):
-    """A chat template that was made for words alone."""
+    """A chat template that does not render tools."""
 
 
 class TemplateNative(Native):
@@ -69,10 +69,12 @@ class TemplateNative(Native):
         self._check(user)
 
     def system(self, document: str, schemas: list[Schema] | None) -> str:
+        """The whole system block, with the tools as the template writes them."""
         text = self._render([self._system(document, schemas), _message("user", _MARK)], schemas, False)
         return text.partition(_MARK)[0].removesuffix(self._user_opening)
 
     def observe(self, messages: Sequence[Message], said: str = "") -> str:
+        """What the agent hears, as the template writes it, ending where its next turn begins."""
         heard = [entry for message in messages if audible(message) for entry in self._entries(message)]
         if not said:
             return self._render([self._system("", None), *heard], None, True).removeprefix(self.system("", None))
@@ -80,6 +82,7 @@ class TemplateNative(Native):
         return _after(self._render([*before, *heard], None, True), _MARK).removeprefix(self._closing)
 
     def close(self, sampled: str) -> str:
+        """What the template appends to a sampled turn."""
         return self._closing.removeprefix(self.end) if sampled.endswith(self.end) else self._closing
 
     def _system(self, document: str, schemas: list[Schema] | None) -> dict[str, Any]:

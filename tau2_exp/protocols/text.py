@@ -27,10 +27,12 @@ def neutralise(text: str) -> str:
 
 
 def block(role: str, text: str) -> str:
+    """One ChatML block."""
     return f"{IM_START}{role}\n{text}{IM_END}\n"
 
 
 def dump(value: Any) -> str:
+    """JSON in which letters outside ASCII stay as they are."""
     return json.dumps(value, ensure_ascii=False)
 
 

@@ -15,6 +15,8 @@ MANY_BASES = 3  # as many or more are named by what they have in common
 
 @dataclass(frozen=True)
 class Answer:
+    """One paragraph of the summary, on one trial and kind of comparison."""
+
     title: str
     lines: list[str]
     arms: list[str] = field(default_factory=list)  # the best first
@@ -22,7 +24,7 @@ class Answer:
 
 
 def answers(findings: Findings) -> list[Answer]:
-    """One answer a trial and kind of comparison; of held-out tasks where there are some.
+    """One answer for each trial and kind of comparison; only of held-out tasks where there are some.
 
     Arms are compared with the baseline, then pairwise. Without a baseline there are the pairs alone; without arms, each
     stage is compared with the one before it.
@@ -34,7 +36,7 @@ def answers(findings: Findings) -> list[Answer]:
 
 
 def answers_text(findings: Findings) -> str:
-    """The same for a terminal; empty where nothing is compared."""
+    """The summary for a terminal; empty where nothing is compared."""
     told = [
         "\n".join([f"{a.title}: {' '.join(a.lines)}", *(f"  {arm}" for arm in a.arms), *([a.power] if a.power else [])])
         for a in answers(findings)
@@ -69,7 +71,7 @@ def _steps(family: Family) -> Answer:
 
 
 def _first(arms: list[str]) -> list[str]:
-    """As many as one reads; the tables have them all."""
+    """The first SHOWN lines; the tables have them all."""
     return arms if len(arms) <= SHOWN else [*arms[: SHOWN - 1], f"and {len(arms) - SHOWN + 1} more"]
 
 

@@ -107,7 +107,7 @@ def _settings(run: Run) -> dict[str, Any]:
 
 
 def _agent(run: Run) -> dict[str, Any]:
-    """Who speaks in an evaluation. What a trained model is, its own making says; of one played elsewhere, its files."""
+    """The settings of an evaluation's agent; of an imported one, what its files hold."""
     data = to_data(run.config)
     if agent := imported_facts(run).get(AGENT):
         arguments = dict(flatten(agent["llm_args"]))

@@ -16,6 +16,8 @@ Lookup = Callable[[Trajectory, Path], Criteria | None]  # of an episode in a run
 
 @dataclass(frozen=True, slots=True)
 class Check:
+    """One check of an episode's task, and whether it held."""
+
     kind: str  # env_assertion, action, communicate or db
     text: str
     counts: bool  # towards the outcome

@@ -23,11 +23,14 @@ from tau2_exp.runs.run import Run, RunStatus
 
 @dataclass(frozen=True)
 class Collection:
+    """The runs and trials found in some folders."""
+
     runs: tuple[Found, ...]
     trials: tuple[Trial, ...]
     problems: tuple[str, ...]  # runs that could not be read, or are not finished
 
     def of(self, run: Run) -> Found:
+        """The entry of a run of this collection, found by its folder."""
         return next(found for found in self.runs if found.run.folder == run.folder)
 
 
@@ -83,7 +86,7 @@ def _unique(folders: Sequence[Path], problems: list[str]) -> list[Run]:
 
 
 def _gone(runs: Sequence[Run]) -> list[Run]:
-    """The ancestors of these that are not to be found any more."""
+    """The ancestors of these runs whose folders are gone."""
     found = {one.manifest.address: one for run in runs for one in lineage(run) if one.status is RunStatus.unknown}
     return list(found.values())
 

@@ -16,7 +16,7 @@ MANY = 20  # comparisons: a family of more is shown by ranks, and listed in tabl
 
 @dataclass(frozen=True)
 class Family:
-    """Comparisons of one trial that are read together. Without numbers, `problem` says what is missing."""
+    """Comparisons of one trial that are read together. Without numbers, `problem` is what is missing."""
 
     trial: Trial
     title: str
@@ -29,11 +29,12 @@ class Family:
 
     @property
     def measure(self) -> str:
+        """The measure that is compared: pass@1, or greedy pass@1 in a trial without samples."""
         return "pass@1" if self.trial.samples else GREEDY
 
     @property
     def note(self) -> str:
-        """What the intervals are, in words."""
+        """The measure, the numbers of tasks and seeds, and how the intervals are corrected, in words."""
         first = next(iter(self.comparisons.values()))
         seeds = {c.difference.seeds for c in self.comparisons.values()}
         said = f"{self.measure}, {first.difference.tasks} tasks"
@@ -50,7 +51,7 @@ class Family:
         return any(c.same_seeds and known[a] != known[b] for (a, b), c in self.comparisons.items())
 
     def short(self, pair: Pair) -> str:
-        """`a − b`, without the stage where both are of one; only a where all are compared with b."""
+        """`a − b`, without the stage where both have the same; only a where all are compared with b."""
         a, b = ({s.label: s for s in self.trial.subjects}[label] for label in pair)
         if self.against:
             return a.arm
@@ -106,7 +107,7 @@ def _lacking(subject: Subject, measure: str) -> str:
 
 
 def names(against: str, arm: Subject) -> bool:
-    """Whether all its words are in the arm's label: `alpha=0.1` is in `grpo shaped alpha=0.1`."""
+    """Whether all words of `against` are in the arm's label: `alpha=0.1` is in `grpo shaped alpha=0.1`."""
     return set(against.split()) <= set(arm.label.split())
 
 
@@ -122,7 +123,7 @@ def _most_like(arm: Subject, bases: Sequence[Subject]) -> Subject:
 
 
 def _common_name(bases: Sequence[Subject]) -> str:
-    """What all baselines are called; where they differ, each arm is compared with the one most like it."""
+    """The settings common to all baselines; where they differ, each arm is compared with the one most like it."""
     first, *others = bases
     shared = {name: v for name, v in first.values.items() if all(base.values.get(name) == v for base in others)}
     differ = list(dict.fromkeys(name for base in bases for name in base.values if name not in shared))

@@ -13,6 +13,8 @@ from tau2_exp.runs.run import RunStatus
 
 @dataclass(frozen=True)
 class Cost:
+    """The cost of one run. Episodes, tokens and dollars are those of the run itself, not of its ancestors."""
+
     run: str
     stage: str
     arm: str
@@ -27,7 +29,7 @@ class Cost:
 
 
 def costs(collection: Collection) -> list[Cost]:
-    """In the order in which models are made: each stage, then the evaluation of its model."""
+    """The cost of each run, pipelines aside, in the order of making: each stage, then its model's evaluation."""
     runs = [found for found in collection.runs if found.run.stage != "pipeline"]
     runs.sort(key=lambda f: (len(lineage(f.run)) - (f.run.stage == "eval"), f.run.stage == "eval", f.arm, f.seed))
     return [_cost(found) for found in runs]

@@ -28,12 +28,12 @@ def steps_of(run: Run) -> list[int]:
 
 
 def begins_group(group: Sequence[Trajectory], trajectory: Trajectory) -> bool:
-    """Whether a trajectory is no member of the group before it in its file: samples differ there, tasks do not."""
+    """Whether a trajectory begins a new group: in a file, a group's samples differ and its task does not."""
     return any(t.sample == trajectory.sample or t.key != trajectory.key for t in group)
 
 
 def credit(group: Sequence[tuple[Trajectory, Reward | None]], config: RewardConfig) -> list[Credit | None]:
-    """What the turns of each trajectory received; None for one that ended in a fault."""
+    """The credit of each trajectory's turns; None for one that ended in a fault."""
     scored = [(trajectory, reward) for trajectory, reward in group if reward]
     if not scored:
         return [None] * len(group)

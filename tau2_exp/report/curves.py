@@ -46,14 +46,17 @@ class Course:
 
     @property
     def title(self) -> str:
+        """The stage, the domains and the user, as a heading."""
         return f"{self.stage}, {self.where}"
 
     @property
     def panels(self) -> list[str]:
+        """The metrics of this stage in PANELS that any of its runs recorded."""
         recorded = {name for seeds in self.arms.values() for lines in seeds.values() for line in lines for name in line}
         return [name for name in PANELS[self.stage] if name in recorded]
 
     def band(self, arm: str, name: str) -> Band:
+        """The smoothed curve of one metric of an arm, over the steps that all its seeds have reached."""
         by_seed = [_column(lines, name) for lines in self.arms[arm].values()]
         steps = sorted(set.intersection(*(set(column) for column in by_seed)))
         values = [smooth([column[step] for step in steps]) for column in by_seed]
@@ -68,6 +71,7 @@ class Course:
 
 
 def courses(collection: Collection) -> list[Course]:
+    """The training runs with metrics, by stage and place; stages come in the order of PANELS."""
     found: dict[tuple[str, str], Course] = {}
     for one in collection.runs:
         if one.run.stage in PANELS and (lines := one.run.metrics()):
@@ -85,7 +89,7 @@ def window(steps: int) -> int:
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """The mean of each value and those just before it."""
+    """The mean of each value and the `window` − 1 before it; fewer at the start."""
     width = window(len(values))
     return [sum(values[max(0, i + 1 - width) : i + 1]) / min(width, i + 1) for i in range(len(values))]
 

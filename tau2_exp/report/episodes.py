@@ -36,7 +36,7 @@ def write_episodes(
     modes: Modes,
     criteria: Lookup = task_criteria,
 ) -> dict[str, Any]:
-    """Write every episode of the runs into `folder` and return the index; `modes` says how an episode failed.
+    """Write every episode of the runs into `folder` and return the index; `modes` gives an episode's failure modes.
 
     Reads one group at a time. `folder` is replaced once all is written. Raises ConfigError, naming the file, where a
     line is no trajectory, and where `folder` holds what we did not make.
@@ -63,11 +63,12 @@ def script(name: str, data: Any) -> str:
 
 
 def deflate(data: Any) -> str:
+    """`data` as JSON, compressed with zlib, in base64."""
     return base64.b64encode(zlib.compress(_json(data).encode())).decode()
 
 
 class _Writer:
-    """What index.js will hold, and the chunk that is not full yet."""
+    """The content of index.js so far, and the chunk that is not full yet."""
 
     def __init__(self, folder: Path, modes: Modes, criteria: Lookup) -> None:
         self.folder, self.modes, self.criteria = folder, modes, criteria

@@ -27,7 +27,7 @@ from tau2_exp.types import (
 
 
 class Failure(str, Enum):
-    """All but the last are of unsolved episodes; an episode may show several."""
+    """The failure modes of an episode, which may show several. All but the last are of unsolved episodes."""
 
     HALLUCINATED_TOOL = "hallucinated tool"
     USERS_TOOL = "user's tool"
@@ -42,6 +42,7 @@ class Failure(str, Enum):
 
     @property
     def definition(self) -> str:
+        """The sentence that defines the mode in the report."""
         return _DEFINITIONS[self]
 
 
@@ -72,7 +73,7 @@ class Tools:
 
 @dataclass
 class Failures:
-    """How episodes ended."""
+    """Counts of how episodes ended and failed."""
 
     episodes: int = 0
     unsolved: int = 0  # of those scored
@@ -145,7 +146,7 @@ def diagnose(trajectory: Trajectory, criteria: Criteria | None, tools: Tools | N
 
 @cache
 def tools_of(domain: str) -> Tools | None:
-    """None where no package that brings τ²-bench's tools is installed."""
+    """The tools of a domain; None where no package that brings τ²-bench's tools is installed."""
     from tau2_exp.domains import ProviderError, load_domain
 
     try:

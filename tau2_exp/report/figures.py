@@ -242,6 +242,7 @@ def _share_text(count: int, whole: int) -> str:
 
 
 def reach(values: Sequence[Estimate | None]) -> dict[str, object]:
+    """Plotly's error bars from each estimate to the ends of its interval; none for None."""
     return {
         "type": "data",
         "symmetric": False,

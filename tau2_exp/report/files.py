@@ -22,15 +22,15 @@ FILES = (*(f"{name}.csv" for name in TABLES), "report.json")
 
 
 def write_files(findings: Findings, failed: Sequence[tuple[Score, Failures]], folder: Path) -> list[Path]:
-    """A CSV file for each of TABLES, and report.json, which holds all of them.
+    """Write a CSV file for each of TABLES, and report.json, which holds all of them; returns their paths.
 
-    Raises ConfigError where one of these is there and was not made by us.
+    Raises ConfigError where one of these exists and was not made by us.
     """
     tables = {
-        "scores": score_rows(findings),
-        "comparisons": comparison_rows(findings),
-        "curves": curve_rows(findings),
-        "failures": failure_rows(failed),
+        "scores": _score_rows(findings),
+        "comparisons": _comparison_rows(findings),
+        "curves": _curve_rows(findings),
+        "failures": _failure_rows(failed),
         "costs": [dataclasses.asdict(cost) for cost in findings.costs],
     }
     refuse_strangers(folder, FILES, "report")
@@ -43,7 +43,7 @@ def write_files(findings: Findings, failed: Sequence[tuple[Score, Failures]], fo
     return [folder / name for name in FILES]
 
 
-def score_rows(findings: Findings) -> Rows:
+def _score_rows(findings: Findings) -> Rows:
     return [
         _trial(score.trial)
         | {"stage": score.subject.stage, "arm": score.subject.arm, "measure": name}
@@ -54,7 +54,7 @@ def score_rows(findings: Findings) -> Rows:
     ]
 
 
-def comparison_rows(findings: Findings) -> Rows:
+def _comparison_rows(findings: Findings) -> Rows:
     rows: Rows = []
     for family in findings.families:
         common = _trial(family.trial) | {"family": family.title, "measure": family.measure}
@@ -74,7 +74,7 @@ def comparison_rows(findings: Findings) -> Rows:
     return rows
 
 
-def curve_rows(findings: Findings) -> Rows:
+def _curve_rows(findings: Findings) -> Rows:
     return [
         {"stage": course.stage, "where": course.where, "arm": arm, "seed": seed, "step": line["step"]}
         | {name: line.get(name) for name in course.panels}
@@ -85,7 +85,7 @@ def curve_rows(findings: Findings) -> Rows:
     ]
 
 
-def failure_rows(failed: Sequence[tuple[Score, Failures]]) -> Rows:
+def _failure_rows(failed: Sequence[tuple[Score, Failures]]) -> Rows:
     return [
         _trial(score.trial)
         | {"stage": score.subject.stage, "arm": score.subject.arm}

@@ -24,6 +24,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Findings:
+    """Everything that a report shows of a collection."""
+
     collection: Collection
     scores: tuple[Score, ...]
     families: tuple[Family, ...]
@@ -31,11 +33,15 @@ class Findings:
     costs: tuple[Cost, ...]
 
     def of(self, trial: Trial) -> list[Score]:
+        """The scores of one trial."""
         return [score for score in self.scores if score.trial is trial]
 
 
 def find(collection: Collection, against: str | None = None) -> Findings:
-    """`against` names the baseline arm: see contrasts.families. Raises ConfigError where no arm has that name."""
+    """The findings of a collection. `against` names the baseline arm: see contrasts.families.
+
+    Raises ConfigError where no arm has that name.
+    """
     subjects = {s.label: s for trial in collection.trials for s in trial.subjects}
     if against and not any(names(against, subject) for subject in subjects.values()):
         raise ConfigError(f"--against {against!r} names no arm; there are: {', '.join(subjects) or 'none'}")
@@ -49,7 +55,7 @@ def find(collection: Collection, against: str | None = None) -> Findings:
 
 
 def find_failures(findings: Findings) -> list[tuple[Score, Failures]]:
-    """Reads every sampled episode of every evaluation."""
+    """The failures of each score with samples. Reads every sampled episode of every evaluation."""
     return [(score, failures(score.trial, score.subject)) for score in findings.scores if score.trial.samples]
 
 

@@ -1,4 +1,4 @@
-"""Pieces of a page: text that stays text, tables, and figures as data."""
+"""Pieces of a page: escaped text, tables, and figures as data."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell with a class of its own; plain text needs none."""
+    """A table's cell with a class; plain text needs none."""
 
     text: str
     kind: str = ""
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> str:
+    """A table; text is escaped, and each cell carries its column's heading."""
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
     body = "".join(f"<tr>{''.join(map(_cell, row, headings))}</tr>" for row in rows)
     kind = "table wide" if len(headings) > 3 else "table"
@@ -28,23 +29,27 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> str:
 
 
 def paragraph(text: str, kind: str = "") -> str:
+    """A paragraph of escaped text; `kind` is its class."""
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
 def heading(level: int, text: str) -> str:
+    """A heading of this level, from 1, with escaped text."""
     return f"<h{level}>{escape(text)}</h{level}>"
 
 
 def folded(summary: str, content: str) -> str:
+    """A block that opens by a click on its summary, which is escaped; `content` is HTML."""
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
 def section(name: str, title: str, *parts: str) -> str:
+    """A section of the page with the id `name` and an escaped title; `parts` are HTML."""
     return f'<section id="{name}">{heading(2, title)}{"".join(parts)}</section>\n'
 
 
 def chart(figure: go.Figure, caption: str = "", least: int = 0) -> str:
-    """A figure's data, which the page's script draws in a place of its height; below `least` pixels it scrolls."""
+    """A figure as data, which the page's script draws; below a width of `least` pixels it scrolls."""
     told = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     data = script_json(figure.to_plotly_json())
     place = f"min-height:{figure.layout.height}px;min-width:{least}px"
@@ -55,7 +60,7 @@ def chart(figure: go.Figure, caption: str = "", least: int = 0) -> str:
 
 
 def keys(entries: Iterable[tuple[str, str, str]]) -> str:
-    """What the lines of the grid after it stand for: name, colour, and solid, dash or dot."""
+    """The legend of the grid after it: each line's name, colour, and solid, dash or dot."""
     styles = {"solid": "solid", "dash": "dashed", "dot": "dotted"}
     shown = "".join(
         f'<li><button type="button" aria-pressed="false"><i style="border-top:3px {styles[dash]} {colour}"></i>'
@@ -66,17 +71,18 @@ def keys(entries: Iterable[tuple[str, str, str]]) -> str:
 
 
 def grid(parts: Sequence[str]) -> str:
+    """Pieces of HTML side by side."""
     return f'<div class="grid">{"".join(parts)}</div>'
 
 
 def script_json(data: Any) -> str:
-    """JSON that no text in it can end: `<` is written as an escape, which JSON reads as the same letter."""
+    """JSON within a script element. `<` is escaped, so that no text in it ends the element."""
     from plotly.utils import PlotlyJSONEncoder
 
     return json.dumps(data, cls=PlotlyJSONEncoder, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _cell(cell: str | Cell, heading: str) -> str:
-    """Its heading goes with it, for narrow screens, which have no columns."""
+    """A cell with its column's heading, which narrow screens show in place of columns."""
     cell = Cell(cell) if isinstance(cell, str) else cell
     return f'<td class="{cell.kind}" data-heading="{escape(heading)}">{escape(cell.text)}</td>'

@@ -31,7 +31,7 @@ def check_replaceable(folder: Path) -> None:
 
 
 def write_page(findings: Findings, failed: sections.Failed, folder: Path, note: str = "") -> Path:
-    """`folder`/index.html; `note` says what of the episodes is not in the viewer."""
+    """Write index.html into `folder`; `note` says which episodes the viewer lacks."""
     entries = {
         "answer": ("Summary", sections.answers_section(findings)),
         "scores": ("Scores", sections.scores_section(findings)),

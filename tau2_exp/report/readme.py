@@ -40,7 +40,7 @@ def write_readme(findings: Findings, readme: Path) -> list[Path]:
 
 
 def marked_text(readme: Path) -> str:
-    """What the file says. Raises ConfigError where it has no marks to put the diagram between."""
+    """The file's text. Raises ConfigError where it has no marks to put the diagram between."""
     text = readme.read_text(encoding="utf-8")
     if not _MARKED.search(text):
         raise ConfigError(f"--readme {readme}: the file must hold the lines {BEGIN} and {END}")
@@ -48,7 +48,7 @@ def marked_text(readme: Path) -> str:
 
 
 def diagram(findings: Findings) -> str:
-    """The stages in Mermaid's language: what the first seed made of the one before, and how all seeds' models score."""
+    """A Mermaid diagram of the stages: what the first seed made in each, and the scores of all seeds' models."""
     names: dict[tuple[str, str], str] = {}
     lines = ["flowchart LR"]
     runs = sorted(findings.collection.runs, key=lambda found: len(lineage(found.run)))
@@ -74,7 +74,7 @@ def diagram(findings: Findings) -> str:
 
 
 def results_figure(findings: Findings) -> go.Figure:
-    """pass@1 of each stage on each split, with intervals, beside what doing nothing scores."""
+    """A bar chart of pass@1 of each stage on each split, with intervals, beside the score of doing nothing."""
     import plotly.graph_objects as go
 
     from tau2_exp.report.figures import COLOURS, reach

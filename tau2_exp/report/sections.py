@@ -30,6 +30,7 @@ Row = list[str | Cell]
 
 
 def answers_section(findings: Findings) -> list[str]:
+    """The summary, and the runs that are unfinished or skipped."""
     parts = [
         f'<div class="answer">{heading(3, answer.title)}{"".join(map(paragraph, answer.lines))}{_list(answer.arms)}'
         f"{paragraph(answer.power)}</div>"
@@ -47,6 +48,7 @@ def _list(lines: Sequence[str]) -> str:
 
 
 def scores_section(findings: Findings) -> list[str]:
+    """A chart and a table of measures for each trial."""
     parts = []
     for trial in findings.collection.trials:
         scores = findings.of(trial)
@@ -65,6 +67,7 @@ def _score_table(trial: Trial, scores: Sequence[Score]) -> str:
 
 
 def differences_section(findings: Findings) -> list[str]:
+    """A chart and a table for each family of comparisons, and ranks where all pairs are compared."""
     if not findings.families:
         return []
     parts = [
@@ -108,6 +111,7 @@ def _comparison_table(family: Family) -> str:
 
 
 def sweeps_section(findings: Findings) -> list[str]:
+    """The surfaces of each trial whose arms vary two settings."""
     parts = []
     for trial in findings.collection.trials:
         found = surfaces(trial)
@@ -118,6 +122,7 @@ def sweeps_section(findings: Findings) -> list[str]:
 
 
 def curves_section(findings: Findings) -> list[str]:
+    """The learning curves of each stage, a chart for each metric."""
     parts = []
     for course in findings.courses:
         named = [
@@ -140,6 +145,7 @@ def _seeds(count: int) -> str:
 
 
 def failures_section(failed: Failed) -> list[str]:
+    """Stop reasons and failure modes for each trial, files without episodes, and the definitions."""
     parts = []
     for trial in dict.fromkeys(score.trial.name for score, _ in failed):
         here = [(score, found) for score, found in failed if score.trial.name == trial]
@@ -200,6 +206,7 @@ def _percent(value: float | None) -> str:
 
 
 def costs_section(findings: Findings) -> list[str]:
+    """A table of the mean costs of each arm's runs."""
     totals: dict[tuple[str, str], list[Cost]] = {}
     for cost in findings.costs:
         totals.setdefault((cost.stage, cost.arm), []).append(cost)

@@ -16,6 +16,8 @@ ALPHA, KIND = "alpha", "kind"
 
 @dataclass(frozen=True)
 class Surface:
+    """A measure over two swept settings. A cell is None where no arm has its values."""
+
     trial: Trial
     stage: str
     measure: str
@@ -28,7 +30,7 @@ class Surface:
 
 
 def surfaces(trial: Trial, measure: str = "pass@1") -> list[Surface]:
-    """Over each two numeric settings, of which the arms have at least two values each.
+    """The surfaces of each two numeric settings of which the arms have at least two values each.
 
     An arm that learns from the outcome alone is alpha 0 of every other kind of reward.
     """

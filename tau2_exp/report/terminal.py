@@ -1,4 +1,4 @@
-"""What the report prints: a table for each trial, comparisons, and runs that are unfinished or were skipped."""
+"""The report as text: a table for each trial, comparisons, and runs that are unfinished or were skipped."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ _WIDTH = 140
 
 
 def report_text(findings: Findings) -> str:
+    """The tables of all trials and families, then the runs that are unfinished or skipped."""
     parts = [_scores(trial, findings.of(trial)) for trial in findings.collection.trials]
     parts += [_family(family) for family in findings.families]
     if not findings.collection.trials:
@@ -24,6 +25,7 @@ def report_text(findings: Findings) -> str:
 
 
 def measured_text(measured: Measured | None) -> str:
+    """`0.62 [0.55, 0.69]`, or how many samples are missing; empty for None."""
     if measured is None:
         return ""
     if isinstance(measured, Missing):
@@ -33,7 +35,7 @@ def measured_text(measured: Measured | None) -> str:
 
 
 def nothing_text(trial: Trial) -> str:
-    """What doing nothing scores: unknown where a task of another revision cannot be judged here."""
+    """The score of doing nothing; `unknown` where a task of another revision cannot be judged here."""
     return measured_text(trial.nothing) or "unknown"
 
 
@@ -49,6 +51,7 @@ def _bound(value: float) -> str:
 
 
 def p_text(p: float) -> str:
+    """`0.012`, or `<0.001`."""
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 

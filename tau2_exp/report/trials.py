@@ -26,7 +26,7 @@ GREEDY = "greedy pass@1"
 
 @dataclass(frozen=True)
 class Found:
-    """A run and where it belongs."""
+    """A run, and the stage, arm and seed that the report lists it under."""
 
     run: Run
     stage: str  # for an evaluation: the stage of its model, or the policy's name
@@ -37,7 +37,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Missing:
-    """In place of a number: an incomplete evaluation has none."""
+    """In place of an estimate where an evaluation is incomplete: how many samples are missing, and of which seeds."""
 
     samples: int
     seeds: tuple[str, ...]
@@ -48,7 +48,7 @@ Measured = Estimate | Missing
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One run's results in a trial, by the name that they have there."""
+    """One run's results in a trial; `name` is their key among the run's results."""
 
     run: Run
     name: str
@@ -56,6 +56,7 @@ class Evaluation:
 
     @property
     def scored(self) -> int:
+        """How many sampled episodes have a score."""
         return sum(map(len, self.result["outcomes"].values()))
 
 
@@ -73,6 +74,7 @@ class Subject:
 
     @property
     def seeds(self) -> list[str]:
+        """The seeds of its models, in the order of their numbers."""
         return list(dict.fromkeys(seed for (seed, _), _ in self._in_order()))
 
     @property
@@ -82,14 +84,16 @@ class Subject:
 
     @property
     def greedy(self) -> dict[str, Outcomes]:
+        """By seed and task, the outcome of the scored greedy sample."""
         return self._by_seed("greedy_outcomes")
 
     @property
     def label(self) -> str:
+        """The stage and the arm, by which the report names the subject."""
         return f"{self.stage} {self.arm}".rstrip()
 
     def measured(self, name: str) -> Measured | None:
-        """`pass@4` and the like, or GREEDY; None where there are no such samples.
+        """The estimate of `pass@4` and the like, or of GREEDY; None where there are no such samples.
 
         Cached: call it only once all evaluations are there.
         """
@@ -136,20 +140,24 @@ class Trial:
 
     @property
     def samples(self) -> int:
+        """How many samples of each task the plan has, the greedy one aside; 0 where it is greedy only."""
         return int(self.plan["stage.samples_per_prompt"])
 
     @property
     def measures(self) -> tuple[str, ...]:
+        """The names of the measures of this trial: greedy pass@1, pass@1, and those of all samples."""
         several = tuple(f"{m.value}{self.samples}" for m in Measure) if self.samples > 1 else ()
         greedy = (GREEDY,) if any(subject.greedy for subject in self.subjects) else ()
         return (*greedy, *(("pass@1",) if self.samples else ()), *several)
 
     @property
     def name(self) -> str:
+        """The domain and the split, with the note where there is one."""
         return f"{self.domain} {self.split}" + (f" ({self.note})" if self.note else "")
 
     @property
     def title(self) -> str:
+        """The name, with the plan: tasks, samples, temperature, user and provider."""
         plan = self.plan
         return (
             f"{self.name}: {len(self.tasks)} tasks × {self.samples} samples, temperature "
@@ -158,9 +166,9 @@ class Trial:
 
 
 def find_trials(found: Sequence[Found], gone: Sequence[Found] = ()) -> list[Trial]:
-    """All trials of finished evaluations. Parts of a finished merge are told by the merge.
+    """All trials of finished evaluations. The parts of a finished merge are left out, since the merge holds them.
 
-    `gone`: what they were made from, and is not to be found any more.
+    `gone` are the runs that these depend on and whose folders are gone.
     """
     trials: dict[Any, Trial] = {}
     parts = {part for f in found if f.run.status is RunStatus.finished for part in _parts(f.run)}
@@ -228,7 +236,7 @@ def _plan(run: Run, results: dict[str, Any]) -> dict[str, Any]:
 
 
 def _other_tasks(run: Run, result: dict[str, Any]) -> str:
-    """Which tasks an imported evaluation had in place of ours: two sets of one label may differ."""
+    """A digest of the tasks that an imported evaluation had in place of ours; empty where it had none."""
     others = read_plan(run.folder).others
     digests = [others[task] for task in sorted(result["outcomes"]) if task in others]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8] if digests else ""

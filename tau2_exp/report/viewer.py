@@ -19,7 +19,7 @@ def viewer_script() -> str:
 
 
 def viewer_markup(folder: str) -> str:
-    """Where the viewer goes in the page; `folder` holds the episode data, relative to it."""
+    """The markup of the viewer; `folder` holds the episode data, relative to the page."""
     return f'<div class="viewer" data-folder="{escape(folder)}"><noscript>The viewer needs JavaScript.</noscript></div>'
 
 

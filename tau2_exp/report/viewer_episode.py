@@ -28,6 +28,8 @@ _IN_NO_GROUP = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
+    """A recorded episode with its reward, its step of GRPO and its credit."""
+
     record: dict[str, Any]  # the trajectory as it was recorded, less its tokens
     trajectory: Trajectory
     reward: Reward | None  # None after a fault that is not the agent's

@@ -39,6 +39,8 @@ from tau2_exp.types import (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
+    """The numbers of steps, of tool errors, and of the agent's unparsable turns at which an episode ends."""
+
     max_steps: int = 100
     max_errors: int = 10
     unparsable: int = 3
@@ -50,9 +52,9 @@ class _Stop(Exception):
 
 
 async def run_episode(agent: Agent, user: User, world: World, spec: EpisodeSpec, limits: Limits) -> Trajectory:
-    """Play one episode to its end. What happens inside it ends it with a StopReason or a Fault.
+    """Run one episode to its end, which is a StopReason or a Fault whatever goes wrong inside it.
 
-    Raises nothing but BudgetReached, which leaves the episode unplayed.
+    Raises nothing but BudgetReached, which leaves the episode out.
     """
     return await _Episode(agent, user, world, spec, limits).play()
 

@@ -16,7 +16,7 @@ from tau2_exp.types import BudgetReached, EpisodeSpec, StopReason, Task, Traject
 
 @dataclass(frozen=True, slots=True)
 class EpisodeSetting:
-    """Where episodes take place, whatever the policy and the user are."""
+    """What all episodes of a rollout share beside the policy: their worlds, users and limits."""
 
     world: Callable[[Task], World]
     user: Callable[[EpisodeSpec, World], User]
@@ -30,9 +30,9 @@ async def rollout(
     specs: Sequence[EpisodeSpec],
     finished: Callable[[Trajectory], None] = lambda _: None,
 ) -> list[Trajectory]:
-    """Play every spec; trajectories in the order of the specs. `finished` sees each as it ends.
+    """Run the episode of every spec; trajectories in the order of the specs. `finished` is called with each as it ends.
 
-    Episodes that a budget left unplayed are missing. What goes wrong beyond an episode ends all of them, and is raised
+    Episodes that a budget left out are missing. An error that is no fault of an episode ends all of them, and is raised
     as it is, outside of any group of exceptions.
     """
     places = asyncio.Semaphore(setting.config.concurrency)

@@ -42,18 +42,21 @@ class RolloutSetting:
 
     @cached_property
     def domains(self) -> dict[str, Domain]:
+        """The domains by name."""
         return {name: open_domain(self.config.domain.provider, name) for name in self.config.domain.names}
 
     @property
     def provider(self) -> str:
+        """The providers of the tasks, each with its revision, in one line."""
         return ", ".join(sorted({f"{domain.provider} ({domain.revision})" for domain in self.domains.values()}))
 
     def tasks(self, split: str) -> list[Task]:
+        """The tasks of a split, of each domain at most `domain.limit`."""
         return [task for domain in self.domains.values() for task in _limited(domain.tasks(split), self.config.domain)]
 
     @cached_property
     def episode_setting(self) -> EpisodeSetting:
-        """Raises ConfigError where the user's model has no key."""
+        """Worlds, users and limits of the episodes. Raises ConfigError where the user's model has no key."""
         domain, limits = self.config.domain, self.config.rollout
         if self.config.user.kind is UserKind.litellm:
             find_key(self._user_config, "user")
@@ -74,7 +77,10 @@ class RolloutSetting:
         }
 
     def token_policy(self, generator: Generator, tokenizer: Tokenizer, sampling: Sampling) -> TokenPolicy:
-        """Raises ConfigError where the model's context has no room for a turn after a domain's system prompt."""
+        """A policy that samples from `generator`.
+
+        Raises ConfigError where the model's context has no room for a turn after a domain's system prompt.
+        """
         model = self.config.model
         if not self._has_room:
             self._check_room(tokenizer)
@@ -82,10 +88,10 @@ class RolloutSetting:
         return TokenPolicy(model.name, generator, self.protocol, tokenizer, self.prompts, sampling, model.context)
 
     def adopt(self, tokenizer: TOKENIZER, where: Path | str) -> TOKENIZER:
-        """The tokenizer itself; turns are written from now on as it, and the chat template with it, write them.
+        """Write turns from now on as this tokenizer, and its chat template, write them; returns the tokenizer.
 
         Raises ConfigError where the template cannot be followed, or the tokenizer lacks a special token that opens or
-        ends a turn: a model that cannot say it plays on and scores 0.
+        ends a turn: a model that cannot write it would score 0 without an error.
         """
         try:
             self.protocol = protocol_of(self.config.model, tokenizer)
@@ -121,7 +127,10 @@ class RolloutSetting:
 
     @cached_property
     def account(self) -> Account:
-        """Evaluations keep the replies they pay for, beside all runs, and count what they spend."""
+        """What the run's completions share: the tokens of its own servers.
+
+        For an evaluation also the kept replies and the budget.
+        """
         config, folder = self.config, self.run.folder
         server = self._user_server
         tokens = {_api(server): server.token} if server and server.token else {}

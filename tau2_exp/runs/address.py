@@ -1,4 +1,4 @@
-"""A run's content address: two runs of the same address would end the same, so that one serves for both."""
+"""A run's content address. Two runs of the same address would have the same result, so that one is reused for both."""
 
 from __future__ import annotations
 
@@ -83,9 +83,9 @@ def content_address(config: Config, parent: str | None) -> str:
 
 
 def plugins_of(config: Config) -> tuple[Plugin, ...]:
-    """What of the user's this run calls: of all that the configuration names, what its stage reads, and the logger.
+    """The user's plugins that this run calls: those of the settings that its stage reads, and the logger.
 
-    Raises ConfigError where its source is not found.
+    Raises ConfigError where the source of one is not found.
     """
     reads = {*READS.get(config.stage.name, ()), "stage", "logger"}
     if isinstance(config.stage, DemosConfig):
@@ -125,11 +125,12 @@ def _files(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def pipeline_address(members: Sequence[str]) -> str:
+    """The address of a pipeline, from the addresses of its runs in order."""
     return _digest({"members": list(members)})
 
 
 def merged_address(parts: Sequence[str]) -> str:
-    """Of an evaluation that was merged from others."""
+    """The address of an evaluation that was merged from others, from their addresses in order."""
     return _digest({"merged": list(parts)})
 
 

@@ -25,14 +25,14 @@ class Ancestor:
 
 
 def write_ancestors(folder: Path, ancestors: Iterable[Ancestor]) -> None:
-    """Each once; no file where there is none."""
+    """Write ancestors.json, each ancestor once; no file where there are none."""
     by_address = {one.manifest.address: one for one in ancestors}
     if by_address:
         write_json(folder / FILE, {"ancestors": [encode(one) for one in by_address.values()]})
 
 
 def read_ancestors(folder: Path) -> dict[str, Ancestor]:
-    """By address. Raises ConfigError for a damaged file."""
+    """The ancestors in a run's folder, by address; empty without the file. Raises ConfigError for a damaged file."""
     try:
         listed = json.loads((folder / FILE).read_text())["ancestors"]
         return {one.manifest.address: one for one in (decode(Ancestor, record) for record in listed)}
@@ -43,7 +43,7 @@ def read_ancestors(folder: Path) -> dict[str, Ancestor]:
 
 
 def folders_with(address: str, *places: Path) -> Iterator[Path]:
-    """The run folders directly in these places whose run has that address."""
+    """The run folders directly in these places whose run has this address."""
     for place in dict.fromkeys(places):
         for path in sorted(place.glob("[!.]*/manifest.json")):
             if not path.parent.is_symlink() and _address(path) == address:

@@ -1,4 +1,4 @@
-"""The user's own logger beside a run. What it raises is said once, and the run goes on without it."""
+"""A user's own logger beside a run. An error of it is printed once, and the run continues without it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from tau2_exp.types import Trajectory
 
 
 class CustomLogger:
-    """A RunLogger that never ends a run. A resumed run makes it anew, and tells it only of what comes then."""
+    """A user's own RunLogger, whose errors never end a run.
+
+    A resumed run makes it anew and logs only what comes then.
+    """
 
     def __init__(self, config: Config, folder: Path):
         path = config.logger.function
@@ -26,21 +29,25 @@ class CustomLogger:
             self._give_up(str(error))
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Pass on one step's metrics."""
         self._tell("log", dict(metrics), step)
 
     def episodes(self, files: Mapping[str, Sequence[Trajectory]]) -> None:
+        """Pass on some trajectories of each file."""
         self._tell("episodes", files)
 
     def summary(self, results: Mapping[str, Any]) -> None:
+        """Pass on the results."""
         self._tell("summary", dict(results))
 
     def use(self, product: Product) -> None:
-        """Models are kept in run folders; only W&B is told of them."""
+        """Does nothing: models are kept in run folders, and only W&B has artifacts."""
 
     def keep(self, product: Product) -> None:
-        """The same."""
+        """Does nothing, as `use`."""
 
     def finish(self, failed: bool) -> None:
+        """End the log, and call the user's logger no more."""
         self._tell("finish", failed)
         self._own = None
 

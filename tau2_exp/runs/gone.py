@@ -15,7 +15,7 @@ UNKNOWN = Manifest(stage="unknown", address="", created="", seed=0)
 
 
 class GoneRun(Run):
-    """Reads as a run of unknown status, without results, metrics and episodes."""
+    """A run of unknown status, without results, metrics and episodes."""
 
     def __init__(self, folder: Path, address: str, ancestors: dict[str, Ancestor]) -> None:
         """`folder`: where it was looked for. `ancestors`: all that its child holds, by address."""
@@ -28,12 +28,15 @@ class GoneRun(Run):
 
     @cached_property
     def config(self) -> Config:
+        """The run's settings, where its child holds them. Raises ConfigError where it does not."""
         raise ConfigError(f"{self.folder}: the run is gone, and no other holds its settings; put it back")
 
     @property
     def status(self) -> RunStatus:
+        """Always unknown."""
         return RunStatus.unknown
 
     @property
     def results(self) -> dict[str, Any]:
+        """Raises ConfigError, always."""
         raise ConfigError(f"{self.folder}: the run is gone, or was renamed to another place; put it back")

@@ -1,4 +1,4 @@
-"""Where a run comes from: what it depends on, and with what it was made."""
+"""What a run depends on, and what it was made with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("torch", "transformers", "tokenizers", "inspect-evals", "tau2", "lit
 
 @dataclass(frozen=True)
 class Change:
-    """What a later command set otherwise, for what was then left to do."""
+    """Settings that a later command changed, for what was then left to do."""
 
     at: str
     settings: dict[str, tuple[Any, Any]]  # by dotted name: before, after
@@ -23,7 +23,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Folders are relative to the run's own, so that `outputs` can be moved."""
+    """The content of manifest.json. Folders are relative to the run's own, so that `outputs` can be moved."""
 
     stage: str
     address: str  # of its content: see tau2_exp/runs/address.py
@@ -46,6 +46,7 @@ class Manifest:
 
 
 def installed_versions() -> dict[str, str]:
+    """The versions of tau2_exp and of those of PACKAGES that are installed, by name."""
     found = {"tau2_exp": __version__}
     for package in PACKAGES:
         try:

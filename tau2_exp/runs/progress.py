@@ -1,4 +1,4 @@
-"""How far a run is: progress.json in its folder, for boards and `status`, whoever does the run."""
+"""How far a run is: progress.json in its folder, which boards and `status` read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE = "progress.json"
 
 @dataclass(frozen=True)
 class Progress:
-    """One stretch of work within a stage; `seconds` is what it took from `began` to `done`."""
+    """The progress of one part of a stage; `seconds` is the time from step `began` to step `done`."""
 
     label: str
     done: int
@@ -26,20 +26,21 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """At the pace so far; None before the first step."""
+        """The seconds left at the pace so far; None before the first step."""
         taken = self.done - self.began
         return self.seconds / taken * (self.total - self.done) if taken > 0 else None
 
     def write(self, folder: Path) -> None:
+        """Write progress.json into a run's folder."""
         write_json(folder / FILE, encode(self))
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """None where the run in this folder has told nothing yet. Raises ConfigError where the file is damaged."""
+    """The progress of the run in this folder; None before it reports any. Raises ConfigError for a damaged file."""
     try:
         return decode(Progress, json.loads((folder / FILE).read_text()))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        mend = "remove it; the run writes it anew as it goes on"
+        mend = "remove it; the run writes it again"
         raise ConfigError(f"{folder / FILE}: cannot be read ({error}); {mend}") from None

@@ -32,7 +32,7 @@ from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
 from tau2_exp.config.names import NAME_RULE, is_name
 from tau2_exp.files import clear_leftovers, whole_folder
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json, write_jsonl
-from tau2_exp.llm.secrets import masked
+from tau2_exp.llm.secrets import keep_secret, masked
 from tau2_exp.plugins import reach_unchanged
 from tau2_exp.runs.address import differences, plugins_of, revision_of
 from tau2_exp.runs.ancestors import Ancestor, folders_with, read_ancestors, write_ancestors
@@ -46,6 +46,8 @@ from tau2_exp.types import Trajectory
 
 
 class RunStatus(str, Enum):
+    """The state of a run, as its folder shows it."""
+
     finished = "finished"
     running = "running"  # some process holds it
     failed = "failed"
@@ -55,7 +57,7 @@ class RunStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a server of a run is, and the token that it wants; None where it lies elsewhere (Ray's)."""
+    """The address of a run's server, and the token that it requires; None for Ray, which keeps its token in a file."""
 
     url: str
     token: str | None = field(default=None, repr=False)
@@ -68,9 +70,11 @@ class TrajectoryWriter:
         self._lines = JsonlWriter(path, keep)
 
     def write(self, trajectory: Trajectory) -> None:
+        """Append one trajectory. Raises OSError naming the file."""
         self._lines.write(encode(trajectory))
 
     def close(self) -> None:
+        """Close the file. Raises OSError naming the file."""
         self._lines.close()
 
     def __enter__(self) -> TrajectoryWriter:
@@ -118,7 +122,7 @@ class Run:
         members: Sequence[Run] = (),
         argv: Sequence[str] = (),
     ) -> Iterator[Run]:
-        """The same with what the block adds to the run, which is at `folder` once the block has ended well."""
+        """As `create`, with what the block adds to the run; it is at `folder` once the block has ended well."""
         if folder.exists():
             raise _taken(folder)
         manifest = Manifest(
@@ -150,7 +154,7 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path | str) -> Run:
-        """A name that was given to an older run leads to that one's folder. Raises ConfigError where there is none."""
+        """The run of a folder; another name of a run (a link) leads to it. Raises ConfigError where there is none."""
         folder = Path(folder)
         if folder.is_symlink():
             folder = Path(os.path.normpath(folder.parent / os.readlink(folder)))
@@ -162,6 +166,7 @@ class Run:
 
     @cached_property
     def config(self) -> Config:
+        """The frozen configuration. Raises ConfigError where the file is damaged."""
         try:
             return from_data(json.loads((self.folder / "config.json").read_text()))
         except (ValueError, KeyError, TypeError) as error:
@@ -169,15 +174,17 @@ class Run:
 
     @cached_property
     def manifest(self) -> Manifest:
+        """What the run depends on and was made with. Raises ConfigError where the file is damaged."""
         return self._read_manifest()
 
     @property
     def stage(self) -> str:
+        """The name of its stage."""
         return self.manifest.stage
 
     @cached_property
     def parent(self) -> Run | None:
-        """What it began with; a GoneRun where that is not to be found any more."""
+        """The run that it starts from: None where it has none, a GoneRun where that is no longer found."""
         manifest = self.manifest
         return self._needed(manifest.parent, manifest.parent_address) if manifest.parent else None
 
@@ -195,19 +202,20 @@ class Run:
 
     @cached_property
     def ancestors(self) -> dict[str, Ancestor]:
-        """What its folder holds of the runs that it was made from, by address."""
+        """The runs that it was made from, as its folder holds them, by address."""
         return read_ancestors(self.folder)
 
     def as_ancestors(self) -> tuple[Ancestor, ...]:
-        """What a run that is made from this one is to hold: those before it, and itself."""
+        """The ancestors of a run that is made from this one: those of this run, and this run."""
         return (*self.ancestors.values(), Ancestor(self.manifest, to_data(self.config)))
 
     def reach_plugins(self) -> None:
-        """Let what the user brought to this run be imported. Raises ConfigError where its source has changed since."""
+        """Make the run's plugins importable. Raises ConfigError where their source has changed since it was frozen."""
         reach_unchanged(self.manifest.plugins)
 
     @property
     def status(self) -> RunStatus:
+        """Its state; it is running while any process has claimed it."""
         if (self.folder / "results.json").exists():
             return RunStatus.finished
         if self._held():
@@ -216,7 +224,7 @@ class Run:
 
     @property
     def results(self) -> dict[str, Any]:
-        """Raises FileNotFoundError before the run is finished, ConfigError where the file is damaged."""
+        """What results.json holds. Raises FileNotFoundError before the run is finished, ConfigError for damage."""
         path = self.folder / "results.json"
         try:
             return decode(dict[str, Any], json.loads(path.read_text()))
@@ -232,7 +240,7 @@ class Run:
 
     @property
     def progress(self) -> Progress | None:
-        """None where it has told nothing yet, and where the file is damaged."""
+        """How far it is; None before it reports any progress, and where the file is damaged."""
         try:
             return read_progress(self.folder)
         except ConfigError:
@@ -240,11 +248,13 @@ class Run:
 
     @property
     def table(self) -> str:
+        """Its results as a table in text; empty where there is none."""
         path = self.folder / "table.txt"
         return path.read_text() if path.exists() else ""
 
     @property
     def failure(self) -> str:
+        """Why the last attempt failed; empty where it did not."""
         path = self.folder / "failure.json"
         try:
             return str(json.loads(path.read_text())["message"])
@@ -258,14 +268,17 @@ class Run:
         path = self.folder / "servers" / f"{name}.json"
         try:
             told = json.loads(path.read_text())
-            return Server(told["url"], told.get("token"))
-        except (OSError, ValueError, KeyError):
+            server = Server(told["url"], told.get("token"))
+        except (OSError, ValueError, KeyError, TypeError):
             raise ConfigError(
                 f"{path}: no {name} server of this run is up; {setting('resume', self.folder)} starts it"
             ) from None
+        if server.token:
+            keep_secret(server.token)
+        return server
 
     def refreeze(self, config: Config) -> None:
-        """Take settings that change no result from a later command, and note in the manifest which."""
+        """Take over a later command's settings that change no result, and note them in the manifest."""
         settings = differences(self.config, config)
         if settings:
             there = self._read_manifest()
@@ -277,14 +290,14 @@ class Run:
 
     @property
     def lost_samples(self) -> bool:
-        """Whether it is an evaluation that ran to its end here, and lost samples to faults."""
+        """Whether it is an evaluation that was finished here and lost samples to faults."""
         if self.stage != "eval" or self.manifest.hardware is None or self.status is not RunStatus.finished:
             return False
         measures = (m for split in self.results["splits"].values() for m in split["measures"].values())
         return any(measure["value"] is None for measure in measures)
 
     def reopen(self) -> None:
-        """Make it unfinished, so that who resumes it goes on."""
+        """Remove results.json, so that the run is unfinished and can be resumed."""
         (self.folder / "results.json").unlink()
 
     # ------------------------------------------------------------ what it records
@@ -297,7 +310,7 @@ class Run:
         code: str | None = None,
         seconds: float = 0.0,
     ) -> None:
-        """Add to the manifest what only the worker, or who sends it, knows; `seconds` add up over attempts.
+        """Add to the manifest what only the worker, or its sender, knows; `seconds` add up over attempts.
 
         Other processes of the same run (the parts of a plan, slime's) may have added to it since it was read.
         """
@@ -310,7 +323,7 @@ class Run:
         self.manifest = manifest
 
     def log(self, metrics: dict[str, Any], step: int) -> None:
-        """One line of metrics.jsonl, and the same to W&B; a number that is not finite becomes null."""
+        """Append a line to metrics.jsonl and pass it to the logger; a number that is not finite becomes null."""
         logger = self._open_logger()
         if self._metrics is None:
             self._metrics = JsonlWriter(self.folder / "metrics.jsonl")
@@ -320,7 +333,7 @@ class Run:
             logger.log(clean, step)
 
     def rewind(self, step: int) -> None:
-        """Forget metrics after `step`, the checkpoint's, so that a resumed run does not tell its steps twice."""
+        """Remove the metrics after `step`, the checkpoint's, so that a resumed run logs no step twice."""
         self.close()
         kept = [record for record in self.metrics() if record["step"] <= step]
         write_jsonl(self.folder / "metrics.jsonl", kept)
@@ -348,7 +361,7 @@ class Run:
                 yield decode(Trajectory, record)
 
     def finish(self, results: dict[str, Any], table: str = "") -> None:
-        """The run is finished from the moment results.json is there."""
+        """Write the results and end the logger; the run is finished once results.json is there."""
         if table:
             (self.folder / "table.txt").write_text(table.rstrip("\n") + "\n")
         (self.folder / "failure.json").unlink(missing_ok=True)
@@ -369,6 +382,7 @@ class Run:
             self.close(failed=True)
 
     def close(self, failed: bool = False) -> None:
+        """Close the metrics and end the logger, as failed or not."""
         metrics, logger, self._metrics, self._logger = self._metrics, self._logger, None, None
         try:
             if metrics:
@@ -378,17 +392,20 @@ class Run:
                 logger.finish(failed)
 
     def on_stop(self, save: Callable[[], bool]) -> None:
-        """What a stage in progress does when it is told to save and end; see `stop`."""
+        """Register what `stop` calls: the stage saves, and returns whether it could do so at once."""
         self._save = save
 
     def stop(self) -> bool:
-        """Save at once what is worth it. False where the stage is in the middle of a step: at the end of that one it
-        saves, and raises KeyboardInterrupt."""
+        """Save at once what is worth it, and return whether that was possible.
+
+        False where the stage is in the middle of a step: it saves at the end of that step, and raises
+        KeyboardInterrupt.
+        """
         return self._save is None or self._save()
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Hold the run, alone among all processes; waits while another does. A kill lets go."""
+        """Lock the run against all other processes; waits while one holds it. A killed process releases it."""
         with (self.folder / ".lock").open("w") as lock:
             if self._held():
                 print(f"{self.folder.name}: another process is running it; waiting", flush=True)
@@ -479,6 +496,7 @@ def check_name(name: str | None) -> None:
 
 
 def folder_name(stage: str, address: str) -> str:
+    """A name for a new run's folder: the time, the stage, and the beginning of the address."""
     return f"{datetime.now():%Y-%m-%d_%H%M%S}-{stage}-{address[:8]}"
 
 

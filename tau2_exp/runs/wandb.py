@@ -35,7 +35,7 @@ PER_TASK = ("outcomes", "greedy_outcomes")  # of results: long lists, which the 
 
 @dataclass(frozen=True)
 class Product:
-    """What a run leaves for the next: named by its content, so that its maker and its users mean the same artifact."""
+    """What a run makes for the next. Its name follows from its content, so that both runs name the same artifact."""
 
     name: str
     kind: str
@@ -43,21 +43,22 @@ class Product:
 
 
 class WandbLogger:
-    """One W&B run, or none. What goes wrong with it is said once, and the run goes on without it.
+    """One W&B run, or none. An error is printed once, and the run continues without it.
 
-    Steps before `first` are told already: W&B only ever appends.
+    Steps before `first` are skipped: W&B has them already, and only ever appends.
     """
 
     def __init__(self, run: WandbRun | None, artifacts: ArtifactKind = ArtifactKind.none, first: int = 0) -> None:
         self._run, self._artifacts, self._first, self._step = run, artifacts, first, first
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Log one step's metrics, unless W&B has the step already."""
         if step >= self._first:
             self._step = step
             self._try(lambda run: run.log(dict(metrics), step=step))
 
     def episodes(self, files: Mapping[str, Sequence[Trajectory]]) -> None:
-        """A table of these for each file of trajectories."""
+        """Log a table of these trajectories for each file."""
 
         def tables(run: WandbRun) -> None:
             import wandb
@@ -69,17 +70,19 @@ class WandbLogger:
         self._attempt(tables, "its table of episodes is left out")
 
     def summary(self, results: Mapping[str, Any]) -> None:
+        """Log the results, without the long lists of single tasks."""
         self._try(lambda run: run.summary.update(_brief(results)))
 
     def use(self, product: Product) -> None:
-        """The run depends on this."""
+        """Declare the product as an artifact that the run depends on."""
         self._artifact(product, used=True)
 
     def keep(self, product: Product) -> None:
-        """The run leaves this."""
+        """Declare the product as an artifact that the run has made."""
         self._artifact(product, used=False)
 
     def finish(self, failed: bool) -> None:
+        """End the W&B run, as failed or not."""
         self._try(lambda run: run.finish(exit_code=int(failed)))
         self._run = None
 

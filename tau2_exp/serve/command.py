@@ -18,6 +18,7 @@ FAILED = 1
 
 
 def register(commands: argparse._SubParsersAction) -> None:
+    """Add the command `serve` to the parser."""
     command = commands.add_parser(
         "serve", help="serve a model with SGLang, or a small one with the torch engine", description=DESCRIPTION
     )

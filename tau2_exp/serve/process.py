@@ -27,15 +27,16 @@ class ServerProcess:
 
     @property
     def dead(self) -> bool:
+        """Whether the process has ended."""
         return status_of(self._process) is not None
 
     def tail(self) -> str:
-        """The last lines that it wrote."""
+        """The last lines of its output, at most TAIL_LINES, indented."""
         with self._log.open("rb") as log:
             log.seek(self._began)
             lines = log.read().decode(errors="replace").splitlines()
         return "\n".join(f"  {line}" for line in lines[-TAIL_LINES:])
 
     def end(self) -> None:
-        """End it and all that it started, gently first. Ended already, it stays so."""
+        """End it and all that it started, first by SIGTERM; a second call does nothing."""
         end([self._process], GRACE_SECONDS)

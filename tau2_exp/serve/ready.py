@@ -1,4 +1,4 @@
-"""Where a server is: the file that says so once it answers, and whether it does."""
+"""The ready file, which holds a server's address once it answers, and the check of its health."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ ASK_SECONDS = 5.0  # for one answer, at most
 
 
 def announce(path: Path, url: str, token: str) -> None:
-    """Say where the server is and what it wants to hear, to whoever may read the owner's files."""
+    """Write where the server is, with its token, into a file that its owner alone may read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_private(path, json.dumps({"url": url, "pid": os.getpid(), "token": token}, indent=2) + "\n")
 
 
 def withdraw(path: Path) -> None:
-    """Remove the file, where it is this process's."""
+    """Remove the file, if it is this process's."""
     if _read(path).get("pid") == os.getpid():
         path.unlink()
 
 
 def make_way(path: Path) -> None:
-    """Remove what a killed server left.
+    """Remove the file of a server that was killed.
 
-    Raises ConfigError where one that lives stands behind the file, and where the file is no server's.
+    Raises ConfigError where its server still runs, and where the file is not a server's.
     """
     told = _read(path)
     if path.exists() and not {"url", "pid"} <= told.keys():
@@ -41,7 +41,7 @@ def make_way(path: Path) -> None:
 
 
 def healthy(host: str, port: int, token: str, seconds: float = ASK_SECONDS) -> bool:
-    """Whether the server there makes tokens. Asks it directly, whatever proxy the environment names."""
+    """Whether the server generates a token within `seconds` (at most ASK_SECONDS), asked without any proxy."""
     connection = http.client.HTTPConnection(host, port, timeout=min(seconds, ASK_SECONDS))
     try:
         connection.request("GET", "/health_generate", headers={"Authorization": f"Bearer {token}"})

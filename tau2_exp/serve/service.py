@@ -18,18 +18,22 @@ OURS = ("--api-key", "--config")  # of SGLang's flags: how it is told its token
 
 
 class Role(str, Enum):
+    """What the server's model is in an episode: the policy (SGLang's /generate) or the user (OpenAI's /v1)."""
+
     policy = "policy"
     user = "user"
 
 
 class Engine(str, Enum):
+    """What serves the model."""
+
     sglang = "sglang"
     torch = "torch"
 
 
 @dataclass(frozen=True)
 class Service:
-    """One model to be served. What is None is left to the engine; `flags` are SGLang's own."""
+    """One model to be served. A field that is None is left to the engine; `flags` are SGLang's own."""
 
     model: str
     role: Role = Role.policy
@@ -45,11 +49,12 @@ class Service:
 
     @property
     def name(self) -> str:
+        """What the server is called in messages."""
         return f"{self.role.value} server"
 
 
 def check(service: Service) -> None:
-    """Raises ConfigError for what its engine cannot do, with the mend."""
+    """Raises ConfigError where the engine cannot do what is wanted, and says what to change."""
     if service.engine is Engine.sglang:
         if find_spec("sglang") is None:
             raise ConfigError(
@@ -72,7 +77,7 @@ def check(service: Service) -> None:
 
 
 def command(service: Service, key: Path, port: int, listening: int | None = None) -> list[str]:
-    """The server's argv. SGLang takes the port; our own server the descriptor of a socket that listens on it.
+    """The server's argv. SGLang binds `port`; the torch engine's server takes `listening`, the descriptor of a socket.
 
     `key` is the file that holds the token.
     """

@@ -1,4 +1,4 @@
-"""The secret that lets one ask a server: without it, any web page and any user of the machine could."""
+"""The secret that a server's clients send: any web page and any user of the machine can reach a port on loopback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tau2_exp.config import ConfigError
-from tau2_exp.llm.secrets import secret
+from tau2_exp.llm.secrets import keep_secret, secret
 from tau2_exp.serve.service import Role
 from tau2_exp.system.private import write_private
 
@@ -23,7 +23,7 @@ VARIABLE = "TAU2_SERVER_TOKEN"  # where the commands that we print put a token t
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a client sends as `Authorization: Bearer`; `variable` is where it came from, None where we made it."""
+    """What a client sends as `Authorization: Bearer`; `variable` is where it was read, None where it was made here."""
 
     value: str = field(repr=False)
     variable: str | None = None
@@ -35,7 +35,9 @@ def find_token(name: str | None) -> Token:
     Raises ConfigError where the variable is not set, or its value cannot be a token.
     """
     if name is None:
-        return Token(secrets.token_hex(32))
+        made = secrets.token_hex(32)
+        keep_secret(made)
+        return Token(made)
     value = secret(name)
     if not FORM.fullmatch(value):
         raise ConfigError(
@@ -47,9 +49,9 @@ def find_token(name: str | None) -> Token:
 
 @contextmanager
 def key_file(token: Token) -> Iterator[Path]:
-    """A file that tells a server its token while it starts: a command line is read by everybody on the machine.
+    """A file with the token, for a server that starts: every user of the machine can read its command line.
 
-    It is SGLang's `--config`, YAML of which JSON is a part.
+    It is what SGLang's `--config` reads: YAML, and JSON is YAML.
     """
     with TemporaryDirectory(prefix="tau2_exp-") as folder:
         path = Path(folder) / "key.yaml"
@@ -58,7 +60,7 @@ def key_file(token: Token) -> Iterator[Path]:
 
 
 def how_to_ask(role: Role, url: str, token: Token, ready: Path | None) -> list[str]:
-    """Lines that say how a run of ours asks the server. They hold the token only where no file and no variable does."""
+    """Lines that say how a run uses the server. They show the token only where no file and no variable holds it."""
     variable = token.variable or VARIABLE
     if role is Role.user:
         asks = f"user=litellm user.model=openai/NAME user.api_base={url}/v1 user.api_key_env={variable}"

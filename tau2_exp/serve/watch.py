@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn
 
 from tau2_exp.config import ConfigError
+from tau2_exp.llm.secrets import masked
 from tau2_exp.serve.process import ServerProcess
 from tau2_exp.serve.ready import announce, healthy, make_way, withdraw
 from tau2_exp.serve.service import LOOPBACK, Engine, Service, command
@@ -44,9 +45,9 @@ class Patience:
 
 
 def serve(service: Service, token: Token, ready: Path | None, log: Path, patience: Patience) -> None:
-    """Serve, to whoever sends the token, until asked to end, or until the starter dies.
+    """Serve the model until this process is asked to end, or the one that started it ends.
 
-    Raises ConfigError for a port or a ready file that is in use; Failed where the server does not come up, or not
+    Raises ConfigError for a port or a ready file that is in use; Failed where the server does not come up, or does not
     stay up.
     """
     starter = os.getppid()
@@ -148,7 +149,9 @@ class _Watch:
         print(f"{self.service.name}: {what}", flush=True)
 
     def _failed(self, what: str, process: ServerProcess) -> Failed:
-        return Failed(f"{self.service.name} of {self.service.model}: {what}. The end of {self.log}:\n{process.tail()}")
+        return Failed(
+            f"{self.service.name} of {self.service.model}: {what}. The end of {self.log}:\n{masked(process.tail())}"
+        )
 
 
 def _end(process: ServerProcess) -> None:

@@ -23,13 +23,14 @@ class StageContext(RolloutSetting):
 
     @property
     def has_parent_model(self) -> bool:
+        """Whether the parent run made a model."""
         return self.run.parent is not None and "model" in self.run.parent.results
 
     @property
     def lockstep(self) -> bool:
         """Whether episodes can be repeated bit for bit: nothing in them waits for another machine.
 
-        What the user brought is taken to be local; engine.lockstep=false says that it is not.
+        A custom policy or user is taken to be local; engine.lockstep=false says that it is not.
         """
         config = self.config
         own = config.policy.kind is PolicyKind.model and config.engine.name is EngineName.torch
@@ -42,13 +43,13 @@ class StageContext(RolloutSetting):
         return dataclasses.replace(self.config.engine, lockstep=self.lockstep)
 
     async def collect(self, name: str, policy: Policy, specs: Sequence[EpisodeSpec]) -> list[Trajectory]:
-        """Play the specs into trajectories/NAME.jsonl and return them in order; what a killed run has is kept.
+        """Run the episodes of `specs`, write them to trajectories/NAME.jsonl, and return them in order.
 
-        What a fault ended in an earlier attempt is played again, and what had no room for a first turn. Missing are
-        those that a budget left unplayed.
+        The episodes of a killed attempt are kept; those that a fault ended, or that had no room for a first turn, are
+        run again. Those that a budget did not allow are missing from the list.
 
-        Where episodes repeat bit for bit they run in blocks, and a block cut short runs
-        again whole, since what is decoded together decides the last bits.
+        Where episodes repeat bit for bit they run in blocks, and a block cut short runs again whole, since the batch
+        that an episode is decoded in decides the last bits.
         """
         specs = list(specs)
         block = 2 * self.config.rollout.concurrency if self.lockstep else len(specs)
@@ -78,7 +79,7 @@ class StageContext(RolloutSetting):
         return [done[key] for spec in specs if (key := (spec.task.key, spec.sample)) in done]
 
     def _label(self, name: str) -> str:
-        """Of a bar: the stage and what is played for it; evaluations name the stage that they evaluate."""
+        """The label of a progress bar: the stage and the file; an evaluation names the stage that it evaluates."""
         run = self.run
         stage = f"eval of {run.parent.stage}" if run.stage == "eval" and run.parent else run.stage
         return stage if name == run.stage else f"{stage} {name}"

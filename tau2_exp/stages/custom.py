@@ -1,4 +1,4 @@
-"""A stage of the user's own: it does what it likes with its run's context, and returns what results.json shall hold."""
+"""A custom stage: it may do anything with its run's context, and returns the content of results.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tau2_exp.stages.context import StageContext
 
 
 async def custom(run: Run) -> None:
-    """Raises PluginError where the stage raises, or returns anything but a mapping of JSON data."""
+    """Run a custom stage. Raises PluginError where it raises, or returns anything but a mapping of JSON data."""
     context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, CustomConfig)
     results = call("stage.function", stage.function, context)

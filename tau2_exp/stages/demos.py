@@ -1,4 +1,4 @@
-"""Demonstrations: an oracle, or the user's own policy, plays the training tasks; what it solves is what SFT reads."""
+"""Demonstrations: an oracle, or a custom policy, is run on the training tasks; SFT reads the solved episodes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ DEMOS = "demos"  # the file of trajectories
 
 
 async def demos(run: Run) -> None:
+    """Run the demonstrator on each training task, and finish the run with the counts of episodes."""
     context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, DemosConfig)
     tasks = context.tasks(run.config.domain.train_split)

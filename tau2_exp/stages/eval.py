@@ -20,7 +20,7 @@ from tau2_exp.types import EpisodeSpec, Sampling, Trajectory
 
 
 async def evaluate(run: Run) -> None:
-    """Raises ConfigError, in one line, where the budget is reached before the plan is done."""
+    """Run an evaluation and finish the run. Raises ConfigError where the budget is reached before the plan is done."""
     context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, EvalConfig)
     _check_prices(run.config, stage)
@@ -43,7 +43,7 @@ async def evaluate(run: Run) -> None:
             print(table, flush=True)
             raise ConfigError(_reached(run, stage, budget, plan, played))
     if missing(plan, {name: [t for t in each if t.scored] for name, each in played.items()}):
-        table += f"\nto play again what faults lost: {setting('resume', run.folder)}"
+        table += f"\nto retry the episodes lost to faults: {setting('resume', run.folder)}"
     run.rewind(-1)  # what an attempt that lost samples told
     run.log(_values(results), step=0)
     run.finish(results, table)
@@ -95,8 +95,8 @@ def _reached(run: Run, stage: EvalConfig, budget: Budget, plan: Plan, played: Pl
     total = sum(map(len, plan.files.values()))
     asking = f"the next request may take {spoken(budget.refused)} more; " if budget.refused else ""
     return (
-        f"{' '.join(given)}: reached; spent {spoken(budget.spent)}; {asking}{total - missing(plan, played)} of {total} "
-        f"episodes are played; to go on, give more: {setting('resume', run.folder)} {given[0].partition('=')[0]}=…"
+        f"{' '.join(given)}: reached: spent {spoken(budget.spent)}; {asking}{total - missing(plan, played)} of {total} "
+        f"episodes are done; to continue with a larger budget: {setting('resume', run.folder)} {given[0].partition('=')[0]}=…"
     )
 
 

@@ -1,4 +1,4 @@
-"""Supervised training on rows, as SFT and RFT share it: epochs of shuffled batches, resumed where a kill left them."""
+"""Supervised training on rows, shared by SFT and RFT: epochs of shuffled batches, resumed at the step of a kill."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tau2_exp.types import Row
 
 
 def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> None:
-    """Train on all rows for so many epochs. Raises ConfigError where no token of them is the agent's."""
+    """Train on all rows for the stage's epochs. Raises ConfigError where no token of them is trained."""
     if not any(any(row.trained) for row in rows):
         raise ConfigError(f"{stage.name}: none of {len(rows)} conversations holds a turn to learn from")
     seed = learner.run.config.seed
-    steps = steps_of(len(rows), stage)
+    steps = _steps_of(len(rows), stage)
     per_epoch = steps // stage.epochs
     learner.begin(steps)
     with ProgressBar(f"{stage.name} training", steps, learner.run, learner.step) as bar:
@@ -29,5 +29,5 @@ def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> 
             bar.advance(loss=metrics["loss"])
 
 
-def steps_of(rows: int, stage: SftConfig | RftConfig) -> int:
+def _steps_of(rows: int, stage: SftConfig | RftConfig) -> int:
     return stage.epochs * -(-rows // stage.batch_size)

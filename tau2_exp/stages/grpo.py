@@ -20,6 +20,7 @@ from tau2_exp.types import EpisodeSpec, Row, Sampling, Trajectory, stable_seed
 
 
 async def grpo(run: Run) -> None:
+    """Train with GRPO for the stage's steps, and finish the run with its model and the counts of episodes."""
     stage = run.config.stage
     assert isinstance(stage, GrpoConfig)
     trainer = _Grpo(StageContext(run), stage)
@@ -111,7 +112,7 @@ class _Grpo:
         return group_credit([t for t, _ in group], [reward for _, reward in group], self.context.config.reward)
 
     def _rows(self, group: Group, credit: GroupCredit) -> list[Row]:
-        """A group's rows; the curriculum says how much the task counts."""
+        """A group's rows; the curriculum's weight of the task scales their advantages."""
         weight = self.curriculum.weight(group[0][0].key)
         return [
             rows_from_trajectory(trajectory, [weight * a for a in turns])

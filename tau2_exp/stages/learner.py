@@ -24,7 +24,7 @@ CHECKPOINT = "checkpoints/last"  # within a run's folder: what the next stage st
 
 
 class Learner:
-    """The model of a training run, with its tokenizer; `begin` makes its trainer and takes up what a kill left.
+    """The model of a training run, with its tokenizer; `begin` makes its trainer and resumes a killed run.
 
     `scratch` makes the tokenizer where there is neither a parent nor a model.path: the model is then new.
     """
@@ -49,13 +49,15 @@ class Learner:
 
     @property
     def step(self) -> int:
+        """How many steps the model has been trained for."""
         return self.trainer.step
 
     def policy(self, sampling: Sampling) -> TokenPolicy:
-        """The model as it stands, and as it will stand after each step."""
+        """A policy of this model, which samples with its newest weights."""
         return self.context.token_policy(TorchGenerator(self.model, self.context.engine), self.tokenizer, sampling)
 
     def begin(self, total_steps: int) -> None:
+        """Make the trainer for `total_steps` steps; where a checkpoint of a killed run exists, continue from it."""
         config = self.context.config
         stage = config.stage
         assert isinstance(stage, TrainingConfig)
@@ -74,11 +76,14 @@ class Learner:
         self.run.on_stop(self._stop)
 
     def open_step(self) -> None:
-        """The model is about to change: from here until `advance`, a stop waits."""
+        """Begin to change the model: until `advance`, a request to stop waits."""
         self._step_open = True
 
     def advance(self, metrics: Metrics, extra: dict[str, Any] | None = None) -> None:
-        """Record the step just taken, with what of the stage must be known to go on after it."""
+        """Record the step just taken; `extra` is what else the stage needs to resume after it.
+
+        Raises KeyboardInterrupt, once the model is saved, where a request to stop came during the step.
+        """
         self.run.log(metrics, self.step)
         self.saved = extra or {}
         if self.step % self.save_every == 0:
@@ -89,7 +94,7 @@ class Learner:
             raise KeyboardInterrupt
 
     def finish(self, results: dict[str, Any]) -> None:
-        """The run is finished with these results and its model; the optimiser's state goes, unless it is to be kept."""
+        """Save the model and finish the run with these results; drop the optimiser's state unless it is to be kept."""
         self._save()
         self.run.finish({**results, "model": self.path})
         stage = self.run.config.stage
@@ -97,7 +102,7 @@ class Learner:
             drop_training(self.folder)
 
     def _stop(self) -> bool:
-        """Called by a signal, wherever the stage is: between steps the model is as the last one left it."""
+        """Called by a signal: save and return True between steps; within a step return False, and `advance` stops."""
         if self._step_open:
             self._told_to_stop = True
             return False

@@ -50,7 +50,7 @@ def make_policy_factory(context: StageContext) -> PolicyFactory:
 
 
 def demonstrator(context: StageContext) -> Policy:
-    """Who demonstrates the training tasks: the user's own policy where there is one, else an oracle."""
+    """The policy that demonstrates the training tasks: a custom one where there is one, else an oracle."""
     config = context.config.policy
     if config.function is not None:
         return make("policy.function", config.function, config, Sampling(temperature=0.0))

@@ -1,4 +1,4 @@
-"""What a person sees while a stage works: a bar where there is a terminal, plain lines where there is none."""
+"""The progress of a stage on the terminal: a bar, or plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ _NOTE_EVERY = 1.0  # seconds between notes in the run's folder
 class ProgressBar:
     """`with ProgressBar("rft", 148, run) as bar: bar.advance(reward=0.5)`; the last values given stay shown.
 
-    The label names stage and step. The same is noted in the run's folder, for whoever looks from elsewhere; where
-    what is printed is logged too, the log has plain lines. A debugger needs the terminal for itself: with `debug=true`
-    there is no bar.
+    The label names stage and step. Progress is also written to the run's folder, for other processes; where output is
+    logged, the log has plain lines. With `debug=true` there is no bar, since a debugger needs the terminal.
     """
 
     def __init__(self, label: str, total: int, run: Run, done: int = 0):
@@ -42,6 +41,7 @@ class ProgressBar:
         self._note()
 
     def advance(self, count: int = 1, **values: float) -> None:
+        """Count `count` more as done, and show these values."""
         self.done += count
         self.values |= values
         if self._bar:
@@ -75,19 +75,19 @@ class ProgressBar:
 
 
 class RunningMean:
-    """The mean of all that was added."""
+    """The mean of all values added so far."""
 
     def __init__(self) -> None:
         self.total, self.count = 0.0, 0
 
     def add(self, value: float) -> float:
-        """The mean with this one."""
+        """Add a value, and return the mean of all."""
         self.total, self.count = self.total + value, self.count + 1
         return self.total / self.count
 
 
 class _LiveBar:
-    """A bar on the terminal; what is printed meanwhile stands above it, and reaches the log as it is."""
+    """A bar on the terminal; other output appears above it, and reaches the log unchanged."""
 
     def __init__(self, label: str, total: int, done: int) -> None:
         from rich.console import Console

@@ -11,6 +11,7 @@ from tau2_exp.stages.samples import draw_samples, kept_samples, rft_rows, rft_su
 
 
 async def rft(run: Run) -> None:
+    """Sample each training task, train on the samples that pass the filter, and finish the run with its model."""
     context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, RftConfig)
     learner = Learner(context)

@@ -1,4 +1,4 @@
-"""What SFT learns from, as rows: the same for every engine and tokenizer."""
+"""The rows that SFT learns from: the same for every engine and tokenizer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tau2_exp.types import SOLVED, Message, Role, Row, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A conversation to learn from, and where it was found, in words."""
+    """A conversation to learn from, and a description of where it was found."""
 
     where: str
     content: Trajectory | Conversation
@@ -93,7 +93,7 @@ def _said(content: Trajectory | Conversation) -> Sequence[Message]:
 
 
 def sft_rows(setting: RolloutSetting, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Row]:
-    """The rows that the model's context has room for. Raises ConfigError where there are none."""
+    """The rows that fit into the model's context. Raises ConfigError where there are none."""
     rows = [sft_row(setting, tokenizer, example) for example in examples]
     sampled = [
         e.content for e in examples if isinstance(e.content, Trajectory) and any(t.tokens for t in e.content.turns)
@@ -115,7 +115,7 @@ def sft_rows(setting: RolloutSetting, tokenizer: Tokenizer, examples: Sequence[E
 
 
 def sft_row(setting: RolloutSetting, tokenizer: Tokenizer, example: Example) -> Row:
-    """Raises ConfigError where the protocol cannot say what was done."""
+    """A conversation as a row. Raises ConfigError where the protocol cannot write what was done."""
     try:
         return _row(setting, tokenizer, example.content)
     except ValueError as error:
@@ -137,5 +137,5 @@ def _is_recorded(setting: RolloutSetting, tokenizer: Tokenizer, content: Traject
 
 
 def sft_summary(rows: Sequence[Row]) -> dict[str, int]:
-    """What a run's results say of its rows."""
+    """The counts of rows in a run's results."""
     return {"conversations": len(rows), "tokens": sum(len(row.ids) for row in rows)}

@@ -1,4 +1,4 @@
-"""RFT's samples: drawn from the model as it came from the parent, and those worth learning from, as rows."""
+"""RFT's samples: drawn from the parent's model, filtered, and turned into rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SAMPLES = "samples"  # the file of trajectories
 
 
 async def draw_samples(context: StageContext, policy_of: PolicyFactory) -> list[Trajectory]:
-    """Each training task so many times; what a killed run has is kept."""
+    """The episodes of each training task, `samples_per_prompt` times; those of a killed attempt are kept."""
     stage = context.config.stage
     assert isinstance(stage, RftConfig)
     tasks = context.tasks(context.config.domain.train_split)
@@ -32,7 +32,7 @@ async def draw_samples(context: StageContext, policy_of: PolicyFactory) -> list[
 
 
 def kept_samples(samples: Sequence[Trajectory], stage: RftConfig, reward: RewardConfig) -> list[Trajectory]:
-    """The filter's choice. Raises ConfigError where it keeps nothing.
+    """The samples that pass the filter. Raises ConfigError where none does.
 
     A premature ending has no partial score, as in the reference, whatever GRPO's reward will be: arms share their RFT.
     """
@@ -47,11 +47,12 @@ def kept_samples(samples: Sequence[Trajectory], stage: RftConfig, reward: Reward
 
 
 def rft_rows(kept: Sequence[Trajectory]) -> list[Row]:
+    """A row for each kept sample, with advantage 1 in every turn; turns that could not be parsed are not trained."""
     return [rows_from_trajectory(t, [1.0] * len(t.turns), unparsable=False) for t in kept]
 
 
 def rft_summary(samples: Sequence[Trajectory], kept: Sequence[Trajectory]) -> dict[str, int]:
-    """What a run's results say of its samples."""
+    """The counts of samples in a run's results."""
     return {"samples": len(samples), "kept": len(kept), "tasks": len({t.key for t in kept})}
 
 

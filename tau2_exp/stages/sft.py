@@ -11,6 +11,7 @@ from tau2_exp.stages.rows import sft_examples, sft_row, sft_rows, sft_summary
 
 
 async def sft(run: Run) -> None:
+    """Train on the parent's demonstrations or a file of conversations, and finish the run with its model."""
     context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, SftConfig)
     examples = sft_examples(run)

@@ -14,7 +14,7 @@ from tau2_exp.stages.policies import starting_point
 
 
 def by_plan(run: Run) -> None:
-    """Raises CommandFailed where a command of the plan does not end well; done again, it goes on from there."""
+    """Make a stage's plan and run it. Raises CommandFailed where a command fails; called again, it continues there."""
     folder = run.folder.resolve()  # the commands are done in folders of their own
     commands = make_plan(run.config, folder, _start(run))
     execute(commands, folder, run.config.engine.slime.start_seconds)

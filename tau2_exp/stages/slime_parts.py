@@ -1,4 +1,4 @@
-"""`slime PART FOLDER`: what of a stage is ours where slime trains. A plan calls these by name.
+"""`slime PART FOLDER`: the parts of a stage that tau2_exp does where slime trains. A plan calls these by name.
 
 tasks      slime/tasks.jsonl: one line a training task, for slime's --prompt-data
 rows       slime/rows.jsonl: what SFT learns from, one encoded types.Row a line
@@ -34,7 +34,7 @@ def do_part(part: str, run: Run) -> None:
     PARTS[part](run)
 
 
-def write_tasks(run: Run) -> None:
+def _write_tasks(run: Run) -> None:
     tasks = StageContext(run).tasks(run.config.domain.train_split)
     lines = (
         {"text": task.key, "index": index, "metadata": {"domain": task.domain, "task": task.id}}
@@ -45,14 +45,14 @@ def write_tasks(run: Run) -> None:
     print(f"tasks: {len(tasks)}")
 
 
-def write_rows(run: Run) -> None:
+def _write_rows(run: Run) -> None:
     context = StageContext(run)
     start = starting_point(context)
     rows = sft_rows(context, context.adopt(load_tokenizer(start), start), sft_examples(run))
     _keep(run, rows, sft_summary(rows))
 
 
-def write_samples(run: Run) -> None:
+def _write_samples(run: Run) -> None:
     context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, RftConfig)
     samples = asyncio.run(draw_samples(context, make_policy_factory(context)))
@@ -60,25 +60,25 @@ def write_samples(run: Run) -> None:
     _keep(run, rft_rows(kept), rft_summary(samples, kept))
 
 
-def play_evaluation(run: Run) -> None:
+def _play_evaluation(run: Run) -> None:
     asyncio.run(evaluate(run))
 
 
-def play_demos(run: Run) -> None:
+def _play_demos(run: Run) -> None:
     asyncio.run(demos(run))
 
 
 PARTS = {
-    "tasks": write_tasks,
-    "rows": write_rows,
-    "samples": write_samples,
-    "evaluate": play_evaluation,
-    "demos": play_demos,
+    "tasks": _write_tasks,
+    "rows": _write_rows,
+    "samples": _write_samples,
+    "evaluate": _play_evaluation,
+    "demos": _play_demos,
 }
 
 
 def _keep(run: Run, rows: Sequence[Row], summary: dict[str, int]) -> None:
-    """The rows last: they are what says that this part is done."""
+    """Write the rows last: they mark this part as done."""
     _tell_where(run)
     write_json(run.folder / SUMMARY, summary)
     write_jsonl(run.folder / ROWS, map(encode, rows))
@@ -86,7 +86,7 @@ def _keep(run: Run, rows: Sequence[Row], summary: dict[str, int]) -> None:
 
 
 def _tell_where(run: Run) -> None:
-    """The one key that slime passes on to our hooks; JSON is YAML."""
+    """Write the one key that slime passes on to our hooks; JSON is YAML."""
     path = run.folder / SETTINGS
     path.parent.mkdir(exist_ok=True)
     write_json(path, {"tau2_exp_run": str(run.folder.absolute())})

@@ -1,4 +1,4 @@
-"""Two arms, or many, compared task by task: how far apart, how sure, and what the design could have seen."""
+"""Two or more arms compared task by task: the difference, its significance, and the difference that can be detected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _ROUNDING = 1e-12  # a standard error below this is rounding only
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Arm a less arm b. One of several comparisons carries what the correction makes of it; alone, that is the same."""
+    """Arm a minus arm b.
+
+    Of one among several comparisons, `detectable` and the fields named `corrected` are corrected for their number.
+    """
 
     difference: Estimate  # `seeds` is the smaller arm's; at 1 the interval says nothing of other seeds
     superiority: Estimate  # the share of tasks on which a's mean is the higher, ties counted half
@@ -36,7 +39,9 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Whether the corrected interval leaves out 0; the corrected p is then below 0.05, and else it is not."""
+        """Whether the difference is significant: the corrected interval excludes 0, exactly where the corrected p <
+        0.05.
+        """
         return not self.low_corrected <= 0.0 <= self.high_corrected
 
 
@@ -83,8 +88,8 @@ def compare_all(
 def ranks(arms: Sequence[str], comparisons: Mapping[tuple[str, str], Comparison]) -> dict[str, tuple[int, int]]:
     """The best and the worst rank that each arm may have, given all pairwise comparisons, corrected.
 
-    An arm ranks below those that are surely better and above those that are surely worse, and no further is it ranked
-    (Mogstad, Romano, Shaikh & Wilhelm 2024, Inference for ranks, Review of Economic Studies 91(1)).
+    An arm ranks below those that are significantly better and above those that are significantly worse; its rank among
+    the others is open (Mogstad, Romano, Shaikh & Wilhelm 2024, Inference for ranks, Review of Economic Studies 91(1)).
     """
     better, worse = dict.fromkeys(arms, 0), dict.fromkeys(arms, 0)
     for (a, b), comparison in comparisons.items():

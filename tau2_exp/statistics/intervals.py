@@ -1,4 +1,4 @@
-"""Estimates with intervals that respect that a task's samples belong together, and that seeds stand above tasks."""
+"""Estimates with intervals that allow for samples being clustered by task, and tasks by seed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CHUNK = 1_000  # resamples at a time, which bounds the memory
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over tasks and its interval; `tasks` and `seeds` say what it depends on."""
+    """A mean over tasks and its 95 % interval, with the numbers of tasks and seeds that it depends on."""
 
     value: float
     low: float
@@ -46,7 +46,7 @@ def estimate(samples: Samples | Sequence[Samples], measure: Measure = Measure.PA
 
 
 def bootstrap(values: Floats) -> tuple[float, float]:
-    """The percentile interval of the mean of [seed, task]; the same numbers give the same interval in any order."""
+    """The 95 % percentile interval of the mean of `values` [seed, task]; the order of the tasks does not change it."""
     values = values[:, np.lexsort(values)]
     seeds, tasks = values.shape
     rng = np.random.default_rng(stable_seed("bootstrap", seeds, tasks))
@@ -62,5 +62,5 @@ def bootstrap(values: Floats) -> tuple[float, float]:
 
 
 def at_most(trials: int, confidence: float = CONFIDENCE) -> float:
-    """The greatest chance of something that was seen in none of so many trials (Clopper & Pearson 1934, two-sided)."""
+    """The upper bound on the chance of an event seen in none of `trials` trials (Clopper & Pearson 1934, two-sided)."""
     return 1.0 - ((1.0 - confidence) / 2.0) ** (1.0 / trials)

@@ -22,7 +22,7 @@ _DRAWS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class SeedVariance:
-    """Of one seed's mean over tasks."""
+    """The pooled variance, between seeds, of a seed's mean over tasks, with its degrees of freedom."""
 
     value: float
     freedom: int
@@ -30,20 +30,20 @@ class SeedVariance:
 
 
 def pooled_crossed(means: Floats) -> SeedVariance | None:
-    """Of [arm, seed], each arm with the same seeds; None where the arms' variances are plainly unequal."""
+    """The variance from `means` [arm, seed] of arms with the same seeds; None where the arms' variances are unequal."""
     arms, seeds = means.shape
     squares = _squares(means)
     freedom = (arms - 1) * (seeds - 1)
-    if unequal(squares, crossed_limit(arms, seeds)):
+    if unequal(squares, _crossed_limit(arms, seeds)):
         return None
     return SeedVariance(float(squares.sum()) / freedom, freedom, arms)
 
 
 def pooled_apart(means: Sequence[Floats]) -> SeedVariance | None:
-    """Of each arm's seeds, two at least; None where the arms' variances are plainly unequal."""
+    """The variance from each arm's `means` [seed], two seeds at least; None where the arms' variances are unequal."""
     freedoms = tuple(part.size - 1 for part in means)
     squares = np.array([part.var(ddof=0) * part.size for part in means])
-    if unequal(squares / freedoms, apart_limit(freedoms)):
+    if unequal(squares / freedoms, _apart_limit(freedoms)):
         return None
     return SeedVariance(float(squares.sum()) / sum(freedoms), sum(freedoms), len(means))
 
@@ -60,13 +60,13 @@ def unequal(variances: Floats, limit: float) -> bool:
 
 
 @cache
-def crossed_limit(arms: int, seeds: int) -> float:
+def _crossed_limit(arms: int, seeds: int) -> float:
     rng = np.random.default_rng(stable_seed("crossed", arms, seeds))
     return _limit(_squares(rng.standard_normal((_DRAWS, arms, seeds))))
 
 
 @cache
-def apart_limit(freedoms: tuple[int, ...]) -> float:
+def _apart_limit(freedoms: tuple[int, ...]) -> float:
     rng = np.random.default_rng(stable_seed("apart", *freedoms))
     return _limit(rng.chisquare(freedoms, size=(_DRAWS, len(freedoms))) / freedoms)
 

@@ -12,8 +12,11 @@ _STEPS = 100  # far more than are taken
 
 
 def t_cdf(t: float, freedom: float) -> float:
-    """The chance of at most `t`. With t = √ν tan θ the density becomes cos^(ν−1) θ, smooth on a bounded range
-    (Abramowitz & Stegun 1964, Handbook of Mathematical Functions, 26.7); Gauss-Legendre integrates it."""
+    """The probability of at most `t` under Student's t with `freedom` degrees of freedom.
+
+    With t = √ν tan θ the density becomes cos^(ν−1) θ, smooth on a bounded range (Abramowitz & Stegun 1964, Handbook of
+    Mathematical Functions, 26.7); Gauss-Legendre integrates it.
+    """
     angle = math.atan(abs(t) / math.sqrt(freedom))
     density = np.exp((freedom - 1.0) * np.log(np.cos((_NODES + 1.0) * angle / 2.0)))
     scale = math.exp(math.lgamma((freedom + 1.0) / 2.0) - math.lgamma(freedom / 2.0)) / math.sqrt(math.pi)
@@ -21,7 +24,7 @@ def t_cdf(t: float, freedom: float) -> float:
 
 
 def t_quantile(chance: float, freedom: float) -> float:
-    """The t below which `chance`, above one half, lies.
+    """The quantile of Student's t at the probability `chance`, which is above one half.
 
     By Newton's method from the normal quantile, which lies below it: the distribution is concave there, so that no step
     goes too far.

@@ -1,4 +1,4 @@
-"""What this process was given of a machine: the one place that reads what SLURM, or a shell, tells it of that."""
+"""The nodes and GPUs of this process: the one place that reads them from the variables of SLURM and of the shell."""
 
 from __future__ import annotations
 
@@ -26,15 +26,17 @@ class Allocation:
 
     @property
     def head(self) -> str:
+        """The name of the first node."""
         return self.nodes[0]
 
     @property
     def here(self) -> str:
+        """The name of this process's node."""
         return self.nodes[self.rank]
 
 
 def allocation() -> Allocation | None:
-    """None outside a SLURM job. Raises ValueError where SLURM's variables contradict one another."""
+    """This process's SLURM job; None outside one. Raises ValueError where SLURM's variables contradict one another."""
     job, listed = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_JOB_NODELIST")
     if not job or not listed:
         return None
@@ -90,5 +92,5 @@ def _numbers(ranges: str) -> list[str]:
 
 
 def is_set(name: str) -> bool:
-    """Whether the owner of the machine has set this variable for its jobs (NCCL_SOCKET_IFNAME, say)."""
+    """Whether this environment variable (NCCL_SOCKET_IFNAME, say) is set, as a machine's owner does for its jobs."""
     return bool(os.environ.get(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def first_error(error: BaseException) -> BaseException:
-    """The error itself; of a group the first, however deep: the others are what it brought about, or like it."""
+    """The error itself; of a group its first error, at any depth: the others usually follow from it."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

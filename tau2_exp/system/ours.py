@@ -21,7 +21,7 @@ def refuse_strangers(folder: Path, names: Iterable[str], option: str) -> None:
 
 
 def note(folder: Path, names: Iterable[str]) -> None:
-    """Say in `folder` that these names were made by us, beside those that it says so of."""
+    """Add these names to the note in `folder` that lists what this program made there."""
     listed = sorted({*_made(folder), *names})
     write_json(folder / NOTE, {"made by": "python -m tau2_exp, which replaces these", "names": listed})
 

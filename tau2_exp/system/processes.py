@@ -1,4 +1,4 @@
-"""Processes that do not outlive who started them, and end with all that they started."""
+"""Processes that end with the process that started them, and with everything that they started."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def start(
     shared: Sequence[int] = (),
     at_death: str = "TERM",
 ) -> subprocess.Popen[bytes]:
-    """A process in a group of its own, with `env` beside the environment there is, its output behind that in `log`.
+    """Start a process in a group of its own, with `env` added to the environment; its output is appended to `log`.
 
-    It inherits the descriptors `shared`, and gets the signal `at_death` when this process dies, even by SIGKILL.
-    Raises OSError where `cwd` is not there.
+    It inherits the descriptors `shared`, and gets the signal `at_death` when this process dies, even by SIGKILL. Raises
+    OSError where `cwd` is not there.
     """
     settings = [f"{name}={value}" for name, value in env.items()]
     command = ["setpriv", "--pdeathsig", at_death, "--", "env", *settings, *WITH_CODE, *with_this_python(argv)]
@@ -58,7 +58,7 @@ def start(
 
 
 def with_this_python(argv: Sequence[str]) -> list[str]:
-    """`python`, and the programs that were installed with it, are those of the environment that runs this."""
+    """The command, with `python` and the programs installed with it taken from this environment."""
     if argv[0] in PYTHONS:
         return [sys.executable, *argv[1:]]
     beside = Path(sys.executable).parent / argv[0]
@@ -66,7 +66,9 @@ def with_this_python(argv: Sequence[str]) -> list[str]:
 
 
 def status_of(process: subprocess.Popen[bytes]) -> int | None:
-    """Its exit status, or minus the signal that ended it; None while it runs. It is not reaped: its number stays."""
+    """Its exit status, or minus the signal that ended it; None while it runs. It is not reaped, so its pid stays its
+    own.
+    """
     if process.returncode is not None:
         return process.returncode
     told = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -76,7 +78,7 @@ def status_of(process: subprocess.Popen[bytes]) -> int | None:
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]], seconds: float = GRACE_SECONDS) -> None:
-    """End these, gently for so many seconds, and what is left of their groups."""
+    """Send SIGTERM to these processes, wait up to `seconds`, then kill what is left of their groups."""
     for process in processes:
         if status_of(process) is None:
             os.kill(process.pid, signal.SIGTERM)
@@ -90,7 +92,7 @@ def end(processes: Sequence[subprocess.Popen[bytes]], seconds: float = GRACE_SEC
 
 
 def heard(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
-    """Of these signals, those that this process was not started deaf to (nohup; a shell's background)."""
+    """Those of these signals that this process does not ignore (nohup and a shell's background ignore some)."""
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
@@ -100,7 +102,7 @@ def _in_main_thread() -> bool:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """What asks to end (ASKED) interrupts what is inside, as Ctrl-C does."""
+    """Inside the block, a signal that asks to end (ASKED) raises KeyboardInterrupt, as Ctrl-C does."""
 
     def interrupt(number: int, _frame: FrameType | None) -> NoReturn:
         if number == signal.SIGHUP:  # shell and kernel both tell that a terminal is gone: that is no second request
@@ -118,7 +120,7 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """What is inside takes seconds and is not to be cut short: a request to end is heard after it."""
+    """Inside the block, which takes seconds, signals that ask to end are held back; the first is raised after it."""
     told: list[int] = []
     signals = heard((signal.SIGINT, *ASKED)) if _in_main_thread() else []
     before = {number: signal.signal(number, lambda number, _frame: told.append(number)) for number in signals}
@@ -132,11 +134,12 @@ def undisturbed() -> Iterator[None]:
 
 
 def how_it_ended(status: int) -> str:
+    """An exit status in words; a negative one is the signal that ended the process."""
     return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
 def last_lines(log: Path, count: int) -> list[str]:
-    """The last lines that say something; few where there are few."""
+    """At most `count` of the last lines that are not blank; empty where there is no log."""
     if not log.exists():
         return []
     with log.open(errors="replace") as lines:

@@ -43,5 +43,5 @@ def sbatch_path(path: object) -> str:
 
 
 def sbatch_name(text: str) -> str:
-    """A word that may name a job, and that squeue may be asked for: it takes several, divided by commas."""
+    """A valid name of a job, without the commas that divide names for squeue."""
     return re.sub(r"[^\w.+-]", "_", text)

@@ -1,4 +1,4 @@
-"""What is asked of devices and of SLURM."""
+"""Checks of the settings of devices and of SLURM."""
 
 from __future__ import annotations
 

@@ -20,19 +20,24 @@ class Screen(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
+        """The terminal's encoding."""
         return self._given.encoding
 
     def write(self, text: str) -> int:
+        """Write to the terminal while it is open; returns the length of the text."""
         self._try("write", text)
         return len(text)
 
     def flush(self) -> None:
+        """Flush the terminal while it is open."""
         self._try("flush")
 
     def isatty(self) -> bool:
+        """Whether it is a terminal that is still open."""
         return self._open and self._given.isatty()
 
     def fileno(self) -> int:
+        """The terminal's file descriptor."""
         return self._given.fileno()
 
     def _try(self, what: str, *arguments: str) -> None:
@@ -50,28 +55,33 @@ class Tee(io.TextIOBase):
         self.screen, self.log = screen, log
 
     def write(self, text: str) -> int:
+        """Write to the screen and the log, and flush the log; returns the length of the text."""
         self.screen.write(text)
         self.log.write(text)
         self.log.flush()
         return len(text)
 
     def flush(self) -> None:
+        """Flush the screen; the log is flushed at every write."""
         self.screen.flush()
 
     def isatty(self) -> bool:
+        """Whether the screen is a terminal."""
         return bool(self.screen.isatty())
 
     def fileno(self) -> int:
+        """The screen's file descriptor."""
         return int(self.screen.fileno())
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
+        """The screen's encoding."""
         return str(self.screen.encoding)
 
 
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """What is printed inside goes to the log too, unless it does so already. Raises OSError where there can be none."""
+    """Copy what the block prints to a log too, unless it goes there already. Raises OSError where that cannot be."""
     path.parent.mkdir(exist_ok=True)
     with path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as log:
         if _same(sys.stdout, log):

@@ -20,7 +20,7 @@ def make_user(
     seed: int = 0,
     account: Account | None = None,
 ) -> User:
-    """The user of one episode, whose seed it has; `guidelines` are τ²-bench's own for a simulating model."""
+    """The user of one episode; `seed` is the episode's, `guidelines` the prompt of a model that is the user."""
     if config.function is not None:
         from tau2_exp.plugins import make
 

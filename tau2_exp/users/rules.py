@@ -1,4 +1,4 @@
-"""What a user simulator needs."""
+"""Checks of the settings of a user simulator."""
 
 from __future__ import annotations
 

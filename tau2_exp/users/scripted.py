@@ -23,7 +23,10 @@ LOST = "I am not sure what you mean."
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """How a problem shows: where the scenario speaks of `sign`, lines of `tool` that begin `line` and say `gone`."""
+    """How a problem shows: where the scenario matches `sign`, in lines of `tool` that begin with `line`.
+
+    The problem is solved where the last of them matches `gone`.
+    """
 
     sign: str
     tool: str
@@ -73,7 +76,7 @@ class ScriptedUser:
         self._evidence = next((e for e in EVIDENCE if e.tool in self._tools and re.search(e.sign, told)), None)
 
     async def reply(self, heard: Sequence[Message]) -> Message:
-        """The next message: words, or calls of its own tools, never both."""
+        """The next message: words, or calls of the user's own tools, never both."""
         results = [message for message in heard if message.role is Role.TOOL]
         if results:
             return self._after_tools(results)

@@ -69,7 +69,7 @@ def test_a_hosted_model_has_limits_of_its_own_and_not_the_tiny_models() -> None:
         assert config.domain.document is Document.full
     given = compose_config([*hosted, "model.max_new_tokens=4096", "domain.max_steps=30", "stage.temperature=0"])
     assert (given.model.max_new_tokens, given.domain.max_steps) == (4096, 30)
-    with pytest.raises(ConfigError, match=r"model=hosted: .* take model=tiny, or policy=litellm"):
+    with pytest.raises(ConfigError, match=r"model=hosted: .* use model=tiny, or policy=litellm"):
         compose_config(["stage=sft", "model=hosted"])
 
 

@@ -115,8 +115,14 @@ def test_no_slip_in_a_real_command_ends_in_a_traceback(data: st.DataObject, comm
         (["learning_rate=1"], "did you mean stage.sft.lr or stage.rft.lr or stage.grpo.lr?"),
         (["stage.grpo.lrr=1"], "did you mean stage.grpo.lr?"),
         (["stage=sft", "stage.temperature=1"], "stage=rft and stage=grpo and stage=eval have it"),
-        (["experiment=smoke", "stage=grpo"], "sets stage.sft, a setting of stage=pipeline; drop stage=grpo, or exper"),
-        (["experiment=reference_eval", "stage=rft"], "sets stage.greedy, a setting of stage=eval; drop stage=rft, or "),
+        (
+            ["experiment=smoke", "stage=grpo"],
+            "sets stage.sft, a setting of stage=pipeline; remove stage=grpo, or exper",
+        ),
+        (
+            ["experiment=reference_eval", "stage=rft"],
+            "sets stage.greedy, a setting of stage=eval; remove stage=rft, or ",
+        ),
         (["stage=grpo", "stage.name=sft"], "stage.name=sft: a stage is chosen with all its settings; write stage=sft"),
         (["recipe=tiny"], "recipe=tiny: recipe is no group that can be chosen"),
         (["curric@ulum=adaptive"], "curric@ulum=adaptive: curric is no group that can be chosen; did you mean curri"),

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tau2_exp.config import ConfigError
+from tau2_exp.domains.tasks import read_message
 from tau2_exp.evaluation.exporting import export_run
 from tau2_exp.evaluation.importing import import_files
 from tau2_exp.evaluation.plan import read_plan
@@ -278,3 +279,20 @@ def test_tau2_bench_accepts_what_is_written(run: Run, tmp_path: Path) -> None:
         results.save(tmp_path / "theirs.json")
         ours, theirs = (json.loads(file.read_text())["simulations"] for file in (path, tmp_path / "theirs.json"))
         assert [from_simulation(s, domain) for s in theirs] == [from_simulation(s, domain) for s in ours]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"a": float("nan")}, "nan is not a number"),
+        ({"a": "\ud83d"}, "not valid Unicode"),
+        ({"a": json.loads("[" * 40 + "]" * 40)}, "nested too deeply"),
+    ],
+    ids=["nan", "half", "deep"],
+)
+def test_a_call_that_could_not_be_written_and_read_again_is_not_imported(
+    arguments: dict[str, object], why: str
+) -> None:
+    record = {"role": "assistant", "content": None, "tool_calls": [{"id": "a", "name": "f", "arguments": arguments}]}
+    with pytest.raises(ValueError, match=why):
+        read_message(record)

@@ -101,13 +101,17 @@ def test_without_a_ready_file_the_token_is_printed() -> None:
     assert find_token(None) != token and token.value not in repr(token)
 
 
-def test_a_server_that_dies_while_starting_is_one_error_with_the_end_of_its_log(start: Start, model: Path) -> None:
+def test_a_server_that_dies_while_starting_is_one_error_with_the_end_of_its_log(
+    start: Start, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE", "of-my-own-0123456789")
     behave(model, exits=3)
-    serving = start(model, "--engine", "sglang")
+    serving = start(model, "--engine", "sglang", "--token-env", "MINE")
     assert serving.await_end() == 1
     serving.await_printed("CUDA out of memory")
     printed = "".join(serving.printed)
     assert "error: policy server" in printed and "before it answered" in printed and "Traceback" not in printed
+    assert "server_args" in printed and "of-my-own" not in printed, "SGLang's log tells its token, and we do not"
     assert not serving.ready.exists()
     assert not any(map(alive, pids(model)))
 

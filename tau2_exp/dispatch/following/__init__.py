@@ -1,1 +1,1 @@
-"""How runs stand, wherever they run: status, cancel, logs."""
+"""The state of runs, wherever they run: status, cancel, logs."""

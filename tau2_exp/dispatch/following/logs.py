@@ -18,6 +18,7 @@ LINES = 20
 
 
 def register(commands: argparse._SubParsersAction) -> None:
+    """Add `logs` to a parser's subcommands."""
     command = commands.add_parser("logs", help="print the logs of runs and sweeps")
     command.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     command.add_argument("--follow", action="store_true", help="keep printing until all runs have ended")
@@ -49,7 +50,7 @@ class _Tails:
     """The ends of files, and then what is added to them, under a heading wherever the file changes."""
 
     def __init__(self, folders: Sequence[Path], lines: int) -> None:
-        """Of what was asked for, and of what it still waits for."""
+        """The last `lines` of each file come first. Unfinished runs that the folders depend on are included."""
         self._folders, self._lines = folders, lines
         self._runs = [run for folder in folders for run in _shown(folder)]
         self._read: dict[Path, int] = {}

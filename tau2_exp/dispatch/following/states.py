@@ -1,4 +1,4 @@
-"""How runs stand, wherever they are done: from the queue and from their folders, never from one of them alone."""
+"""The state of runs, wherever they run: from the queue and from their folders, never from one of them alone."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ LAST_LINES = 3
 
 
 class RunState(str, Enum):
+    """The state of a run, as `status` prints it."""
+
     finished = "finished"
     running = "running"
     pending = "pending"  # in the queue
@@ -45,18 +47,18 @@ class Report:
 
 
 def runs_of(folder: Path) -> list[Run]:
-    """The runs of a sweep or a run with all they stand on: parents first, each once. Raises ConfigError."""
+    """The runs of a sweep, or a run, with all that they depend on: parents first, each once. Raises ConfigError."""
     return with_lineage(starts_of(folder))
 
 
 def runs_in(folder: Path) -> list[Run]:
-    """The same also of a folder that holds runs."""
+    """The same, also for a folder that contains run folders."""
     paths = [path.parent for path in sorted(folder.glob("[!.]*/manifest.json")) if not path.parent.is_symlink()]
     return with_lineage(map(Run, paths)) or runs_of(folder)
 
 
 def with_lineage(starts: Iterable[Run]) -> list[Run]:
-    """Runs behind all they were made from, each once."""
+    """These runs, each after all that it depends on, and each once."""
     found: dict[Path, Run] = {}
     for start in starts:
         for run in _lineage(start):
@@ -65,7 +67,7 @@ def with_lineage(starts: Iterable[Run]) -> list[Run]:
 
 
 def needs_of(run: Run) -> tuple[Run, ...]:
-    """What it was made from; nothing where its folder does not say."""
+    """The runs that `run` depends on directly; none where its folder cannot be read."""
     try:
         return run.members or ((run.parent,) if run.parent else ())
     except (ConfigError, OSError):
@@ -73,14 +75,17 @@ def needs_of(run: Run) -> tuple[Run, ...]:
 
 
 def starts_of(folder: Path) -> list[Run]:
-    """A sweep's runs, whether they are there or not, or the run itself. Raises ConfigError."""
+    """The runs of a sweep, whether their folders exist or not, or the run itself. Raises ConfigError."""
     if (folder / "sweep.json").is_file():
         return [Run(path) for path in sweep_folders(folder, read_sweep(folder))]
     return [Run.open(folder)]
 
 
 def reports(runs: Sequence[Run]) -> list[Report]:
-    """Of runs that stand after those they need. Raises ConfigError where the queue cannot be asked."""
+    """A report for each run; in `runs`, each comes after those it depends on.
+
+    Raises ConfigError where SLURM's queue cannot be queried.
+    """
     unknown = {run.folder: why for run in runs if (why := _why_unknown(run))}
     jobs = {run.folder: job_of(run.folder) for run in runs if run.folder not in unknown}
     unfinished = [job.id for run in runs if (job := jobs.get(run.folder)) and run.status is not RunStatus.finished]
@@ -98,7 +103,7 @@ def reports(runs: Sequence[Run]) -> list[Report]:
 
 
 def _why_unknown(run: Run) -> str:
-    """What is wrong with a folder that does not say how its run stands; empty where nothing is."""
+    """Why a run's state cannot be read from its folder; empty where it can."""
     if not run.folder.is_dir():
         return "its folder is gone"
     try:
@@ -112,7 +117,7 @@ def _why_unknown(run: Run) -> str:
 
 
 def _damage(run: Run) -> str:
-    """What is wrong with a file that the run writes anew as it goes on; empty where nothing is."""
+    """Why a run's progress cannot be read; empty where it can."""
     try:
         read_progress(run.folder)
     except (ConfigError, OSError) as error:
@@ -143,7 +148,7 @@ def _report(run: Run, job: SlurmJob | None, entry: Entry | None, needs: Sequence
 
 
 def _ended(run: Run, job: SlurmJob, entry: Entry | None) -> Report:
-    """A job that is over, and left neither results nor a reason."""
+    """The report of a job that ended without results and without a recorded failure."""
     if entry and entry.state == "CANCELLED":
         return Report(run, RunState.cancelled, job=job.id)
     what = "gone from the queue" if entry is None else f"ended {entry.state}"
@@ -153,7 +158,7 @@ def _ended(run: Run, job: SlurmJob, entry: Entry | None) -> Report:
 
 
 def last_words(folder: Path, job: SlurmJob) -> list[str]:
-    """The last lines that SLURM and the worker wrote; what SLURM ended it for stands in SLURM's own."""
+    """The last lines of the worker's log, then those with an error among the last lines of SLURM's own output."""
     slurm = [line for line in _tail(within(folder, job.output)) if "error" in line.lower()]
     return [*_tail(within(folder, job.log)), *slurm]
 

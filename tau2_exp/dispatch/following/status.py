@@ -1,4 +1,4 @@
-"""`python -m tau2_exp status | cancel`: how runs and sweeps stand, and an end to what is in the queue for them."""
+"""`python -m tau2_exp status | cancel`: show the state of runs and sweeps, and cancel their jobs in the queue."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ PLAIN_WIDTH = 200  # of the table where there is no terminal
 
 
 def register(commands: argparse._SubParsersAction) -> None:
+    """Add `status` and `cancel` to a parser's subcommands."""
     for name, run, what in (
         ("status", _status, "show the state of runs and sweeps, and of the runs they depend on"),
         (
@@ -37,7 +38,7 @@ def register(commands: argparse._SubParsersAction) -> None:
 
 
 def attend(folder: Path) -> list[Report]:
-    """Stay until all runs of `folder` are settled, with a live table; the last reports."""
+    """Show a live table until all runs of `folder` have ended; returns the last reports."""
     from tau2_exp.dispatch.local.board import Board
 
     runs, titles = runs_of(folder), run_titles(folder)
@@ -55,7 +56,10 @@ def attend(folder: Path) -> list[Report]:
 
 
 def run_titles(folder: Path) -> dict[Path, str]:
-    """What each run of a sweep is called: its job's overrides, or how many jobs share it."""
+    """A title for each run of a sweep, by its resolved folder: its job's overrides, or how many jobs share it.
+
+    Empty for a single run.
+    """
     if not (folder / "sweep.json").is_file():
         return {}
     sweep = read_sweep(folder)

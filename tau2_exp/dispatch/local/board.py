@@ -1,4 +1,4 @@
-"""Jobs on their way: a live table where there is a terminal, else a line each time something changes."""
+"""The states of jobs: a live table on a terminal, else a line for each change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Line:
 
 
 class Board:
-    """`lines` and `heading` are asked again at each update; a job keeps its place."""
+    """A context manager that shows jobs. `lines` and `heading` are called at each update; a job keeps its index."""
 
     def __init__(self, lines: Callable[[], Sequence[Line]], heading: Callable[[], str] = str) -> None:
         self._lines, self._heading = lines, heading
@@ -48,6 +48,7 @@ class Board:
             self._live.stop()
 
     def update(self) -> None:
+        """Redraw the table; without a terminal, print a line for each job whose state has changed."""
         if self._live:
             self._live.update(self._drawn())
             return
@@ -62,6 +63,7 @@ class Board:
 
 
 def table(lines: Sequence[Line], details: bool = False) -> Table:
+    """A table with a row for each job; `details` adds the column of details."""
     heads = ["job", "state", "stage", "progress", "reward", "time", "time left", *(["detail"] if details else [])]
     made = Table(*heads, box=None)
     for line in lines:

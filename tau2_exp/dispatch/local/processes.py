@@ -33,6 +33,8 @@ _behind: list[subprocess.Popen] = []
 
 
 class State(str, Enum):
+    """The state of a job on this machine."""
+
     waiting = "waiting"
     running = "running"
     finished = "finished"
@@ -42,7 +44,7 @@ class State(str, Enum):
 
 @dataclass
 class Job:
-    """A task on its way."""
+    """A task and the process that does it. `began` and `ended` are seconds of the monotonic clock, 0 before."""
 
     task: Task
     log: Path
@@ -54,6 +56,7 @@ class Job:
 
     @property
     def seconds(self) -> float:
+        """How many seconds the process has run; 0 before it begins."""
         return (self.ended or time.monotonic()) - self.began if self.began else 0.0
 
 
@@ -68,7 +71,7 @@ def run_attached(runs: Sequence[Run]) -> int:
 
 
 def run_behind(runs: Sequence[Run], log: Path) -> None:
-    """Begin to do the runs in a process that writes to `log`; it ends, having saved, when this one does."""
+    """Start a process that does the runs and writes to `log`; when this process ends, it saves and ends too."""
     log.parent.mkdir(exist_ok=True)
     with log.open("ab") as output:
         _behind.append(_start(runs, runs[0].config.hardware, output, None))
@@ -142,7 +145,7 @@ def _start(
 
 
 def _end(processes: Sequence[subprocess.Popen]) -> None:
-    """Have what still runs save and end; being interrupted meanwhile hurries it."""
+    """Have running processes save and end; Ctrl-C meanwhile sends the next, harder signal."""
     if any(process.poll() is None for process in processes):
         with suppress(OSError):  # the terminal may be gone
             print("stopping after it has saved; Ctrl-C once more stops it at once", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""A sweep: many runs frozen at once and done side by side, in a folder that knows them by their overrides."""
+"""A sweep: many runs frozen at once and done side by side; its folder lists them by their overrides."""
 
 from __future__ import annotations
 
@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepJob:
+    """One job of a sweep, as sweep.json lists it."""
+
     overrides: tuple[str, ...]
     run: str  # its folder, relative to the sweep's
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What sweep.json holds."""
+    """The content of sweep.json."""
 
     created: str
     argv: tuple[str, ...]
@@ -45,6 +47,7 @@ class Sweep:
 
 
 def write_sweep(folder: Path, jobs: Sequence[tuple[Sequence[str], Run]], argv: Sequence[str]) -> Sweep:
+    """Make a sweep's folder with sweep.json; `jobs` are pairs of overrides and run. Raises FileExistsError."""
     listed = tuple(SweepJob(tuple(overrides), relpath(run.folder, folder)) for overrides, run in jobs)
     created = datetime.now().astimezone().isoformat(timespec="seconds")
     sweep = Sweep(created, tuple(argv), current_commit(), listed)
@@ -54,7 +57,7 @@ def write_sweep(folder: Path, jobs: Sequence[tuple[Sequence[str], Run]], argv: S
 
 
 def read_sweep(folder: Path) -> Sweep:
-    """Raises ConfigError where the folder is no sweep's, or what says so is damaged."""
+    """The sweep in `folder`. Raises ConfigError where there is none, or sweep.json is damaged."""
     path = folder / "sweep.json"
     try:
         return decode(Sweep, json.loads(path.read_text()))
@@ -65,12 +68,12 @@ def read_sweep(folder: Path) -> Sweep:
 
 
 def sweep_folders(folder: Path, sweep: Sweep) -> list[Path]:
-    """Of its runs, whether they are there or not."""
+    """The folders of a sweep's runs, in the order of its jobs; they need not exist."""
     return [Path(normpath(folder / job.run)) for job in sweep.jobs]
 
 
 def sweep_runs(folder: Path, sweep: Sweep) -> list[Run]:
-    """Raises ConfigError where one of them is gone."""
+    """The runs of a sweep, in the order of its jobs. Raises ConfigError where one of their folders is gone."""
     return [Run.open(one) for one in sweep_folders(folder, sweep)]
 
 
@@ -94,13 +97,13 @@ def run_sweep(folder: Path, sweep: Sweep, targets: Sequence[Step], hardware: Har
             run_side_by_side(jobs, hardware, board.update)
     except KeyboardInterrupt:
         with suppress(OSError):  # the terminal may be gone
-            print(f"ended; to go on: {setting('resume', folder)}", file=sys.stderr)
+            print(f"stopped; to continue: {setting('resume', folder)}", file=sys.stderr)
         raise
     return _close(folder, sweep, names, targets, jobs)
 
 
 def labels(overrides: Sequence[Sequence[str]]) -> list[str]:
-    """Each job by the overrides in which the jobs differ; by all of them where they are one."""
+    """A label for each job: the overrides that not all jobs have, or all of its own where there are none such."""
     common = set.intersection(*(set(job) for job in overrides))
     return [" ".join(text for text in job if text not in common) or " ".join(job) for job in overrides]
 
@@ -131,7 +134,7 @@ def _close(folder: Path, sweep: Sweep, names: Sequence[str], targets: Sequence[S
     for place in unfinished:
         print(f"not finished: {names[place]}: {normpath(folder / sweep.jobs[place].run)}")
     if unfinished:
-        print(f"{len(unfinished)} of {len(targets)} jobs are not finished; to go on with them, and to see them:")
+        print(f"{len(unfinished)} of {len(targets)} jobs are not finished; to continue, and to see them:")
     else:
         print(f"finished: {folder}")
     print("\n".join(end_lines(targets, folder)))

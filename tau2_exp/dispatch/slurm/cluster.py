@@ -1,4 +1,4 @@
-"""The cluster that answers here, and how it is spoken to from within one of its own jobs."""
+"""The SLURM cluster of this machine, and how to submit to it from within one of its own jobs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tau2_exp.system.allocation import allocation
 
 @dataclass(frozen=True)
 class Cluster:
-    """What its controller says of itself."""
+    """A cluster, as its controller describes it."""
 
     address: str | None  # its slurm.conf, where this machine has one
     array_size: int | None
 
 
 def cluster() -> Cluster:
-    """Raises ConfigError where nothing can be submitted."""
+    """The cluster that this machine submits to. Raises ConfigError where there is none, or submitit is missing."""
     if importlib.util.find_spec("submitit") is None:
         raise ConfigError("hardware.launcher=slurm: needs submitit; pip install submitit")
     shown = ask("scontrol", "show", "config")
@@ -36,7 +36,7 @@ def cluster() -> Cluster:
 
 @contextmanager
 def submitting(there: Cluster) -> Iterator[None]:
-    """Within a job, its own variables must not decide what another asks for; the cluster's address stays."""
+    """Within a job, hide the job's own variables from sbatch, but the cluster's address."""
     from submitit.helpers import clean_env, environment_variables
 
     if allocation() is None:

@@ -68,9 +68,9 @@ def write_jobs(folder: Path, submission: Submission, start: Path) -> None:
 
 
 def read_jobs(folder: Path) -> Submission | None:
-    """The jobs whose ids are known, and those that the queue knows by their names; None where there are none.
+    """The submission in jobs.json, with ids from the queue for jobs noted without one; None without any job.
 
-    Raises ConfigError for a damaged file, and where the queue has to be asked and cannot be.
+    Raises ConfigError for a damaged file, and where the queue has to be queried and cannot be.
     """
     try:
         submission = decode(Submission, json.loads((folder / FILE).read_text()))
@@ -86,7 +86,7 @@ def read_jobs(folder: Path) -> Submission | None:
 
 
 def _told(job: SlurmJob, number: str | None) -> SlurmJob:
-    """An intended job with the id that the queue told of its name; unchanged where it was never submitted."""
+    """A noted job with the id that the queue has for its name; unchanged where it was never submitted."""
     if number is None:
         return job
     own = number if job.index is None else f"{number}_{job.index}"
@@ -94,7 +94,7 @@ def _told(job: SlurmJob, number: str | None) -> SlurmJob:
 
 
 def output_of(number: str, given: str) -> str:
-    """Where SLURM writes what a job says; `given` says so of another number, or of none."""
+    """The path of SLURM's output of job `number`; `given` is that of another job, or of none."""
     return str(Path(given).with_name(f"{number}_0_log.out"))
 
 
@@ -105,5 +105,5 @@ def job_of(folder: Path) -> SlurmJob | None:
 
 
 def within(folder: Path, path: str) -> Path:
-    """A path of jobs.json, from here."""
+    """A path of the jobs.json in `folder`, normalised, relative to where this process runs."""
     return Path(normpath(folder / path))

@@ -1,4 +1,4 @@
-"""What SLURM says of jobs: the controller first, its accounting for those that the controller has forgotten."""
+"""The states of SLURM jobs: from the controller, and from accounting for jobs that the controller has forgotten."""
 
 from __future__ import annotations
 
@@ -25,14 +25,17 @@ class Entry:
 
     @property
     def waiting(self) -> bool:
+        """Whether the job has yet to start."""
         return self.state in WAITING
 
     @property
     def running(self) -> bool:
+        """Whether the job has started and holds its nodes, also while it is suspended or completing."""
         return self.state in RUNNING
 
     @property
     def seconds(self) -> float | None:
+        """Seconds since the job last began; None where SLURM gives no time."""
         if not re.fullmatch(r"(\d+-)?(\d+:)*\d+", self.time):
             return None
         days, _, clock = self.time.rpartition("-")
@@ -41,11 +44,12 @@ class Entry:
 
     @property
     def live(self) -> bool:
+        """Whether the job waits or runs."""
         return self.waiting or self.running
 
 
 def look_up(ids: Iterable[str]) -> dict[str, Entry]:
-    """The entries of these jobs, by id; one that nothing is known of is left out. Raises ConfigError without SLURM."""
+    """The entries of these jobs, by id; jobs that SLURM does not know are left out. Raises ConfigError without it."""
     wanted = set(ids)
     if not wanted:
         return {}
@@ -54,9 +58,9 @@ def look_up(ids: Iterable[str]) -> dict[str, Entry]:
 
 
 def ids_of(names: Iterable[str]) -> dict[str, str]:
-    """The numbers of the jobs and arrays that have these names, by name; those that the queue does not know left out.
+    """The ids of the jobs and arrays with these names, by name; names that the queue does not know are left out.
 
-    Raises ConfigError where the queue cannot be asked.
+    Raises ConfigError where the queue cannot be queried.
     """
     wanted = sorted(set(names))
     done = ask("squeue", "--noheader", "--states=all", f"--name={','.join(wanted)}", "--format=%F|%j")
@@ -67,7 +71,7 @@ def ids_of(names: Iterable[str]) -> dict[str, str]:
 
 
 def cancel(ids: Sequence[str]) -> None:
-    """Raises ConfigError where SLURM refuses."""
+    """Cancel these jobs; with none, do nothing. Raises ConfigError where SLURM refuses."""
     if ids:
         done = ask("scancel", *ids)
         if done.returncode:
@@ -75,6 +79,10 @@ def cancel(ids: Sequence[str]) -> None:
 
 
 def ask(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of SLURM's commands, which may fail; its output is text.
+
+    Raises ConfigError where it is not installed, or gives no answer within SECONDS.
+    """
     try:
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
     except FileNotFoundError:
@@ -95,7 +103,7 @@ def _controller(ids: set[str]) -> dict[str, Entry]:
 
 
 def _accounting(ids: set[str]) -> dict[str, Entry]:
-    """Clusters without accounting know nothing more; the run's own folder then has the word."""
+    """Entries from sacct; none on a cluster without accounting, where the run's own folder decides."""
     if not ids:
         return {}
     try:

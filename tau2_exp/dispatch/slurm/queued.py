@@ -12,12 +12,12 @@ from tau2_exp.dispatch.tasks import unfinished
 
 
 def queued(targets: Sequence[Step]) -> dict[str, str]:
-    """What is in the queue already, by address: another command of ours submitted it. Raises ConfigError."""
+    """The ids of jobs that are in the queue already, by the address of the run they do. Raises ConfigError."""
     return {address: job.id for address, (folder, job) in _live(targets).items() if _is_whole(folder, job)}
 
 
 def torn(targets: Sequence[Step]) -> list[str]:
-    """The jobs in the queue that cannot do what they are for: the command that submitted them was killed meanwhile."""
+    """The ids of jobs in the queue that cannot work, since the command that submitted them was killed midway."""
     return [job.id for folder, job in _live(targets).values() if not _is_whole(folder, job)]
 
 
@@ -31,12 +31,12 @@ def _live(targets: Sequence[Step]) -> dict[str, tuple[Path, SlurmJob]]:
 
 
 def _is_whole(folder: Path, job: SlurmJob) -> bool:
-    """Whether what submitit is to load where the job runs was put in its place."""
+    """Whether submitit's file, which the job loads when it starts, was written."""
     return within(folder, job.output).with_name(f"{job.id}_submitted.pkl").exists()
 
 
 def dependents(targets: Sequence[Step]) -> dict[str, tuple[str, ...]]:
-    """By address, the folders of all runs that cannot be done without that one."""
+    """By address, the folders of all unfinished runs that depend on that run."""
     found: dict[str, dict[str, None]] = {}
     for demand in unfinished(targets).values():
         for before in demand.step.lineage():
@@ -46,5 +46,6 @@ def dependents(targets: Sequence[Step]) -> dict[str, tuple[str, ...]]:
 
 
 def folder_of(step: Step) -> str:
+    """The resolved folder of a frozen step's run."""
     assert step.run is not None
     return str(step.run.folder.resolve())

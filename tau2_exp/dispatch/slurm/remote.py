@@ -1,4 +1,4 @@
-"""A command whose runs are done by SLURM: say what was submitted and how to follow it, and return; or stay (`wait`)."""
+"""A command whose runs SLURM does: print what was submitted and how to follow it, or with `wait` stay until it ends."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from tau2_exp.system.quoting import shell
 
 
 def is_remote(config: Config) -> bool:
+    """Whether SLURM does the runs (hardware.launcher=slurm)."""
     return config.hardware.launcher is LauncherKind.slurm
 
 
 def tell(submission: Submission | None, owner: Path) -> None:
-    """Say what was submitted for `owner`, a run's folder or a sweep's."""
+    """Print what was submitted for `owner`, the folder of a run or a sweep."""
     for line in _submitted(submission, owner):
         print(line, flush=True)
 
 
 def follow(targets: Sequence[Step], owner: Path, wait: bool) -> int:
-    """Say how to follow what was submitted for `owner`; or stay until it is over."""
+    """Print how to follow what was submitted for `owner`, or with `wait` stay until it has ended; the exit status."""
     if wait:
         return _attend(targets, owner)
     if all(target.finished for target in targets):
@@ -64,7 +65,7 @@ def _attend(targets: Sequence[Step], owner: Path) -> int:
         _close(targets)
         print("\n".join(end_lines(targets, owner)))
         return 0
-    print("not all of it is finished; to go on, and to see it:")
+    print("not everything is finished; to continue, and to see it:")
     print("\n".join(end_lines(targets, owner)))
     return 1
 

@@ -1,4 +1,4 @@
-"""Submits arrays of jobs, and notes each in the folders of its runs before sbatch is called and after."""
+"""Submits arrays of jobs, and records each in the folders of its runs before sbatch is called and after."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TIMEOUTS = 100  # how often a job that reaches its time limit goes on
 
 
 class Sender:
-    """Submits arrays, one after another, and notes each in the folders before and after."""
+    """Submits arrays, one after another, and records each in the runs' folders before and after."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Sender:
         dependents: dict[str, tuple[str, ...]],
         earlier: Sequence[SlurmJob],
     ) -> None:
-        """`ids`: of jobs in the queue, by the address of what they do. `earlier`: those that `owner` speaks for."""
+        """`ids` maps a run's address to its job in the queue; `earlier` are `owner`'s jobs that are still there."""
         self.owner, self.code, self.ids, self.dependents = owner, code, ids, dependents
         self.jobs, self._old = list(earlier), len(earlier)
         self.arrays: dict[Array, str] = {}  # their ids
@@ -48,9 +48,14 @@ class Sender:
 
     @property
     def submission(self) -> Submission:
+        """All jobs of `owner` so far, as jobs.json holds them."""
         return Submission(self._began, relpath(self.code, self.owner), ".", tuple(self.jobs))
 
     def send(self, array: Array, at_once: int | None, behind: Sequence[Array]) -> None:
+        """Submit one array, which starts once the arrays `behind` have ended.
+
+        `at_once` bounds how many of its jobs run at the same time; None: all of them.
+        """
         from tau2_exp.dispatch.slurm.stage_job import StageJob
 
         name = f"{sbatch_name(self.owner.name)}-{array.steps[0].stage}-{secrets.token_hex(4)}"
@@ -75,13 +80,13 @@ class Sender:
         self._note(array, start)
 
     def cancel(self) -> None:
-        """Everything that this submitted, and what it may have. Raises ConfigError where SLURM cannot be asked."""
+        """Cancel everything submitted here, by name where no id came back. Raises ConfigError where SLURM fails."""
         new = self.jobs[self._old :]
         known = ids_of({job.name for job in new if not job.id}) if any(not job.id for job in new) else {}
         cancel(list(dict.fromkeys([*(job.id for job in new if job.id), *known.values()])))
 
     def undo(self) -> None:
-        """The files as they were."""
+        """Restore the files that this wrote or removed, and remove the scripts it added."""
         for path, content in self._before.items():
             if content is None:
                 path.unlink(missing_ok=True)
@@ -94,7 +99,7 @@ class Sender:
         return list((self.owner / "slurm").glob("*"))
 
     def _note(self, array: Array, start: int) -> None:
-        """In the folder of each run of an array, and in the owner's."""
+        """Write jobs.json into the folder of each run of an array, and into the owner's."""
         whole = self.submission
         for step, job in zip(array.steps, whole.jobs[start:], strict=True):
             folder = Path(folder_of(step))
@@ -105,7 +110,7 @@ class Sender:
         write_jobs(self.owner, whole, self.owner)
 
     def _clear_failures(self, array: Array) -> None:
-        """What an earlier attempt failed of is not what this one may fail of."""
+        """Remove the failure of an earlier attempt, and record the copy of the code that this one uses."""
         for step in array.steps:
             assert step.run is not None
             path = Path(folder_of(step)) / "failure.json"

@@ -25,7 +25,7 @@ POLL_SECONDS = 0.1
 
 @dataclass
 class StageJob(Checkpointable):
-    """Submitit calls it where the job runs, and `checkpoint` when SLURM signals that the job's time is nearly over."""
+    """Submitit calls it where the job runs, and calls `checkpoint` when SLURM signals that the time limit is near."""
 
     run: str
     settings: tuple[str, ...]  # arguments of `env`
@@ -34,6 +34,7 @@ class StageJob(Checkpointable):
     _worker: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     def __call__(self) -> None:
+        """Run the node's worker to its end, queue the job again where it saved, and exit with the worker's status."""
         here = allocation()
         assert here is not None
         self._worker = self._start(here)
@@ -67,7 +68,7 @@ class StageJob(Checkpointable):
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
 
     def _leave(self, status: int, rank: int) -> NoReturn:
-        """End as the worker did. Of a failure, the runs that needed this one tell too."""
+        """Exit with the worker's status; after a failure, record it also in the runs that depend on this one."""
         if _was_asked(status):  # before it could hear
             status = SAVED
         if status and status != SAVED and rank == 0:
@@ -83,12 +84,12 @@ class StageJob(Checkpointable):
 
 
 def _was_asked(status: int) -> bool:
-    """Whether a signal that means: save and end, ended a worker that had nothing to save, and no handler yet."""
+    """Whether a signal to save and end killed a worker that had nothing to save, and no handler yet."""
     return status < 0 and -status in (signal.SIGINT, *ASKED)
 
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:
-    """Without taking its status, so that a signal's handler may ask while the same is being asked."""
+    """Whether a process has ended; its status is not taken, so that a signal handler may call this meanwhile."""
     try:
         return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:  # its status has been taken

@@ -25,10 +25,10 @@ from tau2_exp.system.quoting import setting, shell
 
 
 def submit(targets: Sequence[Step], owner: Path, made: Made) -> Submission | None:
-    """Submit what is left to do for frozen targets; jobs.json in `owner` and in each run's folder says what was.
+    """Submit what is left to do for frozen targets, and record it in jobs.json of `owner` and of each run's folder.
 
-    None where nothing is left, or all of it is in the queue already. Raises ConfigError; nothing of it is in the queue
-    then, and no file is left of it. Raises Unsettled where SLURM stopped to answer, so that jobs may be.
+    None where nothing is left, or all of it is in the queue already. Raises ConfigError; then nothing of it is in the
+    queue, and no file of it is left. Raises Unsettled where SLURM stopped answering, so that jobs may be in the queue.
     """
     there = cluster()
     _check_path(owner.resolve())
@@ -66,7 +66,7 @@ def _submit(targets: Sequence[Step], owner: Path, there: Cluster, made: Made) ->
 
 
 def _take_back(sender: Sender, error: BaseException) -> None:
-    """Cancel what of it is in the queue, whatever is asked meanwhile, and undo what was noted. Raises Unsettled."""
+    """Cancel what is in the queue, whatever signal comes meanwhile, and undo what was noted. Raises Unsettled."""
     with undisturbed():
         try:
             sender.cancel()
@@ -95,7 +95,7 @@ def _check_path(owner: Path) -> None:
     """Raises ConfigError for what submitit would fill in."""
     if found := next((tag for tag in ("%j", "%t", "%A", "%a", "\n") if tag in str(owner)), None):
         raise ConfigError(
-            f"outputs: {str(owner)!r} holds {found!r}, which SLURM's jobs cannot have; take another folder"
+            f"outputs: {str(owner)!r} holds {found!r}, which SLURM's jobs cannot have; use another folder"
         )
 
 

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class ProviderError(Exception):
-    """No provider can serve what was asked for; the message says what is missing."""
+    """No provider has what is needed; the message says what is missing."""
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,23 @@ class Source(Protocol):
     name: str
 
     @property
-    def revision(self) -> str: ...
+    def revision(self) -> str:
+        """The revision of the tasks."""
+        ...
 
     @property
-    def data(self) -> DataFolder: ...
+    def data(self) -> DataFolder:
+        """τ²-bench's data files."""
+        ...
 
     @property
-    def domains(self) -> tuple[str, ...]: ...
+    def domains(self) -> tuple[str, ...]:
+        """The names of the domains it has tools for."""
+        ...
 
-    def toolkits(self, domain: str) -> dict[Role, Toolkit]: ...
+    def toolkits(self, domain: str) -> dict[Role, Toolkit]:
+        """The toolkits of a domain, by side. Raises ProviderError where there are none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class DataFolder:
 
 
 def find_source(choice: str) -> Source:
-    """The provider asked for, or with `auto` sierra's package before inspect-evals.
+    """The provider of that name; for `auto` sierra's package where it is installed, else inspect-evals.
 
     Raises ProviderError saying what is missing, or that an unrelated package of the same name is installed.
     """

@@ -41,10 +41,12 @@ def rebound(function: Any, scope: dict[str, Any], qualname: str) -> FunctionType
 
 
 def calculate_tool(self: Any, expression: str) -> str:
+    """τ²-bench's tool `calculate`, as a method of a toolkit."""
     return calculate(expression)
 
 
 def transfer_tool(self: Any, summary: str) -> str:
+    """τ²-bench's tool `transfer_to_human_agents`, as a method of a toolkit; it changes nothing."""
     return "Transfer successful"
 
 
@@ -77,4 +79,5 @@ def function_schema(name: str, function: Callable[..., Any], hidden: str = "self
 
 
 def schemas_of(functions: Iterable[tuple[str, Callable[..., Any]]]) -> list[Schema]:
+    """The schemas of named functions, as `function_schema` makes them."""
     return [function_schema(name, function) for name, function in functions]

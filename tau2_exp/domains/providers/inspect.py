@@ -60,7 +60,7 @@ _ORDER = {  # τ²-bench's, which is the order in which an agent reads them
 
 
 class InspectSource:
-    """inspect-evals carries the data of τ²-bench at the revision named here, byte for byte."""
+    """The package inspect-evals, which has the data of τ²-bench at the revision named here, byte for byte."""
 
     revision = "tau2-bench@337326e"
     domains = ("airline", "retail", "telecom")
@@ -70,9 +70,11 @@ class InspectSource:
 
     @cached_property
     def data(self) -> DataFolder:
+        """τ²-bench's data files in the package. Raises ProviderError where it cannot be imported."""
         return DataFolder(Path(_module("utils").TAU2_DATA_DIR))
 
     def toolkits(self, domain: str) -> dict[Role, Toolkit]:
+        """The toolkits of a domain, by side. Raises ProviderError for mock."""
         if domain == "mock":
             raise ProviderError(
                 "domain mock needs τ²-bench's own package (the extra 'tau2'): inspect-evals has no tools"

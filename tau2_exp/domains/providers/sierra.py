@@ -37,12 +37,14 @@ class SierraSource:
 
     @cached_property
     def data(self) -> DataFolder:
+        """τ²-bench's data files. Raises ProviderError where they are missing."""
         root = Path(_import("tau2.utils.utils").DATA_DIR) / "tau2"
         if not (root / "domains").is_dir():
             raise ProviderError(f"τ²-bench's data is not in {root}: set TAU2_DATA_DIR to the data folder of its source")
         return DataFolder(root)
 
     def toolkits(self, domain: str) -> dict[Role, Toolkit]:
+        """The toolkits of a domain, by side."""
         return {role: _toolkit(domain, *part) for role, part in _PARTS[domain].items()}
 
 

@@ -19,7 +19,7 @@ SORT_EVERY = 32  # decode iterations between two orderings of the rows by length
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """One session's place. `ids` are the tokens whose keys and values are cached, in order."""
+    """One session's row of the cache. `ids` are the tokens whose keys and values are cached, in order."""
 
     slot: int
     ids: list[int] = field(default_factory=list)
@@ -56,6 +56,7 @@ class Cache:
         self._slabs: list[list[Tensor]] = []
 
     def acquire(self) -> Row:
+        """A new, empty row in the next slot."""
         row = Row(len(self.rows))
         self.rows.append(row)
         return row
@@ -82,10 +83,10 @@ class Cache:
         target.ids[:] = source.ids[:count]
 
     def step(self, decodes: Sequence[Row], prefills: Sequence[tuple[Row, int]], ids: Sequence[int]) -> Attend:
-        """Attention of one forward pass that feeds `ids`, and caches their keys and values.
+        """The attention of one forward pass, which also caches the keys and values of the tokens `ids` that it feeds.
 
-        One token for each row of `decodes` (in the order of their slots), then each prefill row's so many.
-        The rows' ids grow here; what the closure writes makes that true.
+        `ids` has one token for each row of `decodes` (in the order of their slots), then as many for each row of
+        `prefills` as its count. The rows' ids grow here; the function returned must then run in every layer.
         """
         counts = [(row, 1) for row in decodes] + list(prefills)
         slots: list[int] = []
@@ -102,7 +103,7 @@ class Cache:
         return self._attend(target, buckets, prefills)
 
     def order(self, active: Sequence[Row]) -> None:
-        """Now and then, bring the active rows to the front, ordered by length."""
+        """Every SORT_EVERY calls, move the active rows to the front, ordered by length."""
         self._steps += 1
         if self._steps % SORT_EVERY or len(self.rows) <= self._bucket:
             return

@@ -1,4 +1,4 @@
-"""Checkpoints: a Hugging Face folder, with what a killed run needs to go on as if it had not been."""
+"""Checkpoints: a Hugging Face folder, with what a killed run needs to continue as if it had not been killed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def save_checkpoint(
 
 
 def drop_training(folder: Path) -> None:
-    """Leave the model alone in a checkpoint: nothing goes on from it any more."""
+    """Remove the trainer's state from a checkpoint, and keep the model: no training continues from it."""
     for name in (STATE, TENSORS):
         (folder / name).unlink(missing_ok=True)
 
@@ -85,7 +85,7 @@ def progress(folder: Path) -> Path | None:
 
 
 def load_training(folder: Path, device: torch.device | str = "cpu") -> TrainingState | None:
-    """What `save_checkpoint` kept of a trainer; None where there is no such checkpoint, or it kept none."""
+    """The trainer's state in a checkpoint; None where there is no checkpoint, or it has no such state."""
     if progress(folder) is None or not (folder / STATE).is_file():
         return None
     trainer = torch.load(folder / TENSORS, map_location=device, weights_only=True)

@@ -8,7 +8,7 @@ from tau2_exp.config import ConfigError, Dtype, HardwareConfig
 
 
 def prepare(hardware: HardwareConfig) -> torch.device:
-    """Set torch's threads, and return the device. Raises ConfigError in one line where the device is not there."""
+    """Set torch's threads, and return the device. Raises ConfigError where there is no such device."""
     torch.set_num_threads(hardware.threads)
     try:
         device = torch.device(hardware.device)
@@ -20,4 +20,5 @@ def prepare(hardware: HardwareConfig) -> torch.device:
 
 
 def dtype_of(hardware: HardwareConfig) -> torch.dtype:
+    """The torch type of weights and activations: bfloat16 or float32."""
     return torch.bfloat16 if hardware.dtype is Dtype.bfloat16 else torch.float32

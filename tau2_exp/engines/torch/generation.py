@@ -21,7 +21,7 @@ QUIET_PASSES = 3  # passes of the event loop without news before a lockstep batc
 
 @dataclass(eq=False, slots=True)
 class _Request:
-    """A turn that was asked for and waits to join the batch."""
+    """A turn that waits to join the batch."""
 
     ids: list[int]
     sampling: Sampling
@@ -45,11 +45,12 @@ class _Turn:
 
 
 class TorchGenerator:
-    """A `types.Generator` over a model on a CPU or one GPU, with continuous batching.
+    """An `interfaces.Generator` over a model on a CPU or one GPU, with continuous batching.
 
     Each iteration feeds one token of every row that decodes, together with the new context of rows that join.
-    In lockstep an iteration waits until every open session has asked: the batch is then made by session number,
-    never by arrival, and one seed gives one result bit for bit. (So a session that will ask no more must be closed.)
+    In lockstep an iteration waits until every open session has a turn: the batch is then ordered by session number,
+    never by arrival, and one seed gives one result bit for bit. A session without further turns must be closed, or all
+    others wait.
     """
 
     def __init__(self, model: CausalLM, engine: EngineConfig):
@@ -70,6 +71,7 @@ class TorchGenerator:
     # ------------------------------------------------------------ the protocol
 
     def open(self, session: int) -> None:
+        """Open a session. Raises ValueError where it is already open."""
         if session in self._open:
             raise ValueError(f"session {session} is already open")
         self._open.add(session)
@@ -78,10 +80,10 @@ class TorchGenerator:
     async def generate(
         self, session: int, ids: Sequence[int], sampling: Sampling, seed: int, ends: Ends | None = None
     ) -> Generation:
-        """Continue `ids`; `ends` is asked after each token, beside the stop ids.
+        """Sample a turn that continues `ids`, until a stop id, `ends` of the turn's ids, or max_tokens ends it.
 
-        What belongs to this turn alone is looked at before it joins the batch, and fails alone. Raises
-        FaultError(ENGINE) where the engine or `ends` broke, ValueError on a wrong call.
+        A wrong call raises ValueError before the turn joins the batch, so that no other turn fails with it. Raises
+        FaultError(ENGINE) where the engine or `ends` fails.
         """
         if session not in self._open:
             raise ValueError(f"session {session} is not open")
@@ -104,6 +106,7 @@ class TorchGenerator:
             raise
 
     def close(self, session: int) -> None:
+        """Close a session, cancel its turn and free its row. Raises KeyError where it is not open."""
         self._open.remove(session)
         self._drop(session)
         row = self._rows.pop(session, None)
@@ -113,7 +116,7 @@ class TorchGenerator:
             self.reset()
 
     def abort(self, session: int) -> None:
-        """End the turn that a session asked for: its asker gets what there is of it, with the finish "abort"."""
+        """End a session's turn early: `generate` returns what was sampled so far, with the finish "abort"."""
         turn, request = self._turns.pop(session, None), self._waiting.pop(session, None)
         if turn is not None:
             _answer(turn.future, Generation(tuple(turn.ids), tuple(turn.log_probs), "abort"))
@@ -122,17 +125,17 @@ class TorchGenerator:
         self._announce()
 
     def cached(self, session: int) -> list[int]:
-        """The tokens that need not be computed again where this session's next context begins with them."""
+        """The session's cached tokens, which are not computed again where its next context begins with them."""
         row = self._rows.get(session)
         return row.ids if row else []
 
     def share(self, source: int, session: int, count: int) -> None:
-        """Give a session that has said nothing yet the first `count` cached tokens of another."""
+        """Copy the first `count` cached tokens of the session `source` to a session that has no row yet."""
         row = self._rows[session] = self._cache.acquire()
         self._cache.copy(self._rows[source], row, count)
 
     def reset(self) -> None:
-        """Forget what is cached: the weights have changed. A session's next turn is computed afresh."""
+        """Drop the cache, as new weights require. Raises RuntimeError while rows decode."""
         if self._turns:
             raise RuntimeError("the cache cannot be dropped while rows decode")
         self._rows.clear()
@@ -153,7 +156,7 @@ class TorchGenerator:
             self._fail(error)
 
     async def _gather(self) -> None:
-        """Let the others run: until nobody is missing and nothing moves in lockstep, else one pass."""
+        """Yield to the event loop: once, or in lockstep until every open session has a turn and nothing changes."""
         if not self._lockstep:
             await asyncio.sleep(0)
             return
@@ -175,7 +178,7 @@ class TorchGenerator:
         self._changed.set()
 
     def _drop(self, session: int) -> None:
-        """Forget what a session asked for; its asker hears that it was cancelled."""
+        """Cancel a session's turn, and the future that waits for it."""
         asked = self._waiting.pop(session, None) or self._turns.pop(session, None)
         if asked is not None:
             asked.future.cancel()
@@ -216,7 +219,7 @@ class TorchGenerator:
         return admitted
 
     def _forward(self, turns: Sequence[_Turn], decoding: int) -> tuple[list[int], list[float]]:
-        """The next token of each turn, whose first `decoding` feed one token each."""
+        """The next token of each turn and its log-probability; the first `decoding` turns feed one token each."""
         ids = [token for turn in turns for token in turn.feed]
         positions = [p for turn in turns for p in range(len(turn.row.ids), len(turn.row.ids) + len(turn.feed))]
         attend = self._cache.step(
@@ -248,7 +251,7 @@ class TorchGenerator:
             _answer(turn.future, Generation(tuple(turn.ids), tuple(turn.log_probs), finish))
 
     def _fail(self, error: Exception) -> None:
-        """The engine broke: every asker hears why, and nothing half-written is kept."""
+        """Fail every turn with the engine's error, and drop the cache."""
         futures = [asked.future for asked in self._waiting.values()] + [turn.future for turn in self._turns.values()]
         self._waiting.clear()
         self._turns.clear()

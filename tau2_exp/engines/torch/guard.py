@@ -1,8 +1,8 @@
-"""Who may ask the server, and what: looked at before anything of a request's body is read.
+"""Which requests the server accepts: checked before anything of a request's body is read.
 
-A server on loopback is reached by every web page in a browser on the machine, and by every user of the machine. A
-page's requests carry its Origin; one that has its own name point at loopback (DNS rebinding) gives itself away by the
-Host; and nobody but our own clients knows the token.
+Every web page in a browser on this machine, and every user of it, can reach a server on loopback. The browser sends a
+page's Origin. A page whose own name resolves to loopback (DNS rebinding) sends that name as the Host. Only those who
+were given the token can send it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ OPEN = ("/health",)  # says only that there is a server
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """An ASGI application before `app`. `host` is the address, or the name, that the server listens on."""
+    """ASGI middleware before `app`: clients must send `token`. `host` is the name or address of the server."""
 
     app: ASGIApp
     token: str
     host: str
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request with an error (401, 403, 413 or 415), or hand it to `app`."""
         refusal = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
         await (refusal or self.app)(scope, receive, send)
 
@@ -55,17 +56,18 @@ class Guard:
 
 
 def refused(status: int, message: str) -> JSONResponse:
-    """One line of JSON. The connection ends with it, since what is left of the body is not read."""
+    """An error as one line of JSON. It closes the connection, since the rest of the body is not read."""
     headers = {"connection": "close"} | ({"www-authenticate": "Bearer"} if status == 401 else {})
     return JSONResponse({"error": {"message": message}}, status, headers)
 
 
 def too_long() -> JSONResponse:
+    """The 413 response to a body of more than BODY_BYTES."""
     return refused(413, f"a request has at most {BODY_BYTES} bytes")
 
 
 def _means_us(given: str, host: str) -> bool:
-    """Whether a Host header means the server that listens on `host`: by loopback's names, or by what `host` names."""
+    """Whether a Host header names the server that listens on `host`: loopback's names, or what `host` names."""
     try:
         name = urlsplit(f"//{given}").hostname or ""
     except ValueError:

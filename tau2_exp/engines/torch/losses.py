@@ -1,4 +1,4 @@
-"""The objectives, as sums over tokens: whoever calls divides by the step's count of trained tokens."""
+"""The objectives, as sums over tokens: the caller divides by the step's count of trained tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOG_RATIO_BOUND = 20.0  # exp of more says nothing and overflows what follows
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """What the policy loss needs to know; the names and defaults are the configuration's (`GrpoConfig`)."""
+    """The coefficients of the policy loss; names and defaults are the configuration's (`GrpoConfig`)."""
 
     clip_low: float = 0.2
     clip_high: float = 0.28

@@ -24,16 +24,21 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 class RMSNorm(nn.Module):
+    """x / √(mean x² + eps) · weight over the last axis (Zhang & Sennrich, 2019); `weight` is learned."""
+
     def __init__(self, width: int, eps: float):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [..., width] → normalised, the same shape."""
         return rms_norm(x, self.weight, self.eps)
 
 
 class Attention(nn.Module):
+    """Grouped-query attention (Ainslie et al., 2023) with RoPE; the shape decides on norms of queries and keys."""
+
     def __init__(self, shape: ModelShape):
         super().__init__()
         self.head_dim = shape.head_dim
@@ -45,7 +50,7 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity()
 
     def forward(self, layer: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend) -> Tensor:
-        """What each token gathered from those before it, [N, heads · head_dim], before `o_proj`."""
+        """x [N, width] → the output of attention [N, heads · head_dim], before `o_proj`."""
         split = (x.shape[0], -1, self.head_dim)
         q = rotate(self.q_norm(self.q_proj(x).view(split)), cos, sin)
         k = rotate(self.k_norm(self.k_proj(x).view(split)), cos, sin)
@@ -54,6 +59,8 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """The feed-forward block with SwiGLU (Shazeer, 2020)."""
+
     def __init__(self, shape: ModelShape):
         super().__init__()
         self.gate_proj = nn.Linear(shape.width, shape.ffn, bias=False)
@@ -61,10 +68,13 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(shape.ffn, shape.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [N, width] → [N, width]."""
         return self.down_proj(swiglu(self.gate_proj(x), self.up_proj(x)))
 
 
 class Layer(nn.Module):
+    """One decoder layer: attention, then feed-forward, each on normalised input and added to the residual."""
+
     def __init__(self, shape: ModelShape):
         super().__init__()
         self.self_attn = Attention(shape)
@@ -75,7 +85,7 @@ class Layer(nn.Module):
     def forward(
         self, layer: int, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, keep: Tensor | None = None
     ) -> Tensor:
-        """[N, width], or [M, width] of the tokens `keep` [M]: the others give their keys and values, and no more."""
+        """x [N, width] → [N, width], or [M, width] of the tokens `keep` [M]; the others give only keys and values."""
         gathered = self.self_attn(layer, self.input_layernorm(x), cos, sin, attend)
         if keep is not None:
             x, gathered = x.index_select(0, keep), gathered.index_select(0, keep)
@@ -84,6 +94,8 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
+    """The embedding, the layers and the last norm, under Hugging Face's names; `CausalLM` runs them."""
+
     def __init__(self, shape: ModelShape):
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocab_size, shape.width)
@@ -92,7 +104,7 @@ class Decoder(nn.Module):
 
 
 class CausalLM(nn.Module):
-    """The causal language model. `recompute` drops activations in training and makes them again going backward."""
+    """The causal language model. `recompute` drops activations in training and computes them again going backward."""
 
     def __init__(self, shape: ModelShape, recompute: bool = False):
         super().__init__()
@@ -110,6 +122,7 @@ class CausalLM(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """The device that the weights are on."""
         return self.head.device
 
     def hidden(self, ids: Tensor, positions: Tensor, attend: Attend, keep: Tensor | None = None) -> Tensor:
@@ -136,8 +149,8 @@ class CausalLM(nn.Module):
     ) -> Tensor:
         """Hidden states of segments laid end to end in `ids` [N]; `keep` as in `hidden`.
 
-        Segment i goes on where the segments `ancestors[i]`, from the root on, end, and sees them and itself alone.
-        Without `ancestors` each is a sequence of its own.
+        Segment i continues the segments `ancestors[i]`, from the root on, and attends to them and itself alone.
+        Without `ancestors` each segment is a sequence of its own.
         """
         paths = [()] * len(lengths) if ancestors is None else ancestors
         starts = [sum(lengths[number] for number in path) for path in paths]
@@ -145,7 +158,7 @@ class CausalLM(nn.Module):
         return self.hidden(ids, torch.cat(spans).to(ids.device), tree_attention(lengths, paths), keep)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """float32 [M, vocab_size], for those hidden states alone that a caller picked."""
+        """Logits, float32 [M, vocab_size], of hidden states [M, width]."""
         return full_logits(hidden, self.head)
 
 
@@ -209,7 +222,7 @@ def attend_last(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def new_model(shape: ModelShape, seed: int, recompute: bool = False) -> CausalLM:
-    """A model with random weights, N(0, 0.02²) as Qwen3's config says; norms are ones, biases as torch makes them."""
+    """A model with random weights, N(0, 0.02²) as in Qwen3's config; norms are ones, biases are torch's defaults."""
     model = CausalLM(shape, recompute)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -81,7 +81,7 @@ class Optimiser:
 
     @torch.no_grad()
     def _publish(self) -> None:
-        """Bring the masters to the model, and tell that the weights changed: the fused update does not say so."""
+        """Copy the masters to the model, and mark its weights as changed, which the fused update does not do."""
         for parameter, master in self._pairs:
             if parameter is not master:
                 parameter.copy_(master)
@@ -89,10 +89,12 @@ class Optimiser:
                 torch.autograd.graph.increment_version(parameter)
 
     def state_dict(self) -> dict[str, Any]:
+        """AdamW's state, and the float32 master of each parameter (None where the parameter itself is float32)."""
         masters = [None if parameter is master else master.detach() for parameter, master in self._pairs]
         return {"adam": self._adam.state_dict(), "masters": masters}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, and copy the masters to the model."""
         self._adam.load_state_dict(state["adam"])
         with torch.no_grad():
             for (_, master), saved in zip(self._pairs, state["masters"], strict=True):

@@ -1,4 +1,4 @@
-"""The model in a thread and an event loop of its own: whoever asks never waits for a forward pass but his own."""
+"""The model in a thread and an event loop of its own, so that no caller's event loop waits for a forward pass."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Guest:
 
 
 class Scheduler:
-    """Takes requests from any event loop. `rows` requests are generated at once."""
+    """Takes requests from any event loop; at most `rows` are generated at the same time."""
 
     def __init__(self, model: CausalLM, tokenizer: TextTokenizer, hardware: HardwareConfig, rows: int):
         self.version = "default"
@@ -53,25 +53,25 @@ class Scheduler:
         threading.Thread(target=self._loop.run_forever, name="model", daemon=True).start()
 
     async def generate(self, request: Request) -> dict[str, Any]:
-        """The JSON that answers a request. Cancelled, it ends the turn.
+        """The JSON answer to a request. Cancelling the call ends the turn.
 
-        Raises Refused where one of that name is under way, FaultError where the engine broke.
+        Raises Refused where a request of that name is running, FaultError where the engine failed.
         """
         return await self._call(self._generate(request))
 
     async def abort(self, name: str | None) -> None:
-        """End the named request, or all: each is answered with what there is of it."""
+        """End the named request, or all (None); each is answered with what was sampled so far."""
         await self._call(self._abort(name))
 
     async def swap(self, path: Path, version: str | None, abort: bool) -> None:
-        """Take the weights of another checkpoint. Raises ConfigError where it has none that fit, and keeps its own.
+        """Load the weights of another checkpoint. Raises ConfigError where they do not fit, and keeps the old ones.
 
-        Turns under way end first, or are aborted; those that come meanwhile wait.
+        Running turns end first, or are aborted; those that come meanwhile wait.
         """
         await self._call(self._swap(path, version, abort))
 
     async def beat(self) -> None:
-        """Returns when the model has made a token since."""
+        """Wait until the model has made one more token."""
         await self._call(self._beat())
 
     async def _call(self, work: Coroutine[Any, Any, T]) -> T:

@@ -1,4 +1,4 @@
-"""This engine behind SGLang's /generate: a model on a CPU or one GPU for tests, laptops and other processes.
+"""A server with SGLang's /generate over this engine: a model on a CPU or one GPU for tests, laptops, other processes.
 
 Started by `python -m tau2_exp serve MODEL --engine torch`, which gives it a socket that already listens.
 """
@@ -36,18 +36,18 @@ GONE = 499  # nobody reads the answer
 
 
 class TooLong(Exception):
-    """A body of more than BODY_BYTES, of which no more is read."""
+    """A body has more than BODY_BYTES; its rest is not read."""
 
 
 class Service:
-    """The model's address book entry: what is served, and the routes to it."""
+    """The HTTP routes of one served model, as SGLang has them. `context` is the context length in tokens."""
 
     def __init__(self, scheduler: Scheduler, path: str, vocab_size: int, context: int, eos: Sequence[int]):
         self._scheduler, self._path = scheduler, path
         self._vocab_size, self._context, self._eos = vocab_size, context, eos
 
     def app(self, token: str, host: str) -> Starlette:
-        """For those who send the token to a server that listens on `host`."""
+        """The ASGI application of a server that listens on `host`; clients must send `token`."""
         return Starlette(
             middleware=[Middleware(Guard, token, host)],
             routes=[
@@ -62,15 +62,18 @@ class Service:
         )
 
     async def generate(self, http: HttpRequest, body: dict[str, Any]) -> Response:
+        """POST /generate: sample one turn; 499 where the client hangs up. Raises Refused or FaultError."""
         request = read_request(body, self._vocab_size, self._context, self._eos)
         made = await _unless_gone(http, self._scheduler.generate(request))
         return JSONResponse(made) if made is not None else Response(status_code=GONE)
 
     async def abort(self, http: HttpRequest, body: dict[str, Any]) -> Response:
+        """POST /abort_request: end the turn of one request, or of all. Raises Refused."""
         await self._scheduler.abort(read_abort(body))
         return Response()
 
     async def update(self, http: HttpRequest, body: dict[str, Any]) -> Response:
+        """POST /update_weights_from_disk: load a checkpoint's weights; 400 where that fails. Raises Refused."""
         swap = read_swap(body)
         try:
             folder = local_folder(swap.path)
@@ -81,9 +84,11 @@ class Service:
         return JSONResponse({"success": True, "message": f"weights of {folder}", "num_paused_requests": 0})
 
     async def health(self, http: HttpRequest) -> Response:
+        """GET /health: 200 while the server runs."""
         return Response()
 
     async def health_generate(self, http: HttpRequest) -> Response:
+        """GET /health_generate: 200 where the model samples a token within HEALTH_SECONDS, else 503."""
         try:
             await asyncio.wait_for(self._scheduler.beat(), HEALTH_SECONDS)
         except (TimeoutError, FaultError):
@@ -91,6 +96,7 @@ class Service:
         return Response()
 
     async def info(self, http: HttpRequest) -> Response:
+        """GET /model_info: the model's path, the version of its weights, and its context length in tokens."""
         return JSONResponse(
             {
                 "model_path": self._path,
@@ -105,7 +111,7 @@ Handler = Callable[[HttpRequest, dict[str, Any]], Awaitable[Response]]
 
 
 def _answered(handle: Handler) -> Callable[[HttpRequest], Awaitable[Response]]:
-    """A handler of JSON, whose errors are answered as SGLang answers them."""
+    """The route of a handler of JSON bodies; its errors become responses as SGLang has them."""
 
     async def route(http: HttpRequest) -> Response:
         try:
@@ -123,7 +129,7 @@ def _answered(handle: Handler) -> Callable[[HttpRequest], Awaitable[Response]]:
 
 
 async def _body(http: HttpRequest) -> bytes:
-    """Raises TooLong, where the guard was not told how long it would be."""
+    """A request's body. Raises TooLong, also where the request gave no length."""
     body = bytearray()
     async for chunk in http.stream():
         body += chunk
@@ -148,6 +154,7 @@ async def _unless_gone(http: HttpRequest, work: Any) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """Serve a model until the process is ended; the exit status, 2 where the model cannot be loaded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="a checkpoint's folder, or a hub name")
     parser.add_argument("--socket", type=int, required=True, help="the descriptor of a socket that listens")

@@ -22,7 +22,7 @@ FAMILIES = {
 
 
 class NotOurs(ValueError):
-    """A model that the own decoder cannot be; the message says what it has that the decoder lacks."""
+    """A model that this engine's decoder does not support; the message names what it lacks."""
 
 
 @dataclass(frozen=True, slots=True)

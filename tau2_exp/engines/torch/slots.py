@@ -1,4 +1,4 @@
-"""Places in the generator's cache for requests that name no session: a request sits where its context is cached."""
+"""Rows of the generator's cache for requests without a session: a request gets the row that holds its context."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ WORTH_SHARING = 32  # tokens: fewer are computed again as fast as they are copie
 
 @dataclass(frozen=True, slots=True)
 class Slot:
+    """The session of one request, and how much of its context is cached."""
+
     session: int
     cached: int  # tokens of the request's context that need not be computed
 
 
 class CacheSlots:
-    """At most `limit` rows of the cache, taken or kept warm; who comes when all are taken waits.
+    """At most `limit` rows of the cache, in use or kept for later; a request waits while all are in use.
 
-    A turn sends its episode's whole context again, so the row of the turn before holds a beginning of it. An episode's
-    first turn shares its prompt with others, and copies that. The row that was left the longest ago goes first.
+    A turn sends its episode's whole context again, so the previous turn's row holds a beginning of it. An episode's
+    first turn shares its prompt with others, and copies that. The row unused for the longest time is freed first.
     """
 
     def __init__(self, generator: TorchGenerator, limit: int):
@@ -36,7 +38,7 @@ class CacheSlots:
 
     @asynccontextmanager
     async def take(self, ids: Sequence[int]) -> AsyncIterator[Slot]:
-        """A session for a request with this context."""
+        """A session for a request with the context `ids`, in use until the block ends."""
         async with self._places:
             slot = self._find(list(ids))
             self._taken.add(slot.session)
@@ -47,7 +49,7 @@ class CacheSlots:
                 self._idle[slot.session] = None
 
     def forget(self) -> None:
-        """Close all rows; nobody may take."""
+        """Close all rows. No row may be in use."""
         for session in self._idle:
             self._generator.close(session)
         self._idle.clear()
@@ -60,7 +62,7 @@ class CacheSlots:
         return Slot(session, cached)
 
     def _continues(self, session: int, ids: list[int]) -> int:
-        """How many tokens a row holds, all of which `ids` begins with; 0 where it does not."""
+        """How many tokens a row holds, if `ids` begins with all of them and goes on; else 0."""
         cached = self._generator.cached(session)
         count = len(cached)
         whole = 0 < count < len(ids) and cached[-1] == ids[count - 1] and cached == ids[:count]

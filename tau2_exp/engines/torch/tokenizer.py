@@ -19,9 +19,9 @@ _FALLBACK = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenizatio
 
 
 class TextTokenizer:
-    """An `interfaces.Tokenizer` over one tokenizer.json. Adds no tokens of its own accord.
+    """An `interfaces.Tokenizer` over one tokenizer.json. It never adds tokens that the text does not have.
 
-    `beside` are the files that came with it, by name: they are kept and saved with it.
+    `beside` maps the names of other files that came with it to their text; they are saved with it.
     """
 
     def __init__(self, document: str, beside: Mapping[str, str] | None = None):
@@ -29,7 +29,7 @@ class TextTokenizer:
         self._parsing = Tokenizer.from_str(document)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text`; what is written like a special token becomes it."""
+        """Ids of `text`; text that is written like a special token becomes that token."""
         return self._parsing.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -41,6 +41,7 @@ class TextTokenizer:
         return self._parsing.decode(list(ids), skip_special_tokens=True)
 
     def token_id(self, token: str) -> int | None:
+        """The id of this token; None where the vocabulary lacks it."""
         return self._parsing.token_to_id(token)
 
     @property
@@ -50,7 +51,7 @@ class TextTokenizer:
 
     @property
     def chat_template(self) -> str | None:
-        """The template that came with it: a file of its own, or among its settings."""
+        """The template that came with it, from a file of its own or from its settings; None without one."""
         named = json.loads(self._files[SETTINGS]).get("chat_template")
         if isinstance(named, list):  # several, by name
             named = next((entry["template"] for entry in named if entry.get("name") == "default"), None)
@@ -64,7 +65,7 @@ class TextTokenizer:
 def train_tokenizer(texts: Iterable[str], vocab_size: int, specials: Sequence[str]) -> TextTokenizer:
     """Byte-level BPE (Sennrich et al., 2016) with at most `vocab_size` entries, whose merges may cross spaces.
 
-    A tiny model then says a whole phrase as one token, and garbles it less. `specials` get the first ids.
+    A tiny model then writes a whole phrase as one token, and makes fewer errors. `specials` get the first ids.
     The same texts give the same tokenizer.
     """
     tokenizer = Tokenizer(models.BPE())
@@ -94,7 +95,7 @@ def _without(texts: Iterable[str], specials: Sequence[str]) -> Iterable[str]:
 
 
 def load_tokenizer(path: Path | str) -> TextTokenizer:
-    """From a local folder, or a hub name. Raises ConfigError in one line where there is none."""
+    """The tokenizer of a local folder or a hub name. Raises ConfigError where there is none."""
     folder = Path(path)
     if folder.is_dir():
         if not (folder / DOCUMENT).is_file():

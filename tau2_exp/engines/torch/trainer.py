@@ -131,10 +131,11 @@ class Trainer:
         return {"tokens": tokens, "trained_tokens": trained, "grad_norm": norm, "lr": lr, "seconds": seconds}
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimiser and place in the schedule; the weights are the checkpoint's own."""
+        """The optimiser's state and the number of steps done; the weights are in the checkpoint."""
         return {"step": self.step, "optimiser": self._optimiser.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned; the weights are not part of it."""
         self.step = state["step"]
         self._optimiser.load_state_dict(state["optimiser"])
 

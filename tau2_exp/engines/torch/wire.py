@@ -33,7 +33,7 @@ _NEUTRAL = {"logprob_start_len": -1, "n": 1, "repetition_penalty": 1}  # of othe
 
 
 class Refused(ValueError):
-    """A request that cannot be served as it stands: answered 400."""
+    """A request that is answered with status 400; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Other weights to be served. `abort` ends the turns under way."""
+    """A request to load other weights. `abort` ends the running turns."""
 
     path: str
     version: str | None
@@ -93,21 +93,21 @@ def read_abort(body: dict[str, Any]) -> str | None:
     if given.flag("abort_all", False):
         return None
     if not name:
-        raise Refused("abort_request wants rid, or abort_all")
+        raise Refused("abort_request: rid is missing, or abort_all")
     return name
 
 
 def read_swap(body: dict[str, Any]) -> Swap:
-    """Raises Refused."""
+    """The request to load other weights. Raises Refused."""
     given = _Fields(body, "")
     path = given.text("model_path", longest=1 << 12)
     if not path or "\0" in path:
-        raise Refused("update_weights_from_disk wants model_path, a checkpoint's folder")
+        raise Refused("update_weights_from_disk: model_path is missing, a checkpoint's folder")
     return Swap(path, given.text("weight_version"), given.flag("abort_all_requests", False))
 
 
 def read_request(body: dict[str, Any], vocab_size: int, context: int, eos: Sequence[int]) -> Request:
-    """Raises Refused: not of the protocol, not supported here, or without room in `context` tokens."""
+    """The turn that a body requests. Raises Refused: not of the protocol, unsupported, or without room in `context`."""
     _refuse_others(body, _REQUEST, "")
     params = body.get("sampling_params")
     params = {} if params is None else params
@@ -140,7 +140,7 @@ def whole_turn(stops: Sequence[str], tokenizer: TextTokenizer, ids: Sequence[int
 
 
 def answer(request: Request, generation: Generation, tokenizer: TextTokenizer, about: dict[str, Any]) -> dict[str, Any]:
-    """The JSON of one generation; `about` is what else its meta_info tells."""
+    """The JSON of one generation; `about` is added to its meta_info."""
     finish, ids = _finish(request, generation, tokenizer), generation.ids
     matched = finish.get("matched")
     shown = ids[:-1] if isinstance(matched, int) and request.trim else ids
@@ -194,7 +194,7 @@ def _stops(value: Any) -> tuple[str, ...]:
     if not isinstance(stops, list) or not all(isinstance(stop, str) and stop for stop in stops):
         raise Refused("sampling_params.stop is neither a text nor a list of texts")
     if len(stops) > MOST_STOPS or any(len(stop) > LONGEST_TEXT for stop in stops):
-        raise Refused(f"sampling_params.stop: wants at most {MOST_STOPS} texts of at most {LONGEST_TEXT} characters")
+        raise Refused(f"sampling_params.stop: must be at most {MOST_STOPS} texts of at most {LONGEST_TEXT} characters")
     return tuple(stops)
 
 
@@ -260,4 +260,4 @@ class _Fields:
         return default if value is None else value
 
     def _refusal(self, key: str, value: Any, wanted: str) -> Refused:
-        return Refused(f"{self._where}{key}={short(value)}: wants {wanted}")
+        return Refused(f"{self._where}{key}={short(value)}: must be {wanted}")

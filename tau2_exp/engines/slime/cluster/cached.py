@@ -49,10 +49,11 @@ class Conversion:
 
 
 class ConversionFailed(Exception):
-    """The command did not end well."""
+    """The conversion's command failed, or wrote nothing."""
 
 
 def register(commands: argparse._SubParsersAction) -> None:
+    """Add `cached` to a parser's subcommands."""
     command = commands.add_parser("cached", help="convert a model once and keep the result")
     command.add_argument("--of", required=True, metavar="MODEL", help="a folder, or a hub name")
     command.add_argument("--into", required=True, type=Path, metavar="TARGET", help="path of the result")
@@ -122,6 +123,7 @@ def content_hash(folder: Path) -> str:
 
 
 def read_conversion(folder: Path) -> Conversion:
+    """The record of how a converted model was made. Raises OSError where `folder` has none."""
     return decode(Conversion, json.loads((folder / CONVERSION).read_text()))
 
 
@@ -160,7 +162,7 @@ def _link(target: Path, made: Path) -> None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One at a time, among all processes; a kill lets go."""
+    """Hold an exclusive lock among all processes; a killed process releases its lock."""
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,7 +24,7 @@ KEPT_LINES = 5  # of them, in the message
 
 
 class CommandFailed(Exception):
-    """A command did not end well; the message names it, its status, its log and how that ends."""
+    """A command failed; the message names it, its status, its log and the log's last lines."""
 
 
 @dataclass

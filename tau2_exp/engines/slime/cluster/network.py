@@ -1,4 +1,4 @@
-"""This machine as others of an allocation reach it: its address, its interface, ports that are free."""
+"""This machine as others of an allocation reach it: its address, its interface, free ports."""
 
 from __future__ import annotations
 

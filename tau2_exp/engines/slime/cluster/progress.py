@@ -1,4 +1,4 @@
-"""What a person sees of a plan as it is done: a line for each thing that happens, one that moves on a terminal."""
+"""The progress of a plan on the terminal: a line for each event, and one line that is redrawn on a terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ MOVE_EVERY = 0.5
 
 
 class PlanProgress:
-    """Tells of commands; how far the run is comes from its folder, where whoever does the work notes it."""
+    """Prints the running commands of a plan, with the progress that its run notes in `folder`.
+
+    `skipped` are the names of commands that were already done.
+    """
 
     def __init__(self, folder: Path, skipped: Sequence[str]):
         self._folder = folder
@@ -31,11 +34,15 @@ class PlanProgress:
         self._clear()
 
     def say(self, line: str) -> None:
+        """Erase the line that is redrawn, and print this one."""
         self._clear()
         print(line, flush=True)
 
     def tick(self, running: Mapping[str, float], working: float) -> None:
-        """`running`: the seconds since each command began; `working`: since the oldest that is no server did."""
+        """Print or redraw the line of progress, at most once in LINE_EVERY (on a terminal: MOVE_EVERY) seconds.
+
+        `running` has the seconds since each command began; `working`, those since the oldest that is no server began.
+        """
         now = time.time()
         if not running or now - self._last < (MOVE_EVERY if self._moving else LINE_EVERY):
             return
@@ -50,7 +57,7 @@ class PlanProgress:
             print(line, flush=True)
 
     def _progress(self, since: float) -> str:
-        """What the run has noted since then."""
+        """The progress that the run has noted since the time `since`; empty without any."""
         path = self._folder / FILE
         if not path.exists() or path.stat().st_mtime < since:
             return ""

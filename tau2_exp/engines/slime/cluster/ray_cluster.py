@@ -44,17 +44,18 @@ SETTINGS = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "PYTHONUNBUFFERED": "1
 
 @dataclass(frozen=True)
 class Head:
-    """Where a run's head is; `key` says for which attempt of which job, so that no other joins it."""
+    """The address of a run's Ray head. `key` names the job and its attempt, so that nodes of others do not join."""
 
     address: str
     key: str
 
 
 class RayFailed(Exception):
-    """Ray did not come up, or went down by itself."""
+    """Ray did not start, or ended by itself."""
 
 
 def register(commands: argparse._SubParsersAction) -> None:
+    """Add `ray`, with `up`, `join` and `submit`, to a parser's subcommands."""
     command = commands.add_parser("ray", help="Ray for one run, on this machine or on the nodes of an allocation")
     parts = command.add_subparsers(required=True, metavar="up|join|submit")
     ray_job.register(parts)

@@ -41,10 +41,10 @@ def _submit(given: argparse.Namespace) -> int:
 
 
 def submit(run: Run, argv: list[str], env: dict[str, str]) -> int:
-    """Run it on the head's node, in this process's folder; its output to ours. Returns its exit status.
+    """Run a command on the head's node, in this process's folder, and print its output. Returns its exit status.
 
-    Interrupted, or told to end, it stops the job, also one that Ray may have taken and not told of yet: it has a name
-    before it is submitted. Raises ConfigError where the run's Ray is not up.
+    Interrupted or told to end, it stops the job, also one that Ray has not confirmed yet: the job is named before it is
+    submitted. Raises ConfigError where the run's Ray is not up.
     """
     from ray.job_submission import JobSubmissionClient
 
@@ -82,7 +82,7 @@ def _refused(url: str, error: Exception) -> ConfigError:
 
 
 async def _follow(client: Any, job: str) -> None:
-    """Print what the job says until it has ended. A connection that breaks is made anew, and nothing said twice."""
+    """Print the job's log until it has ended. A broken connection is made anew, and no line is printed twice."""
     import aiohttp
 
     said, failures = 0, 0

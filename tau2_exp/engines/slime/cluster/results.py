@@ -1,4 +1,4 @@
-"""What a run that slime trained came to, as its results.json holds it."""
+"""The results of a run that slime trained, as its results.json holds them."""
 
 from __future__ import annotations
 

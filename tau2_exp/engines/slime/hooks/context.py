@@ -37,13 +37,14 @@ class Context:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """Of the checkpoint that slime serves. Raises ConfigError where there is none."""
+        """The tokenizer of the checkpoint that slime serves. Raises ConfigError where --hf-checkpoint is not set."""
         if self.checkpoint is None:
             raise ConfigError("--hf-checkpoint is not set: it holds the tokenizer")
         return self.setting.adopt(load_tokenizer(self.checkpoint), self.checkpoint)
 
     @cached_property
     def groups(self) -> Groups:
+        """The groups of episodes of this run's GRPO stage, over its curriculum."""
         stage = self.config.stage
         assert isinstance(stage, GrpoConfig)
         curriculum = make_curriculum(self.task_keys, self.config.curriculum, self.config.seed)
@@ -51,11 +52,12 @@ class Context:
 
     @cached_property
     def task_keys(self) -> list[str]:
+        """The `Task.key` of each training task, in the split's order."""
         return [task.key for task in self.setting.tasks(self.config.domain.train_split)]
 
     @cached_property
     def rows(self) -> list[Row]:
-        """Raises ConfigError where the file is missing or holds nothing to learn from."""
+        """The rows to train on, for SFT and RFT. Raises ConfigError where none of them has a trained token."""
         path = self.run.folder / ROWS
         rows = [codec.decode(Row, record) for record in read_jsonl(path)]
         rows = [row for row in rows if any(row.trained)]
@@ -64,7 +66,7 @@ class Context:
         return rows
 
     def task(self, key: str) -> Task:
-        """Raises ValueError where no domain of this run has it."""
+        """The task with this key. Raises ValueError where no domain of this run has it."""
         domain, _, name = key.partition("/")
         if domain not in self.setting.domains:
             raise ValueError(f"{key!r} is no task of {', '.join(self.setting.domains)}")
@@ -72,18 +74,19 @@ class Context:
 
     @property
     def trains_on_episodes(self) -> bool:
+        """Whether the stage trains on new episodes (GRPO), not on rows of a file."""
         return isinstance(self.config.stage, GrpoConfig)
 
     def begin(self) -> None:
-        """From the start: no group was handed out, and the curriculum has seen nothing."""
+        """Reset the groups and the curriculum to the start of training."""
         self.__dict__.pop("groups", None)
         self._saved.clear()
 
     def save(self, checkpoints: str, rollout_id: int) -> None:
-        """Write down, beside slime's checkpoints, the groups' state as it is when this is first called for a rollout.
+        """Write the groups' state beside slime's checkpoints, at the first call for a rollout; later calls do nothing.
 
-        That is when the rollout was done. slime itself asks after the checkpoint, and an asynchronous trainer after
-        the rollout that follows: a job killed between would have a checkpoint and no state.
+        The first call comes when the rollout is done. slime's own call comes after the checkpoint, and that of an
+        asynchronous trainer after the next rollout: a job killed between would have a checkpoint and no state.
         """
         if rollout_id in self._saved:
             return
@@ -93,13 +96,16 @@ class Context:
         write_json(path, self.groups.state())
 
     def load(self, checkpoints: str, rollout_id: int) -> None:
-        """Take up the state as it was when this rollout was done; where none was saved, go on with what there is."""
+        """Restore the groups' state that was saved for this rollout; without one, change nothing."""
         path = _state_file(checkpoints, rollout_id)
         if path.is_file():
             self.groups.restore(json.loads(path.read_text()))
 
     def refuse(self) -> bool:
-        """Whether a group without signal may be drawn again: as often as stage.refill draws a whole batch again."""
+        """Whether one more group without signal may be drawn again; counts it where so.
+
+        The bound is as many groups as stage.refill whole batches have.
+        """
         stage, groups = self.config.stage, self.groups
         assert isinstance(stage, GrpoConfig)
         if groups.rejected >= stage.refill * stage.prompts_per_step:
@@ -108,6 +114,7 @@ class Context:
         return True
 
     def generator(self, url: str) -> RouterGenerator:
+        """The generator that samples from the router at `url`; one for each URL."""
         if url not in self._generators:
             self._generators[url] = RouterGenerator(dataclasses.replace(self.config.policy, url=url))
         return self._generators[url]

@@ -72,7 +72,7 @@ def set_advantages(args: Any, rollout_data: dict[str, Any]) -> None:
 
 
 def teaches(context: Context | None, samples: Sequence[Any]) -> str | None:
-    """None where a group has signal, else the reason why it teaches nothing."""
+    """None where a group has signal, else the reason why it has none: `faults` or `no_signal`."""
     compared = [sample for sample in samples if reward_of(sample) is not None]
     if len(compared) < 2:
         return "faults"
@@ -81,7 +81,7 @@ def teaches(context: Context | None, samples: Sequence[Any]) -> str | None:
 
 
 def _credit(samples: Sequence[Any], config: RewardConfig) -> GroupCredit:
-    """Of the samples of one group, which all have a reward. What another function made has no trajectory: no turns."""
+    """The credit of one group's samples, which all have a reward. Samples of another function have no turns."""
     rewards = [reward for sample in samples if (reward := reward_of(sample)) is not None]
     episodes = [episode_of(sample) for sample in samples]
     trajectories: list[Trajectory] = [episode.trajectory for episode in episodes if episode is not None]
@@ -89,7 +89,7 @@ def _credit(samples: Sequence[Any], config: RewardConfig) -> GroupCredit:
 
 
 def _weight(context: Context | None, sample: Any) -> float:
-    """How much the curriculum lets the sample's task count."""
+    """The curriculum's weight of the sample's task."""
     episode = episode_of(sample)
     return context.groups.curriculum.weight(episode.trajectory.key) if context and episode else 1.0
 

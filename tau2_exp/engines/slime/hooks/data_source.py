@@ -31,8 +31,8 @@ class DataSource:
     def get_samples(self, num_samples: int) -> list[list[Any]]:
         """Groups to run: those given back first, then as many new ones as are missing.
 
-        slime asks for a whole batch more whenever the filter refused one group. Where it was not told to oversample,
-        it gets what the batch lacks, and asks again.
+        slime requests a whole batch more whenever the filter refused one group. Unless oversampling is set, it gets
+        what the batch lacks, and requests again.
         """
         groups, self.buffer = self.buffer[:num_samples], self.buffer[num_samples:]
         count = num_samples - len(groups)

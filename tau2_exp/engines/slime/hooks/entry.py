@@ -23,7 +23,7 @@ from tau2_exp.engines.slime.hooks.data_source import DataSource as DataSource
 
 
 async def generate(args: Any, sample: Any, sampling_params: dict[str, Any], evaluation: bool = False) -> Any:
-    """Play the episode of one sample. A fault takes the sample out of its group, and never raises."""
+    """Run the episode of one sample. A fault takes the sample out of its group; nothing is raised."""
     await episodes.play(args, open_context(args), sample, sampling_params, evaluation)
     return sample
 
@@ -34,7 +34,7 @@ def post_process_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float]
 
 
 def filter_group(args: Any, samples: Sequence[Any], **kwargs: Any) -> Any:
-    """Keep a group that teaches something; one that does not is refused up to the bound of stage.refill."""
+    """Keep a group that has signal; one without is refused up to the bound of stage.refill."""
     from slime.rollout.filter_hub.base_types import DynamicFilterOutput
 
     context = open_context(args)
@@ -56,7 +56,7 @@ def log_rollout(
     rollout_extra_metrics: dict[str, Any] | None,
     rollout_time: float,
 ) -> bool:
-    """Tell the run's folder of a rollout. False: slime tells its own figures (speed, lengths) beside it."""
+    """Record a rollout in the run's folder. Returns False, so that slime logs its own figures (speed, lengths) too."""
     args.logged_rollout_id = rollout_id  # where slime's contract test looks for it
     context = open_context(args)
     if context is not None:

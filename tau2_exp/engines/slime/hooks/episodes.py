@@ -18,7 +18,7 @@ LOOK_EVERY = 0.5  # seconds between looks at whether slime has ended the rollout
 
 
 async def play(args: Any, context: Context | None, sample: Any, sampling_params: dict[str, Any], evaluation: bool):
-    """Play the episode that `sample` asks for, and write it there. Raises nothing: an exception would end the job."""
+    """Run the episode of `sample`, and write it there. Raises nothing: an exception would end the job."""
     samples.clear(sample)
     try:
         if context is None:
@@ -65,7 +65,7 @@ def _spec(context: Context, sample: Any) -> EpisodeSpec:
 
 
 def _sampling(context: Context, params: dict[str, Any]) -> Sampling:
-    """What slime was told to sample with, which its trainer assumes too; a turn's bound is the model's own."""
+    """slime's own sampling arguments, which its trainer assumes too; a turn's bound is the model's own."""
     return Sampling(
         temperature=params.get("temperature", 1.0),
         top_p=params.get("top_p", 1.0),

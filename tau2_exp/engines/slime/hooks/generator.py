@@ -13,7 +13,7 @@ PAUSE = 1.0  # seconds after an abort: twice as long as an episode takes to noti
 
 
 class RouterGenerator(SglangGenerator):
-    """A types.Generator that goes on with a turn which a weight update cut.
+    """An `interfaces.Generator` that continues a turn which a weight update cut.
 
     To change weights, slime pauses its servers, and a paused server aborts what it was generating. The tokens until
     then keep the log-probabilities they were sampled with; the rest of the turn comes from the new weights.

@@ -20,8 +20,8 @@ class _Open:
 class Groups:
     """Hands out tasks and takes episodes back. A group of `size` has ended once all its episodes have.
 
-    The curriculum hears of a group when it ends, whether it is then trained on or not, so that solved fractions are
-    not those of the groups with signal alone. Groups are handed out on one thread and looked at on another.
+    The curriculum records every group when it ends, whether it is then trained on or not, so that solved fractions are
+    not those of the groups with signal alone. Groups are handed out on one thread and read on another.
     """
 
     def __init__(self, curriculum: Curriculum, size: int):
@@ -109,5 +109,5 @@ class Groups:
 
 
 def scored(groups: Sequence[Sequence[Episode]]) -> list[Episode]:
-    """Their episodes that no fault but the agent's faulted."""
+    """The episodes of these groups that have a reward: no fault but the agent's ended them."""
     return [episode for group in groups for episode in group if episode.reward is not None]

@@ -36,7 +36,7 @@ def tell(
 
 
 def rewind(context: Context, step: int) -> None:
-    """Forget what was told after `step`, where training goes on now."""
+    """Remove what was recorded after `step`, from which training continues."""
     context.run.rewind(step)
     if context.trains_on_episodes:
         context.run.write_trajectories(ROLLOUTS, keep=context.groups.episodes).close()

@@ -15,19 +15,19 @@ _TRUNCATED = (StopReason.MAX_STEPS, StopReason.CONTEXT_FULL)
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """What a sample stands for; `reward` is None where a fault that is not the agent's ended it."""
+    """The episode of a sample; `reward` is None where a fault that is not the agent's ended it."""
 
     trajectory: Trajectory
     reward: Reward | None
 
 
 def episode_of(sample: Any) -> Episode | None:
-    """None where another function than ours made the sample."""
+    """The episode of a sample; None where another function than ours made the sample."""
     return (sample.metadata or {}).get(KEY)
 
 
 def reward_of(sample: Any) -> Reward | None:
-    """None where there is nothing to compare. What another function made has the reward it says, for one turn."""
+    """The reward of a sample; None where it has none. A number from another function counts as one turn's reward."""
     episode = episode_of(sample)
     if episode is not None:
         return episode.reward
@@ -37,13 +37,13 @@ def reward_of(sample: Any) -> Reward | None:
 
 
 def task_key(sample: Any) -> str:
-    """The `Task.key` that a sample asks for: in its metadata (a line of the task index), else its prompt."""
+    """The `Task.key` of a sample: from its metadata (a line of the task index), else its prompt."""
     data = sample.metadata or {}
     return f"{data['domain']}/{data['task']}" if "domain" in data and "task" in data else str(sample.prompt)
 
 
 def clear(sample: Any) -> None:
-    """Forget an attempt that slime ended: a world cannot be taken up in the middle."""
+    """Remove an attempt that slime ended: an episode cannot be resumed in the middle."""
     sample.tokens, sample.response, sample.response_length = [], "", 0
     sample.loss_mask = sample.rollout_log_probs = sample.reward = None
     sample.remove_sample = False
@@ -109,7 +109,7 @@ def row_sample(row: Row, index: int) -> Any:
 
 
 def by_group(samples: Iterable[Any]) -> list[list[Any]]:
-    """The samples of each group, in their order; one that belongs to no group is compared with its like."""
+    """The samples of each group, in their order; samples without a group form one together."""
     groups: dict[int | None, list[Any]] = {}
     for sample in samples:
         groups.setdefault(sample.group_index, []).append(sample)

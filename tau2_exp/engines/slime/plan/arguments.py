@@ -53,7 +53,7 @@ DECIDED_BY = {
 
 
 def trainer(config: Config) -> str:
-    """The script, in slime's folder."""
+    """The name of the trainer's script in slime's folder."""
     return "train_async.py" if _asynchronous(config, config.stage) else "train.py"
 
 
@@ -149,7 +149,7 @@ def _optimiser(stage: TrainingConfig) -> Iterator[Given]:
 
 
 def _precision() -> Iterator[Given]:
-    """Megatron's dropout is 0.1 unless told otherwise."""
+    """Flags of dropout and number formats. Megatron's dropout is 0.1 by default."""
     yield Given("attention-dropout", 0.0)
     yield Given("hidden-dropout", 0.0)
     yield Given("accumulate-allreduce-grads-in-fp32", True)

@@ -55,7 +55,7 @@ def rules(config: Config) -> Iterator[str]:
 
 
 def _of_stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
-    """`prefix` is that of the stage's settings."""
+    """The rules of one stage; `prefix` begins the keys of its settings."""
     if not _uses_gpus(config, stage):
         return
     machine = list(_machine(config))

@@ -37,6 +37,7 @@ class Flag:
 
 @cache
 def known_flags() -> dict[str, Flag]:
+    """Every flag that slime, its Megatron and its SGLang accept, by name without dashes."""
     facts = json.loads(FACTS.read_text())
     return {name: _flag(name, parser, said) for parser in PARSERS for name, said in facts[parser].items()}
 
@@ -48,7 +49,7 @@ def _flag(name: str, parser: str, said: str | list[Any]) -> Flag:
 
 
 def find_flag(name: str, given: str) -> Flag:
-    """Raises ConfigError, beginning with `given`, where slime knows no such flag."""
+    """The flag of this name. Raises ConfigError, beginning with `given`, where slime has no such flag."""
     if flag := known_flags().get(name):
         return flag
     close = difflib.get_close_matches(name.lstrip("-").replace("_", "-"), list(known_flags()), n=1)
@@ -84,6 +85,7 @@ def write_flag(name: str, value: Any, given: str) -> list[str]:
 
 
 def write_flags(flags: Mapping[str, Any]) -> list[str]:
+    """Several flags and their values as argv. Raises ConfigError as `write_flag` does."""
     return [word for name, value in flags.items() for word in write_flag(name, value, f"--{name}={value}")]
 
 

@@ -14,6 +14,8 @@ from tau2_exp.config import Config, GrpoConfig, StageConfig
 
 @dataclass(frozen=True)
 class Layout:
+    """The GPUs of one stage: how many each part has, and which of the first node's serve models outside slime."""
+
     nodes: int
     per_node: int  # GPUs of each node that slime has
     train: int  # GPUs, of all nodes, that train
@@ -25,7 +27,7 @@ class Layout:
 
     @property
     def servers(self) -> int:
-        """SGLang servers of slime's rollouts."""
+        """How many SGLang servers slime's rollouts have."""
         return max(1, self.rollout // self.server)
 
 
@@ -53,7 +55,7 @@ def user_gpus(config: Config) -> int:
 
 
 def train_gpus(config: Config) -> int:
-    """Of each node's GPUs that are not the user's, those that train where training and rollouts are apart."""
+    """GPUs of each node that train where training and rollouts share none; the user's are not counted."""
     given = config.hardware.train_gpus
     return (config.hardware.gpus - user_gpus(config)) // 2 if given is None else given
 

@@ -19,7 +19,7 @@ class Given(NamedTuple):
 
 
 def model_flags(model: ModelConfig) -> Iterator[Given]:
-    """Megatron reads no sizes from the checkpoint; slime refuses those that differ from it."""
+    """The model's sizes as flags: Megatron reads none from the checkpoint, and slime refuses differing ones."""
     sizes = {
         "num-layers": ("layers", model.layers),
         "hidden-size": ("width", model.width),

@@ -1,4 +1,4 @@
-"""Where a run that slime trains keeps what: paths within its folder."""
+"""Paths within the folder of a run that slime trains."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ TAU2_EXP = ("python", "-m", "tau2_exp")
 
 
 def is_planned(config: Config) -> bool:
-    """Whether a plan does this stage: slime trains in it, or a model is served for it."""
+    """Whether a stage runs as a plan of commands: slime trains in it, or a model is served for it."""
     stage = config.stage
     if config.engine.name is not EngineName.slime:
         return False
