@@ -259,7 +259,7 @@ def test_a_closed_terminal_is_heard_as_a_request_to_save(tmp_path: Path) -> None
     wait_until(lambda: (run.folder / "saved").exists(), "it saved")
     os.waitpid(pid, 0)
     wait_until(lambda: run.status is RunStatus.unfinished, "its worker ended")
-    assert "told to end: saved" in (run.folder / "logs/worker.log").read_text()
+    assert "stopped and saved" in (run.folder / "logs/worker.log").read_text()
 
 
 def test_one_that_was_started_deaf_to_a_closed_terminal_goes_on(tmp_path: Path) -> None:
