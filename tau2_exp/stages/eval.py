@@ -94,10 +94,10 @@ def _reached(run: Run, stage: EvalConfig, budget: Budget, plan: Plan, played: Pl
     given += [f"stage.budget_tokens={tokens}"] if tokens is not None else []
     total = sum(map(len, plan.files.values()))
     asking = f"the next request may take {spoken(budget.refused)} more; " if budget.refused else ""
+    more = f"{setting('resume', run.folder)} {given[0].partition('=')[0]}=…"
     return (
         f"{' '.join(given)}: reached: spent {spoken(budget.spent)}; {asking}{total - missing(plan, played)} of {total} "
-        f"episodes are done; to continue with a larger budget: {setting('resume', run.folder)} "
-        f"{given[0].partition('=')[0]}=…"
+        f"episodes are done; to continue with a larger budget: {more}"
     )
 
 

@@ -166,7 +166,7 @@ def test_only_who_needs_gpus_asks_for_them_and_what_is_cancelled_says_so(attende
     told = tau2_exp("status", outputs / "later")
     assert told.count("pending") == 2 and "BeginTime" in told, told
     again = run_py("stage=sft", "name=later", *gpus, outputs=outputs)
-    assert "in the queue" in again.stdout, "nothing is submitted twice"
+    assert "nothing to submit" in again.stdout, "nothing is submitted twice"
     assert tau2_exp("cancel", outputs / "later").count("cancelled") == 1
     until(lambda: tau2_exp("status", outputs / "later").count("cancelled") == 2, "both jobs are cancelled")
 
@@ -252,14 +252,16 @@ def test_a_preempted_job_goes_on_to_the_same_end(preempted: Path, displaced: Pat
     until(lambda: finished(preempted), "the preempted run's end")
     log = worker_log(preempted)
     again = rf"job {own_job(preempted).id}\.[1-9]\d* on"  # SLURM may count a requeue that was asked for twice as two
-    assert re.search(again, log) and "goes on after step" in log
+    assert re.search(again, log) and "resuming after step" in log
     assert unlike(outputs / "chain-grpo", preempted) == []
 
 
 def test_a_job_that_lost_its_node_goes_on_to_the_same_end(displaced: Path, outputs: Path) -> None:
     until(lambda: finished(displaced), "the end of the run that lost its node")
     log = worker_log(displaced)
-    assert "goes on after step" in log and "told to end" not in log, "it went on from what it saved after each step"
+    assert "resuming after step" in log and "stopped and saved" not in log, (
+        "it went on from what it saved after each step"
+    )
     assert unlike(outputs / "chain-grpo", displaced) == []
 
 

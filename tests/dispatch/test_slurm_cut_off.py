@@ -96,7 +96,7 @@ def test_a_kill_in_the_middle_leaves_no_job_that_nobody_knows(outputs: Path, sba
     submission = read_jobs(outputs / "chain")
     assert submission is not None and sorted(job.id for job in submission.jobs) == sorted(in_queue())
     assert submission.jobs[1].after == (first,)
-    assert "3" not in again.stdout.partition("jobs to SLURM")[0], "the first was in the queue already"
+    assert "submitted 2 jobs to SLURM" in again.stdout, "the first was in the queue already"
 
     tau2_exp("cancel", outputs / "chain")
     wait_until(lambda: not in_queue(), "all of it is cancelled")

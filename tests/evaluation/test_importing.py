@@ -210,7 +210,7 @@ def test_a_reward_without_its_parts_is_no_contradiction(command: Command, tmp_pa
     assert command("replay", tmp_path / "run/trajectories/train.jsonl")[1].endswith("1 of 1 agree\n")
     imported(tmp_path / "wrong", changed("simulations.0.reward_info.db_check", {"db_match": False}))
     status, said, _ = command("replay", tmp_path / "wrong/trajectories/train.jsonl")
-    assert status == 1 and "db_match: carries False, now True" in said, "a part that is told is compared"
+    assert status == 1 and "db_match: recorded False, now True" in said, "a part that is told is compared"
 
 
 def test_a_later_revision_is_said_by_replay_and_kept_by_export(command: Command, tmp_path: Path) -> None:

@@ -232,4 +232,5 @@ def test_what_holds_no_lines_of_episodes_is_refused_in_one_line(
 def test_help_shows_the_providers_as_they_are_given() -> None:
     commands = argparse.ArgumentParser().add_subparsers()
     register(commands)
-    assert "--provider {auto,sierra,inspect}" in commands.choices["replay"].format_help()
+    told = " ".join(commands.choices["replay"].format_help().split())
+    assert "--provider PROVIDER auto, sierra, inspect, or module:name" in told
