@@ -96,7 +96,8 @@ def _reached(run: Run, stage: EvalConfig, budget: Budget, plan: Plan, played: Pl
     asking = f"the next request may take {spoken(budget.refused)} more; " if budget.refused else ""
     return (
         f"{' '.join(given)}: reached: spent {spoken(budget.spent)}; {asking}{total - missing(plan, played)} of {total} "
-        f"episodes are done; to continue with a larger budget: {setting('resume', run.folder)} {given[0].partition('=')[0]}=…"
+        "episodes are done; "
+        f"to continue with a larger budget: {setting('resume', run.folder)} {given[0].partition('=')[0]}=…"
     )
 
 
