@@ -56,7 +56,9 @@ class Curriculum:
         return drawn
 
     def record(self, key: str, solved: Sequence[float]) -> None:
-        """Note the outcomes of attempts at a task, at least one; 1 is solved, anything below is not."""
+        """Note the outcomes of attempts at a task; 1 is solved, anything below is not. Faults may have left none."""
+        if not solved:
+            return
         wins = sum(outcome >= SOLVED for outcome in solved)
         self.attempts[key] += len(solved)
         self.solved[key] += wins
