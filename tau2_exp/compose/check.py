@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from tau2_exp.config import Config, ConfigError
+from tau2_exp.config import Config, ConfigError, EngineName
 from tau2_exp.config.rules import rules as schema_rules
 from tau2_exp.domains.rules import rules as domain_rules
-from tau2_exp.engines.slime.plan.check import rules as slime_rules
-from tau2_exp.engines.torch.rules import rules as torch_rules
 from tau2_exp.learning.rules import rules as learning_rules
 from tau2_exp.llm.rules import rules as llm_rules
 from tau2_exp.plugins.rules import rules as plugin_rules
@@ -35,7 +33,15 @@ def problems(config: Config) -> Iterator[str]:
         llm_rules,
         user_rules,
         policy_rules,
-        torch_rules,
-        slime_rules,
+        _engine_rules,
     )
     return chain.from_iterable(rules(config) for rules in rooms)
+
+
+def _engine_rules(config: Config) -> Iterator[str]:
+    """Those of the engine that is chosen; the other's are not even imported, so that a command answers at once."""
+    if config.engine.name is EngineName.slime:
+        from tau2_exp.engines.slime.plan.check import rules
+    else:
+        from tau2_exp.engines.torch.rules import rules
+    yield from rules(config)

@@ -10,6 +10,9 @@ import yaml
 from tau2_exp.compose.keys import known_settings
 from tau2_exp.config import Config, ConfigError, to_data
 
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # the one in C is five times as fast
+WIDEST = 2**31 - 1  # no line is broken
+
 
 def config_yaml(config: Config, section: str | None = None) -> str:
     """The configuration, or one section of it by its dotted name, as YAML with comments.
@@ -30,7 +33,7 @@ def _lines(data: Mapping[str, Any], prefix: str, indent: str, meanings: Mapping[
         meaning = meanings.get(prefix + name, "")
         is_section = isinstance(value, dict) and value
         entry = {name: None if is_section else value}
-        dumped = yaml.safe_dump(entry, sort_keys=False, width=float("inf"), allow_unicode=True).splitlines()
+        dumped = yaml.dump(entry, Dumper=DUMPER, sort_keys=False, width=WIDEST, allow_unicode=True).splitlines()
         first, rest = (dumped[0].removesuffix(" null") if is_section else dumped[0]), dumped[1:]
         if rest and not isinstance(value, list):  # a text of several lines: what follows it would belong to it
             yield from [f"{indent}# {meaning}"] if meaning else []

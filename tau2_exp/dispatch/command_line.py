@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from hydra._internal.utils import get_args_parser
 
 from tau2_exp.compose.choices import CONF
-from tau2_exp.compose.composition import compose_config
 from tau2_exp.compose.help import help_text
-from tau2_exp.compose.listing import config_yaml
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.hydra_launcher import translate
 
@@ -25,6 +23,9 @@ def run(words: Sequence[str]) -> int:
         print(help_text())
         return 0
     if arguments.cfg == "job":
+        from tau2_exp.compose.composition import compose_config
+        from tau2_exp.compose.listing import config_yaml
+
         print(config_yaml(compose_config(arguments.overrides), arguments.package))
         return 0
     if arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion:

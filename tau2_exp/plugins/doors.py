@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from tau2_exp import interfaces
 from tau2_exp.config import Config
 
-DOORS: dict[str, type] = {
-    "domain.provider": interfaces.MakeDomain,
-    "user.function": interfaces.MakeUser,
-    "policy.function": interfaces.MakePolicy,
-    "reward.function": interfaces.RewardFunction,
-    "reward.credit": interfaces.CreditFunction,
-    "curriculum.function": interfaces.MakeCurriculum,
-    "stage.function": interfaces.StageFunction,
-    "logger.function": interfaces.MakeLogger,
+DOORS = {  # the protocols of `interfaces`, by name: a command that names nothing of the user's does not import them
+    "domain.provider": "MakeDomain",
+    "user.function": "MakeUser",
+    "policy.function": "MakePolicy",
+    "reward.function": "RewardFunction",
+    "reward.credit": "CreditFunction",
+    "curriculum.function": "MakeCurriculum",
+    "stage.function": "StageFunction",
+    "logger.function": "MakeLogger",
 }
+
+
+def protocol_of(key: str) -> type:
+    """What the setting `key` wants what it names to be."""
+    from tau2_exp import interfaces
+
+    protocol: type = getattr(interfaces, DOORS[key])
+    return protocol
 
 
 def is_path(value: str) -> bool:

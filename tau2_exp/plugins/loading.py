@@ -12,8 +12,7 @@ from types import ModuleType
 from typing import Any, get_type_hints
 
 from tau2_exp.config import ConfigError
-from tau2_exp.plugins.doors import DOORS
-from tau2_exp.types import BudgetReached, ContextFull, FaultError
+from tau2_exp.plugins.doors import protocol_of
 
 
 class PluginError(Exception):
@@ -32,8 +31,8 @@ def load(key: str, path: str) -> Any:
         close = difflib.get_close_matches(name, [known for known in vars(module) if known[0] != "_"], n=1)
         raise ConfigError(f"{given}: {module_name} has no {name}{f'; did you mean {close[0]}?' if close else ''}")
     found = getattr(module, name)
-    if reason := _why_not(found, DOORS[key]):
-        raise ConfigError(f"{given}: {reason}; it must be {_shape(DOORS[key], name)}")
+    if reason := _why_not(found, protocol_of(key)):
+        raise ConfigError(f"{given}: {reason}; it must be {_shape(protocol_of(key), name)}")
     return found
 
 
@@ -57,6 +56,8 @@ def call(key: str, path: str, *arguments: Any) -> Any:
     ConfigError, FaultError, BudgetReached and ContextFull pass; any other error is raised as a PluginError that names
     the plugin.
     """
+    from tau2_exp.types import BudgetReached, ContextFull, FaultError
+
     function = load(key, path)
     try:
         return function(*arguments)
@@ -69,7 +70,7 @@ def call(key: str, path: str, *arguments: Any) -> Any:
 def make(key: str, path: str, *arguments: Any) -> Any:
     """Call what `path` names, and check the result by the protocol that it has to meet. Raises PluginError."""
     made = call(key, path, *arguments)
-    wanted = _made_by(DOORS[key])
+    wanted = _made_by(protocol_of(key))
     try:
         reason = "; ".join(_lacks(made, wanted))
     except Exception as error:  # of one of its properties

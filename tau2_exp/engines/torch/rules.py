@@ -6,15 +6,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from tau2_exp.config import Config, EngineName, EvalConfig, PolicyKind, TrainingConfig
+from tau2_exp.config import Config, EvalConfig, PolicyKind, TrainingConfig
 from tau2_exp.config.paths import is_hub_name
-from tau2_exp.engines.torch.shape import ModelShape
 
 
 def rules(config: Config) -> Iterator[str]:
     """One line for each thing that is wrong."""
-    if config.engine.name is not EngineName.torch:
-        return
     hardware, model = config.hardware, config.model
     for name, value in (("gpus", hardware.gpus), ("nodes", hardware.nodes)):
         if value > 1:
@@ -31,6 +28,8 @@ def _loads_model(config: Config) -> bool:
 
 
 def _checkpoint(path: str) -> Iterator[str]:
+    from tau2_exp.engines.torch.shape import ModelShape
+
     try:
         ModelShape.from_hf(json.loads((Path(path) / "config.json").read_text()))
     except KeyError as error:

@@ -12,7 +12,6 @@ from tau2_exp.config import (
     Config,
     ConfigError,
     Dtype,
-    EngineName,
     EvalConfig,
     GrpoConfig,
     ModelConfig,
@@ -49,9 +48,8 @@ LENGTH = 4096  # Megatron's sequence length where none is given; it wants 2 × c
 
 def rules(config: Config) -> Iterator[str]:
     """One line for each thing that engine=slime cannot do."""
-    if config.engine.name is EngineName.slime:
-        for stage, prefix in stages_of(config.stage):
-            yield from _of_stage(config, stage, prefix)
+    for stage, prefix in stages_of(config.stage):
+        yield from _of_stage(config, stage, prefix)
 
 
 def _of_stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
