@@ -48,11 +48,11 @@ REFUSED = [
     (["domain=custom", "domain.provider=brought:Unnamed"], "that of τ²-bench's telecom", "use another"),
     (["domain=custom", "domain.provider=brought:Lost", "domain.eval_splits=[train]"], "the path of task 'x'", "cellar"),
     (["domain=custom", "domain.provider=brought:Unjudged"], "task 'x'", "nothing judges it"),
-    ([*HOUSE, "domain.names=[bank]"], "domain.names=[bank]", "drop it"),
+    ([*HOUSE, "domain.names=[bank]"], "domain.names=[bank]", "remove it"),
     ([*HOUSE, "domain.eval_splits=[dev]"], "domain.eval_splits=dev", "(train, test)"),
     (["stage=custom"], "stage.function", "give one"),
     (["stage=custom", "stage.function=brought:score"], "takes (trajectory, config)", "score(context)"),
-    (["stage=grpo", "policy=custom", "policy.function=brought:Gold"], "policy=custom", "drop it"),
+    (["stage=grpo", "policy=custom", "policy.function=brought:Gold"], "policy=custom", "remove it"),
     (["+plugins=[no_such_lab]"], "plugins=[no_such_lab]", "no module no_such_lab"),
     (["+plugins=no_such_lab"], "plugins=no_such_lab", "+plugins=[no_such_lab]"),
 ]
