@@ -126,6 +126,6 @@ def test_a_run_goes_on_from_another_folder_and_says_how_to_train_longer(folder: 
     assert done.returncode == 0, done.stderr
     told = run_py("resume=here/outputs/mine", "stage.epochs=9", cwd=tmp_path).stderr
     command = "stage=sft model=tiny parent=here/outputs/mine stage.epochs=9"
-    assert told.startswith("error: stage.epochs=9: resume=here/outputs/mine goes by") and told.endswith(f"{command}\n")
+    assert told.startswith("error: stage.epochs=9: resume=here/outputs/mine uses") and told.endswith(f"{command}\n")
     again = run_py(*command.split(), "dry_run=true", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
