@@ -119,7 +119,7 @@ class TestAnswers:
             told.append(word.partition(" (detectable")[0])
             row = next(row for row in table.splitlines() if row.strip().startswith(name) and f"{said}]" in row)
             assert word in row
-        assert set(told) == {"better", "not told apart"}
+        assert set(told) == {"better", "no significant difference"}
 
     def test_another_baseline_is_asked_for(self, study: Study):
         first, _ = answers(find(collect([study.outputs]), against="alpha=0.5"))
