@@ -26,7 +26,7 @@ def known_settings(stage: str | None = None) -> dict[str, Setting]:
 
 
 def is_text(key: str) -> bool:
-    """Whether the schema wants text, or a list of texts, for this key; a group wants the name of a choice."""
+    """Whether the schema wants text, or a list of texts, for this key; give the name of one of the group's choices."""
     if key in GROUPS:
         return True
     one = known_settings().get(key) or known_settings().get(key.rpartition(".")[0])

@@ -29,7 +29,7 @@ class Notes:
         if not math.isfinite(value):
             return "must be a finite number"
         if self.above is not None and not value > self.above:
-            return f"must be a number above {self.above:g}"
+            return f"must be above {self.above:g}"
         if self.at_least is not None and not value >= self.at_least:
             return f"must be {self.at_least:g} or more"
         if self.at_most is not None and not value <= self.at_most:

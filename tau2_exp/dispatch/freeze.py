@@ -27,7 +27,7 @@ def freeze(step: Step, argv: Sequence[str], busy: Collection[str] = (), made: Ma
     made = made if made is not None else Made()
     outputs = Path(step.config.outputs)
     if file := next((path for path in (outputs, *outputs.parents) if path.is_file()), None):
-        raise ConfigError(f"{file}: is a file; outputs={outputs} wants a folder")
+        raise ConfigError(f"{file}: is a file; outputs={outputs} must be a folder")
     clear_leftovers(outputs)
     if not outputs.exists():
         made.outputs.append(outputs)

@@ -96,7 +96,7 @@ class RolloutSetting:
         try:
             self.protocol = protocol_of(self.config.model, tokenizer)
         except TemplateError as error:
-            raise ConfigError(f"model.path={where}: {error}; take model.protocol=single_action") from None
+            raise ConfigError(f"model.path={where}: {error}; use model.protocol=single_action") from None
         ids = {border: tokenizer.token_id(border) for border in self.protocol.borders}
         missing = [border for border, id in ids.items() if id is None or tokenizer.encode(border) != [id]]
         if missing:

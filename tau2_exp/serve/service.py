@@ -63,9 +63,7 @@ def check(service: Service) -> None:
             )
         for flag in service.flags:
             if flag.partition("=")[0] in OURS:
-                raise ConfigError(
-                    f"--flags {flag.partition('=')[0]}: gives the server its token; take --token-env NAME"
-                )
+                raise ConfigError(f"--flags {flag.partition('=')[0]}: gives the server its token; use --token-env NAME")
         return
     if service.role is Role.user:
         raise ConfigError("--engine torch: has no /v1 API, which a user simulator needs; use --engine sglang")

@@ -277,8 +277,8 @@ def test_one_that_was_started_deaf_to_a_closed_terminal_goes_on(tmp_path: Path) 
     ("overrides", "told"),
     [
         (["name=" + "x" * 300], "name too long|longer|at most"),
-        (["outputs={folder}/file"], "/file: is a file; outputs=.*/file wants a folder"),
-        (["outputs={folder}/file/x"], "/file: is a file; outputs=.*/file/x wants a folder"),
+        (["outputs={folder}/file"], "/file: is a file; outputs=.*/file must be a folder"),
+        (["outputs={folder}/file/x"], "/file: is a file; outputs=.*/file/x must be a folder"),
         (["outputs=/proc/nothing"], "No such file|not permitted|denied"),
         (["name=taken"], "name=taken: .* already exists"),
     ],

@@ -72,7 +72,7 @@ def test_what_changes_a_result_is_refused_on_resume(tmp_path: Path, given: str, 
     target = plan(tmp_path, "stage=rft", "name=mine")
     freeze(target, [])
     before = (tmp_path / "mine/config.json").read_bytes()
-    with pytest.raises(ConfigError, match=f"{given}: resume={tmp_path}/mine goes by .*; drop one of the two"):
+    with pytest.raises(ConfigError, match=f"{given}: resume={tmp_path}/mine uses .*; remove one of the two"):
         launch.launch([f"resume={tmp_path}/mine", given, "hardware.threads=2"], False, [])
     assert (tmp_path / "mine/config.json").read_bytes() == before
 
@@ -207,5 +207,5 @@ def test_an_unfinished_run_whose_parent_is_gone_says_so(tmp_path: Path) -> None:
     target = plan(tmp_path, "stage=sft", "name=mine")
     freeze(target, [])
     shutil.rmtree(tmp_path / "mine-demos")
-    with pytest.raises(ConfigError, match=r"mine: .*mine-demos, which it goes on from, is gone; put it back"):
+    with pytest.raises(ConfigError, match=r"mine: .*mine-demos, which it continues from, is gone; restore it"):
         launch.launch([f"resume={tmp_path}/mine"], False, [])

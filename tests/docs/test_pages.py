@@ -22,7 +22,7 @@ README = ROOT / "README.md"
 BESIDE = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 # The project's own words of old, for which the field has others.
-PRIVATE = re.compile(r"stands? on\b|told apart|could have seen|\bspoiled\b|\bIn short\b|\(nothing\)")
+PRIVATE = re.compile(r"stands? on\b|told apart|could have seen|\bspoiled\b|\bIn short\b")
 # What no page tells: the machine that it was written on.
 ELSEWHERE = re.compile(r"\.\./shared|/work/|/tmp/|at hand here")
 

@@ -11,7 +11,6 @@ import inspect
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +73,6 @@ def test_commands_are_what_the_programs_take(page: Path, reader: Path, capsys: p
 def test_python_runs(page: Path, reader: Path) -> None:
     names: dict[str, Any] = {}
     for block in blocks(page, "python"):
-        pytest.importorskip("tau2_exp.api", reason="the API is not there yet")
         exec(compile(block, page.name, "exec"), names)
         for name in re.findall(r"^def (\w+)", block, re.MULTILINE):
             call(names[name])
@@ -148,14 +146,5 @@ def download(folder: str, block: str) -> None:
 def call(function: Any) -> None:
     """Call a function that a page defines, with what its parameters are called."""
     run = Run.open("outputs/first-grpo")
-    known = {"trajectory": next(iter(episodes(run))), "config": run.config.reward}
+    known = {"trajectory": next(iter(run.trajectories())), "config": run.config.reward}
     assert function(**{name: known[name] for name in inspect.signature(function).parameters}) is not None
-
-
-def episodes(run: Run) -> Iterator[Any]:
-    from tau2_exp.codec import decode
-    from tau2_exp.jsonl import read_jsonl
-    from tau2_exp.types import Trajectory
-
-    for record in read_jsonl(run.folder / "trajectories" / "rollouts.jsonl"):
-        yield decode(Trajectory, record)

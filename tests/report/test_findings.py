@@ -113,10 +113,10 @@ class TestAnswers:
         (first, *_), told = answers(found), []
         for line in first.arms:
             name, rest = line.split(": ", 1)
-            said, word = rest.split("], ", 1)
+            said, word = rest.split("], ")
             value, low, high = (float(part) for part in said.replace("[", "").replace(",", "").split())
             assert low <= value <= high and (word.startswith(("better", "worse")) == (low > 0 or high < 0))
-            told.append(word.partition(";")[0].partition(" (")[0])
+            told.append(word.partition(" (detectable")[0])
             row = next(row for row in table.splitlines() if row.strip().startswith(name) and f"{said}]" in row)
             assert word in row
         assert set(told) == {"better", "no significant difference"}

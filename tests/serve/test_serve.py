@@ -192,8 +192,8 @@ def test_a_user_simulator_gets_its_tool_calls_parsed() -> None:
     [
         (Service("m"), "--engine torch serves a small model"),
         (Service("m", Role.user, Engine.torch), "use --engine sglang"),
-        (Service("m", flags=("--api-key=k",)), "take --token-env NAME"),
-        (Service("m", flags=("--config", "my.yaml")), "take --token-env NAME"),
+        (Service("m", flags=("--api-key=k",)), "use --token-env NAME"),
+        (Service("m", flags=("--config", "my.yaml")), "use --token-env NAME"),
         (Service("m", engine=Engine.torch, gpus=("0", "1")), "name one of them"),
         (Service("m", engine=Engine.torch, memory_fraction=0.5), "is for --engine sglang alone"),
     ],

@@ -28,7 +28,7 @@ def cluster() -> Cluster:
         raise ConfigError("hardware.launcher=slurm: needs submitit; pip install submitit")
     shown = ask("scontrol", "show", "config")
     if shown.returncode:
-        raise ConfigError(f"hardware.launcher=slurm: no cluster answers here ({shown.stderr.strip()})")
+        raise ConfigError(f"hardware.launcher=slurm: no SLURM cluster answers here ({shown.stderr.strip()})")
     values = dict(re.findall(r"^(\w+)\s*= (\S+)", shown.stdout, re.MULTILINE))
     address, size = values.get("SLURM_CONF", ""), values.get("MaxArraySize", "")
     return Cluster(address if Path(address).is_file() else None, int(size) if size.isdigit() else None)
