@@ -16,7 +16,7 @@ import pytest
 from benchmarks.gpu_check import check, target, weights
 from benchmarks.gpu_check.parts import PARTS, Part
 from benchmarks.gpu_check.settings import Settings
-from benchmarks.gpu_check.table import table
+from benchmarks.gpu_check.table import status, table
 from tests.conftest import ROOT
 
 PATIENCE = 60.0
@@ -166,3 +166,21 @@ def test_what_the_target_lacks_is_named_with_the_mend(tmp_path, monkeypatch):
     assert "it can do without" in two
     assert numpy.startswith("other version: numpy ") and "somebody asks for >=999" in numpy and "--also" in numpy
     assert target.commit() == "abc"
+
+
+def test_the_readme_and_the_page_say_what_the_committed_files_say() -> None:
+    results = ROOT / "benchmarks" / "results"
+    assert f"| {status(results)} |" in (ROOT / "README.md").read_text()
+    page = (ROOT / "docs" / "gpu-check.md").read_text()
+    assert page.partition("<!-- gpu_check -->\n")[2].startswith(table(results))
+
+
+def test_a_cards_file_becomes_a_line_and_a_column(tmp_path: Path) -> None:
+    figures = {"tokens/s": 25_000.0, "MFU": 0.24, "peak GiB": 31.0}
+    steps = {"status": "done", "reason": "", "records": [{"name": "SFT, 0.6B", "figures": figures}]}
+    data = {"tiny": False, "device": "cuda", "card": "A Card", "commit": "abc1234", "date": "2026-12-01T00:00:00"}
+    (tmp_path / "gpu_check-card-2026-12-01.json").write_text(json.dumps({**data, "parts": {"steps": steps}}))
+    assert status(tmp_path).startswith(
+        "A Card, 2026-12-01, commit abc1234: SFT step, Qwen3-0.6B shape: 25,000 tokens/s"
+    )
+    assert "| on a GPU | A Card, abc1234, 2026-12-01 |" in table(tmp_path)

@@ -72,6 +72,17 @@ def table(folder: Path) -> str:
     return "\n".join([f"| on a GPU | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|", *rows])
 
 
+def status(folder: Path) -> str:
+    """The README's one line of all that: each card with its date, commit, and steps at 0.6B."""
+    steps = [line for line in LINES if line.title in ("SFT step, Qwen3-0.6B shape", "GRPO step, Qwen3-0.6B shape")]
+    told = [
+        f"{data['card']}, {data['date'][:10]}, commit {data['commit']}: "
+        + "; ".join(f"{line.title}: {_cell(line, data)}" for line in steps)
+        for data in _newest(folder)
+    ]
+    return ". ".join(told) or f"{NOT_MEASURED}: no GPU has been at hand"
+
+
 def _newest(folder: Path) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for path in folder.glob("gpu_check-*.json"):
