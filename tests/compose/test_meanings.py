@@ -46,7 +46,7 @@ def test_bounds_of_the_schema_hold_and_are_told() -> None:
         share: float = setting(0.5, "a share", above=0, at_most=1)
 
     notes = next(walk(Section)).notes
-    assert notes.problem(0.0) == "must be a number above 0" and notes.problem(2.0) == "must be at most 1"
+    assert notes.problem(0.0) == "must be above 0" and notes.problem(2.0) == "must be at most 1"
     assert notes.problem(float("nan")) and notes.problem(1.0) is None
     assert Section() == Section(share=0.5)
 
