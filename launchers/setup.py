@@ -36,6 +36,7 @@ def main() -> int:
         _install_torch(constraints)
         _pip("--constraint", str(constraints), "--editable", f"{ROOT}[{extras}]")
         STAMP.write_text("\n".join([*done, wanted]) + "\n")
+        _say(f"done; `source {Path(sys.prefix).name}/bin/activate` makes `python` this environment's")
     return 0
 
 

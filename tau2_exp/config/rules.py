@@ -46,6 +46,8 @@ def _range(key: str, value: Any, notes: Notes) -> Iterator[str]:
 
 def _model(config: Config) -> Iterator[str]:
     model = config.model
+    if model.name == "hf" and not model.path and not config.parent:
+        yield "model=hf: has no weights; give model.path=FOLDER or a hub name, or parent=RUN"
     if model.max_new_tokens >= model.context:
         yield f"model.max_new_tokens={model.max_new_tokens}: must be less than model.context={model.context}"
     if model.heads % model.kv_heads:

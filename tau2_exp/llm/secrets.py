@@ -55,5 +55,6 @@ def holds_secret(url: str) -> bool:
 
 def _secrets() -> set[str]:
     named = {value.strip() for name, value in os.environ.items() if _NAMES.search(name)}
-    values = {value for value in named if len(value) >= SHORTEST} | _read
+    # A path is no secret (PWD, SSH_AUTH_SOCK), and a traceback without its paths helps nobody.
+    values = {value for value in named if len(value) >= SHORTEST and not os.path.exists(value)} | _read
     return values | {quote(value, safe="") for value in values}

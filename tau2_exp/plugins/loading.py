@@ -123,7 +123,16 @@ def _lacks(found: Any, protocol: type) -> Iterator[str]:
             yield f"its {name} must be `async def`"
     if not inspect.isclass(found):
         fields = [*protocol.__annotations__, *(n for n, v in vars(protocol).items() if isinstance(v, property))]
-        yield from (f"has no {name}" for name in fields if not hasattr(found, name))
+        yield from (reason for name in fields if (reason := _why_not_read(found, name)))
+
+
+def _why_not_read(found: Any, name: str) -> str:
+    """Why an object's attribute cannot be read; empty where it can. A property may lack something of its own."""
+    try:
+        getattr(found, name)
+    except AttributeError as error:
+        return f"its {name} raises AttributeError: {error}" if hasattr(type(found), name) else f"has no {name}"
+    return ""
 
 
 def _made_by(protocol: type) -> Any:

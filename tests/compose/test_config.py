@@ -107,6 +107,7 @@ REFUSED = [
     (["reward.kind=shape"], "reward.kind=shape", "did you mean shaped?"),
     (["domain.names=telecom"], "domain.names=telecom", "domain.names=[telecom]"),
     (["model.name=???"], "model.name=???", "has no value"),
+    (["stage=eval", "model=hf"], "model=hf", "model.path=FOLDER"),
     (["~reward"], "~reward", "reward=…"),
     (["stage=null"], "stage=null", "give the name of one of the group's choices"),
     (["seed=1,2"], "seed=1,2", "-m runs each"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tau2_exp.llm.secrets import MASK, holds_secret, masked, secret
@@ -14,6 +16,12 @@ def test_values_of_the_environment_that_look_like_secrets_are_masked(monkeypatch
         assert masked(f"q=value%2Fof%20{name}") == f"q={MASK}", "as it stands in an address"
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     assert masked("this is false") == "this is false"
+
+
+def test_a_folder_is_no_secret_whatever_its_variable_is_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The shell's PWD looks like a password by its name; tracebacks are of files below it."""
+    monkeypatch.setenv("PWD", str(tmp_path))
+    assert masked(f"{tmp_path}/mine.py, line 3") == f"{tmp_path}/mine.py, line 3"
 
 
 def test_a_secret_that_was_read_is_masked_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
