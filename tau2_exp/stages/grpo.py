@@ -25,6 +25,12 @@ async def grpo(run: Run) -> None:
     assert isinstance(stage, GrpoConfig)
     trainer = _Grpo(StageContext(run), stage)
     await trainer.train()
+    silent = sum(not record["groups"] for record in run.metrics())
+    if silent > stage.steps / 2:
+        print(
+            f"grpo: in {silent} of {stage.steps} steps no group had a signal: all its episodes earned the same, so the "
+            "model did not change; start from a better model, or see docs/troubleshooting.md"
+        )
     trainer.learner.finish({"steps": stage.steps} | trainer.totals)
 
 

@@ -22,6 +22,12 @@ def test_a_task_that_is_drawn_twice_in_a_step_makes_two_groups_of_new_episodes(m
     assert run.metrics()[0].get("trained_tokens", 0) == learned, "each episode is trained on once"
 
 
+def test_a_run_that_learns_nothing_says_so(make_run, pupil: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ("stage.steps=1", "stage.prompts_per_step=2", "stage.samples_per_prompt=2", "stage.refill=0")
+    run_stage(make_run("stage=grpo", *few, "reward=outcome", "domain.max_steps=2", parent=pupil))
+    assert "grpo: in 1 of 1 steps no group had a signal" in capsys.readouterr().out
+
+
 def _trained(told):
     return [one.trajectory for group in told for one in group if one.credit and one.credit.signal]
 
