@@ -207,5 +207,5 @@ def test_an_unfinished_run_whose_parent_is_gone_says_so(tmp_path: Path) -> None:
     target = plan(tmp_path, "stage=sft", "name=mine")
     freeze(target, [])
     shutil.rmtree(tmp_path / "mine-demos")
-    with pytest.raises(ConfigError, match=r"mine: .*mine-demos, which it continues from, is gone; restore it"):
+    with pytest.raises(ConfigError, match=r"mine: .*mine-demos, which it depends on, is gone; put it back"):
         launch.launch([f"resume={tmp_path}/mine"], False, [])
