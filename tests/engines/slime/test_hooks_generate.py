@@ -51,7 +51,8 @@ def torch_server(pupil: Run) -> Iterator[tuple[str, Recorder]]:
     model = load_model(path, HARDWARE).requires_grad_(False)
     scheduler = Recorder(model, load_tokenizer(path), HARDWARE, 8)
     scheduler.said = []
-    app = Service(scheduler, str(path), model.shape.vocab_size, model.shape.context, ()).app()
+    app = Service(scheduler, str(path), model.shape.vocab_size, model.shape.context, ()).app("", "127.0.0.1")
+    app.user_middleware.clear()  # slime's own servers ask for no token
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
