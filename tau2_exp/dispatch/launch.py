@@ -19,7 +19,7 @@ from tau2_exp.dispatch.local.processes import run_attached, run_behind
 from tau2_exp.dispatch.plan import Planner
 from tau2_exp.dispatch.resources import check_gpus
 from tau2_exp.dispatch.resumed import OF_A_COMMAND, change
-from tau2_exp.dispatch.show import end_lines, plan_lines, remark
+from tau2_exp.dispatch.show import end_lines, notes, plan_lines, remark
 from tau2_exp.dispatch.slurm.cluster import cluster
 from tau2_exp.dispatch.slurm.jobs import WORKER_LOG
 from tau2_exp.dispatch.slurm.queued import queued
@@ -132,6 +132,8 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
         runs = [freeze(target, argv, busy, made) for target in targets]
         sweep = write_sweep(folder, list(zip(jobs, runs, strict=True)), argv)
         made.folders.append(folder)
+        for note in dict.fromkeys(note for target in targets for note in notes(target)):
+            print(note, flush=True)
         if is_remote(first):
             tell(submit(targets, folder, made), folder)
     if is_remote(first):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tau2_exp.config import Config, EvalConfig, GrpoConfig, RewardKind
+from tau2_exp.config import Config, DomainConfig, EvalConfig, GrpoConfig, RewardKind
 from tau2_exp.dispatch.step import Step
+from tau2_exp.plugins import is_path
 from tau2_exp.runs.run import RunStatus
 from tau2_exp.system.quoting import setting, shell
 
@@ -16,10 +17,36 @@ KEY_SETTINGS = ("epochs", "steps", "prompts_per_step", "samples_per_prompt", "ba
 
 
 def plan_lines(target: Step) -> list[str]:
-    """One line for each run: its stage, whether it is reused or created, its folder, and its key settings."""
-    return [
+    """The notes, then one line for each run: its stage, whether it is reused or created, its folder, key settings."""
+    return notes(target) + [
         f"  {step.stage:9}{_fate(step):10}{_where(step):44}  {_settings(step)}".rstrip() for step in target.lineage()
     ]
+
+
+def notes(target: Step) -> list[str]:
+    """One line for each parent that was trained on other domains than the run that is to start from it."""
+    left = (step for step in target.lineage() if step is target or not step.finished)
+    return list(dict.fromkeys(note for step in left if step.parent and (note := _note(step, step.parent))))
+
+
+def _note(step: Step, parent: Step) -> str:
+    theirs, ours = parent.config.domain, step.config.domain
+    if _tasks(theirs) == _tasks(ours):
+        return ""
+    add = [f"domain.names=[{','.join(theirs.names)}]"]
+    if is_path(theirs.provider):
+        add = ["domain=custom", setting("domain.provider", theirs.provider)]
+    elif len(theirs.names) == 1:
+        add = [f"domain={theirs.names[0]}"]
+    return (
+        f"note: {_where(parent)} was trained on {', '.join(theirs.names)}; this command uses {', '.join(ours.names)}; "
+        f"add {' '.join(add)} to stay with it"
+    )
+
+
+def _tasks(domain: DomainConfig) -> tuple[list[str], str]:
+    """The domains by name, and who brings them where they are not τ²-bench's."""
+    return sorted(domain.names), domain.provider if is_path(domain.provider) else ""
 
 
 def end_lines(targets: Sequence[Step], owner: Path) -> list[str]:

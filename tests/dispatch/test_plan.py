@@ -10,6 +10,7 @@ from tau2_exp.compose.composition import chain_settings, compose_config
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.freeze import freeze
 from tau2_exp.dispatch.plan import Planner
+from tau2_exp.dispatch.show import notes, plan_lines
 from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import make_tasks
 from tau2_exp.runs.run import Run
@@ -131,3 +132,18 @@ def test_what_a_sweep_shares_is_one_task_before_the_others(tmp_path: Path) -> No
     finish(targets[0])
     (left,) = make_tasks(targets)
     assert left.targets == (1,) and not left.needs
+
+
+def test_a_parent_of_another_domain_is_noted(tmp_path: Path) -> None:
+    house = ["domain=custom", "domain.provider=brought:House"]
+    sft = finish(plan(tmp_path, "stage=sft", "name=h", *house))
+    (note,) = notes(plan(tmp_path, "stage=eval", f"parent={sft.folder}"))
+    assert note == (
+        f"note: {sft.folder} was trained on house; this command uses telecom; "
+        "add domain=custom domain.provider=brought:House to stay with it"
+    )
+    assert plan_lines(plan(tmp_path, "stage.stages=[grpo]", f"parent={sft.folder}"))[0] == note
+    assert notes(plan(tmp_path, "stage=eval", f"parent={sft.folder}", *house)) == []
+    telecom = finish(plan(tmp_path, "stage=sft"))
+    (other,) = notes(plan(tmp_path, "stage=eval", f"parent={telecom.folder}", *house))
+    assert other.endswith("this command uses house; add domain=telecom to stay with it")
