@@ -73,6 +73,21 @@ def test_who_worked_without_a_log_wrote_to_a_terminal(command: Command, capsys: 
     assert capsys.readouterr().out.startswith("This run has no log file: it printed to the terminal")
 
 
+def test_the_logs_of_a_pipeline_are_those_of_its_stages(command: Command, capsys: pytest.CaptureFixture[str]) -> None:
+    demos = Run.open("outputs/demos")
+    Run.create(compose_config(["stage.stages=[demos]"]), "all", Path("outputs/all"), members=[demos])
+    for empty in (None, "outputs/demos/logs/worker.log"):
+        if empty:
+            (demos.folder / "logs").mkdir()
+            Path(empty).touch()
+        assert command("logs", "outputs/all") == 0
+        assert capsys.readouterr().out == "No output yet; its stages: demos unfinished.\n"
+    demos.finish({})
+    (demos.folder / "logs/worker.log").write_text("demos: 2 of 2\n")
+    assert command("logs", "outputs/all") == 0
+    assert "demos: 2 of 2" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("command")
 def test_a_reader_that_has_gone_ends_it_quietly() -> None:
     with subprocess.Popen(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tau2_exp.dispatch.following.states import SETTLED, reports, runs_of, starts_of
+from tau2_exp.dispatch.following.states import SETTLED, members_of, reports, runs_of, starts_of
 from tau2_exp.dispatch.slurm.jobs import job_of, within
 from tau2_exp.runs.run import Run, RunStatus
 
@@ -57,7 +57,7 @@ class _Tails:
         self._last: Path | None = None
 
     def update(self) -> bool:
-        """Print what is new; whether any file is there."""
+        """Print what is new; whether anything was printed so far."""
         for path in self._files():
             with path.open("rb") as file:
                 file.seek(self._read[path] if path in self._read else _start(path, self._lines))
@@ -69,14 +69,17 @@ class _Tails:
                 self._last = path
                 sys.stdout.write(new.decode(errors="replace"))
                 sys.stdout.flush()
-        return bool(self._read)
+        return self._last is not None
 
     @property
     def silence(self) -> str:
-        """Why no file is there."""
+        """Why nothing was printed."""
         if any(run.manifest.hardware for run in self._runs):
             return "This run has no log file: it printed to the terminal (or see the sweep's logs/)."
-        return "Nothing has been logged yet."
+        if not any(members_of(run) for run in self._runs):
+            return "Nothing has been logged yet."
+        stages = [f"{run.folder.name} {run.status.value}" for run in self._runs if not members_of(run)]
+        return f"No output yet; its stages: {', '.join(stages)}."
 
     def _files(self) -> list[Path]:
         """All logs, and what SLURM wrote of the jobs."""
@@ -97,7 +100,7 @@ def _start(path: Path, lines: int) -> int:
 
 
 def _shown(folder: Path) -> list[Run]:
-    starts = {run.folder.resolve() for run in starts_of(folder)}
+    starts = {one.folder.resolve() for run in starts_of(folder) for one in (run, *members_of(run))}
     runs = runs_of(folder)
     return [run for run in runs if run.folder.resolve() in starts or run.status is not RunStatus.finished]
 

@@ -74,6 +74,14 @@ def needs_of(run: Run) -> tuple[Run, ...]:
         return ()
 
 
+def members_of(run: Run) -> tuple[Run, ...]:
+    """The runs of a pipeline; none where its folder cannot be read, and of any other run."""
+    try:
+        return run.members
+    except (ConfigError, OSError):
+        return ()
+
+
 def starts_of(folder: Path) -> list[Run]:
     """The runs of a sweep, whether their folders exist or not, or the run itself. Raises ConfigError."""
     if (folder / "sweep.json").is_file():
