@@ -11,16 +11,17 @@ function needs it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tau2_exp.compose.carried import carried, written
 from tau2_exp.compose.check import check
-from tau2_exp.compose.composition import chain_of, compose_config, model_choice
-from tau2_exp.compose.overrides import quoted
+from tau2_exp.compose.composition import chain_of, compose_config
 from tau2_exp.config import Config, ConfigError, Provider, RewardConfig
 from tau2_exp.learning.reward import score
+from tau2_exp.plugins import is_path, reach
 from tau2_exp.runs.run import Run, RunStatus
 from tau2_exp.types import Fault, Message, Reward, StopReason, Trajectory, Turn, Verdict
 
@@ -98,27 +99,33 @@ def load_run(folder: Path | str) -> Run:
 
 
 def evaluate(run: Run, overrides: Sequence[str] = (), wait: bool = True) -> Run:
-    """Evaluate the model of a finished run, with the run's own settings of the model; returns the evaluation's run.
+    """Evaluate the model of a finished run under the run's own settings; returns the evaluation's run.
 
-    What `stage=eval parent=RUN` with further overrides does, in a folder beside the run's; of a pipeline it is the last
-    model. Raises as `launch`.
+    The model, domain, user, limits, engine and hardware are those of the run's configuration; `overrides` change them,
+    and give those of `stage=eval`. The evaluation's folder lies beside the run's; of a pipeline the last model is
+    evaluated. Raises as `launch`.
     """
-    given = run.config.model
-    model = [f"model.{field.name}={_written(getattr(given, field.name))}" for field in fields(given)]
-    folders = [f"parent={_written(str(run.folder))}", f"outputs={_written(str(run.folder.parent))}"]
-    return launch(compose(["stage=eval", *folders, *model_choice(run.config), *model, *overrides]), wait)
+    reach(plugin.folder for plugin in run.manifest.plugins)
+    folders = [f"parent={written(str(run.folder))}", f"outputs={written(str(run.folder.parent))}"]
+    return launch(compose(["stage=eval", *folders, *carried(run.config, overrides)]), wait)
 
 
-def replay(trajectories: Iterable[Trajectory], provider: Provider = Provider.auto) -> list[Rescored]:
+def replay(trajectories: Iterable[Trajectory], provider: str = Provider.auto) -> list[Rescored]:
     """Evaluate recorded episodes again, each in a fresh world where its tool calls are repeated.
 
-    Each result has the new `verdict` and its `differences` from the recorded one, empty where they agree. Raises
-    ValueError where there is no such task.
+    Episodes of a domain of your own need its `provider`, as module:name: `run.config.domain.provider`. Each result has
+    the new `verdict` and its `differences` from the recorded one, empty where they agree. Raises ConfigError where
+    there is no such domain, and ValueError where there is no such task.
     """
     from tau2_exp.evaluation.episodes import episode_of
-    from tau2_exp.evaluation.replay import rescore
+    from tau2_exp.evaluation.replay import NoDomain, rescore
 
-    return [rescore(episode_of(trajectory), provider) for trajectory in trajectories]
+    if is_path(provider):
+        reach([Path.cwd()])
+    try:
+        return [rescore(episode_of(trajectory), provider) for trajectory in trajectories]
+    except NoDomain as problem:
+        raise ConfigError(f"{problem}; for a domain of your own, give provider=run.config.domain.provider") from None
 
 
 def report(
@@ -133,10 +140,3 @@ def report(
 
     page, tables = (Path(folder) if folder else None for folder in (html, files))
     return "\n".join(make_report(Request(list(map(Path, folders)), against, page, tables)))
-
-
-def _written(value: Any) -> str:
-    """A value as an override gives it."""
-    if value is None:
-        return "null"
-    return quoted(str.__str__(value)) if isinstance(value, str) else str(value)

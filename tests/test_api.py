@@ -13,9 +13,11 @@ import pytest
 from test_imports import HEAVY
 
 from tau2_exp import api
+from tau2_exp.compose.carried import carried
 from tau2_exp.compose.choices import CONF
 from tau2_exp.compose.composition import chain_of, chain_settings
 from tau2_exp.dispatch.launch import prepare
+from tau2_exp.evaluation.replay import replay_files
 
 SETTINGS = ["stage=sft", "domain.limit=1", "stage.epochs=2"]
 SECONDS = 120.0
@@ -70,6 +72,48 @@ def test_a_run_is_evaluated_and_its_episodes_are_judged_again(sft: api.Run, capf
     shaped = api.score(episodes[0], api.compose(["reward=turn_level"]).reward)
     assert len(shaped.progress) == len(episodes[0].turns)
     assert "sft" in api.report(evaluation.folder)
+
+
+def test_a_run_of_ones_own_domain_is_evaluated_and_judged_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    house = ["domain=custom", "domain.provider=brought:House", "domain.limit=2", "domain.max_steps=6"]
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=":")  # for the worker
+    run = api.launch(api.compose(["stage=sft", "stage.epochs=1", "seed=3", *house, f"outputs={tmp_path}"]))
+    evaluation = api.evaluate(run, ["domain.eval_splits=[train]", "stage.samples_per_prompt=1"])
+    ours, theirs = evaluation.config, run.config
+    assert ours.domain == replace(theirs.domain, eval_splits=["train"]) and ours.seed == 3
+    assert (ours.model, ours.user, ours.policy, ours.rollout) == (
+        theirs.model,
+        theirs.user,
+        theirs.policy,
+        theirs.rollout,
+    )
+
+    episodes = list(evaluation.trajectories())
+    assert {one.domain for one in episodes} == {"house"}
+    assert not any(again.differences for again in api.replay(episodes, provider=theirs.domain.provider))
+    with pytest.raises(api.ConfigError, match=r"no domain 'house'.*give provider=run\.config\.domain\.provider"):
+        api.replay(episodes)
+
+    file = evaluation.folder / "trajectories/train.jsonl"
+    assert replay_files([file]) == 0
+    elsewhere = tmp_path / "train.jsonl"
+    elsewhere.write_bytes(file.read_bytes())
+    capsys.readouterr()
+    assert replay_files([elsewhere]) == 1
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and "give --provider module:name" in told.err and "0 of 2 agree" in told.out
+
+
+def test_settings_are_carried_whole_and_a_group_that_is_chosen_anew_is_not() -> None:
+    own = ["user=custom", "user.function=brought:Silent", "+user.options.tone='a, b'", "+user.options.list=[1,x]"]
+    config = api.compose([*own, "domain=retail", "domain.limit=3", "rollout.unparsable_limit=5", "model.context=9000"])
+    assert api.compose(carried(config, [])) == config
+    plain = api.compose([])
+    changed = api.compose(carried(config, ["user=scripted", "domain=airline", "model.context=8000"]))
+    assert changed.user == plain.user and changed.domain == api.compose(["domain=airline"]).domain
+    assert changed.model.context == 8000 and changed.rollout == config.rollout
 
 
 def test_a_run_goes_on_beside_this_process(outputs: Path) -> None:

@@ -22,7 +22,12 @@ from tau2_exp.evaluation.results_file import load_json
 from tau2_exp.evaluation.sources import read_sources
 from tau2_exp.interfaces import World
 from tau2_exp.plugins import is_path, load, reach
+from tau2_exp.runs.run import Run
 from tau2_exp.types import Message, Task, Verdict
+
+
+class NoDomain(BadLine):
+    """The domain of an episode cannot be opened; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,8 @@ def register(subparsers: Any) -> None:
     parser.add_argument("episodes", nargs="+", type=Path, help="JSONL: recorded τ²-bench episodes or trajectories")
     parser.add_argument("--out", type=Path, help="write one JSON line per episode here")
     words = ", ".join(Provider)
-    parser.add_argument("--provider", default=Provider.auto.value, help=f"{words}, or module:name of your own domain")
+    own = "module:name of your own domain (default: that of the file's run, else auto)"
+    parser.add_argument("--provider", default=Provider.auto.value, help=f"{words}, or {own}")
     parser.set_defaults(run=_command)
 
 
@@ -117,8 +123,10 @@ def replay_files(paths: list[Path], provider: str = Provider.auto, out: TextIO |
     agree; 1 where one does not, a line is not an episode, or nothing could be compared.
     """
     agreeing = compared = silent = elsewhere = 0
+    closed: set[str] = set()  # domains that cannot be opened, each said once
     for path in paths:
-        imported = None if is_path(provider) else _imported(path)
+        opened = _own_provider(path) or provider if provider == Provider.auto else provider
+        imported = None if is_path(opened) else _imported(path)
         for number, line in _lines(path):
             where = f"{path}:{number}"
             try:
@@ -126,7 +134,14 @@ def replay_files(paths: list[Path], provider: str = Provider.auto, out: TextIO |
                 if imported and imported.differs(episode):
                     elsewhere += 1
                     continue
-                rescored = rescore(episode, provider)
+                rescored = rescore(episode, opened)
+            except NoDomain as problem:
+                if str(problem) not in closed:
+                    mend = "for a domain of your own, give --provider module:name"
+                    print(f"{where}: {problem}; {mend}", file=sys.stderr)
+                closed.add(str(problem))
+                compared += 1
+                continue
             except BadLine as problem:
                 print(f"{where}: {problem}", file=sys.stderr)
                 compared += 1
@@ -155,6 +170,22 @@ def _say(text: str) -> None:
     print(text.encode("utf-8", "backslashreplace").decode())
 
 
+def _own_provider(path: Path) -> str | None:
+    """The custom domain that the run of a trajectories file was played on; None where there is none.
+
+    Raises ConfigError where it cannot be imported.
+    """
+    folder = path.absolute().parent.parent
+    if path.absolute().parent.name != "trajectories" or not (folder / "manifest.json").is_file():
+        return None
+    run = Run.open(folder)
+    provider = run.config.domain.provider
+    if not is_path(provider):
+        return None
+    reach(plugin.folder for plugin in run.manifest.plugins)
+    return _provider(provider)
+
+
 def _imported(path: Path) -> _Imported | None:
     """What a run's file was played on, where that is another task revision than ours; said aloud."""
     folder = path.absolute().parent.parent
@@ -176,9 +207,12 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def rescore(episode: Episode, provider: str = Provider.auto) -> Rescored:
-    """Judge an episode in a world of its own. Raises BadLine where there is no such task."""
+    """Judge an episode in a world of its own. Raises NoDomain, or BadLine where there is no such task."""
     try:
         domain = open_domain(provider, episode.domain)
+    except (ValueError, ProviderError) as problem:
+        raise NoDomain(str(problem)) from None
+    try:
         task = domain.task(episode.task)
     except (ValueError, ProviderError) as problem:
         raise BadLine(str(problem)) from None
