@@ -121,15 +121,17 @@ def test_a_shared_prefix_trains_as_its_rows_alone(family, monkeypatch, place):
         model = load_model(family[1], place.hardware)
         trainer = Trainer(model, SftConfig(lr=0.0, weight_decay=0.0), 1, EngineConfig(batch_tokens=batch_tokens))
         seen: dict[str, torch.Tensor] = {}
-        monkeypatch.setattr(trainer._optimiser, "step", lambda lr, m=model, seen=seen: seen.update(grads(m)) or 0.0)
+        monkeypatch.setattr(trainer._optimiser, "step", lambda lr, t=trainer, seen=seen: seen.update(grads(t)) or 0.0)
         trainer.sft_step(shared)
         gradients.append(seen)
     whole, alone = gradients
     assert place.alike(list(whole.values()), [alone[name] for name in whole], 1e-4, least=1e-2)
 
 
-def grads(model):
-    return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+def grads(trainer):
+    """By parameter: in bfloat16 they are gathered on float32 masters."""
+    masters = (master for _, master in trainer._optimiser._pairs)
+    return {name: m.grad.clone() for (name, _), m in zip(trainer.model.named_parameters(), masters, strict=True)}
 
 
 @settings(max_examples=settings().max_examples // 7)
