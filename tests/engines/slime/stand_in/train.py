@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -18,8 +19,13 @@ from typing import Any
 import httpx
 import megatron
 import ray
+import uvicorn
 from flags_read import read_arguments
 from learner import Learner
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 REQUIRED = ("hf_checkpoint", "ref_load", "load", "save", "save_interval", "prompt_data", "input_key", "seed")
@@ -30,6 +36,7 @@ REQUIRED += (
     "rollout_batch_size",
     "global_batch_size",
 )
+JSON = {"Content-Type": "application/json"}
 DRAWS = 20  # batches of groups, at most, until enough are kept
 
 
@@ -97,7 +104,7 @@ async def played(args: Namespace, source: Any) -> list[Any]:
 
 @contextmanager
 def server(args: Namespace) -> Iterator[None]:
-    """One server in the place of slime's router and all behind it."""
+    """Our server, and before it a router that asks for no token, as slime's does not."""
     ready = Path(args.save).parent / "rollout.json"
     command = [sys.executable, "-m", "tau2_exp", "serve", args.hf_checkpoint, "--engine", "torch", "--ready", ready]
     with subprocess.Popen([*map(str, command), "--log", str(ready.with_suffix(".log"))]) as process:
@@ -105,11 +112,33 @@ def server(args: Namespace) -> Iterator[None]:
             while not ready.exists():
                 assert process.poll() is None, "the server did not come up"
                 time.sleep(0.1)
-            url = httpx.URL(json.loads(ready.read_text())["url"])
-            args.sglang_router_ip, args.sglang_router_port = url.host, url.port
-            yield
+            announced = json.loads(ready.read_text())
+            with router(announced["url"], announced["token"]) as port:
+                args.sglang_router_ip, args.sglang_router_port = "127.0.0.1", port
+                yield
         finally:
             process.terminate()
+
+
+@contextmanager
+def router(url: str, token: str) -> Iterator[int]:
+    """A port of this process whose requests are handed on with the server's token."""
+    client = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=None)
+
+    async def hand_on(request: Request) -> Response:
+        body = await request.body()
+        answer = await client.request(request.method, request.url.path, content=body, headers=JSON)
+        return Response(answer.content, answer.status_code, media_type="application/json")
+
+    app = Starlette(routes=[Route("/{path:path}", hand_on, methods=["GET", "POST"])])
+    routing = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
+    thread = threading.Thread(target=routing.run, daemon=True)
+    thread.start()
+    while not routing.started:
+        time.sleep(0.01)
+    yield routing.servers[0].sockets[0].getsockname()[1]
+    routing.should_exit = True
+    thread.join()
 
 
 def swap_weights(args: Namespace, folder: str) -> None:
