@@ -66,6 +66,7 @@ class TemplateNative(Native):
         self._closing = _after(render([user, _message("assistant", _MARK)], None, False), _MARK)
         self.end = self._closing.strip()
         self.stops = (self.end, *(stop for stop in Native.stops if stop != self.end))
+        self._bare = self.system("", None)
         self._check(user)
 
     def system(self, document: str, schemas: list[Schema] | None) -> str:
@@ -77,7 +78,7 @@ class TemplateNative(Native):
         """What the agent hears, as the template writes it, ending where its next turn begins."""
         heard = [entry for message in messages if audible(message) for entry in self._entries(message)]
         if not said:
-            return self._render([self._system("", None), *heard], None, True).removeprefix(self.system("", None))
+            return self._render([self._system("", None), *heard], None, True).removeprefix(self._bare)
         before = [_message("user", "Hello."), _message("assistant", _MARK)]
         return _after(self._render([*before, *heard], None, True), _MARK).removeprefix(self._closing)
 

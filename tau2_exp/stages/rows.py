@@ -94,15 +94,13 @@ def _said(content: Trajectory | Conversation) -> Sequence[Message]:
 
 def sft_rows(setting: RolloutSetting, tokenizer: Tokenizer, examples: Sequence[Example]) -> list[Row]:
     """The rows that fit into the model's context. Raises ConfigError where there are none."""
-    rows = [sft_row(setting, tokenizer, example) for example in examples]
-    sampled = [
-        e.content for e in examples if isinstance(e.content, Trajectory) and any(t.tokens for t in e.content.turns)
-    ]
-    anew = sum(not _is_recorded(setting, tokenizer, content) for content in sampled)
-    if anew:
+    found = [_written(setting, tokenizer, example) for example in examples]
+    rows, kept = [row for row, _ in found], sum(recorded for _, recorded in found)
+    sampled = sum(_was_sampled(example.content) for example in examples)
+    if kept < sampled:
         print(
-            f"sft: {anew} of {len(sampled)} recorded conversations were written anew from their messages: they were "
-            "sampled with another protocol, prompt or tokenizer"
+            f"sft: {sampled - kept} of {sampled} recorded conversations were written anew from their messages: they "
+            "were sampled with another protocol, prompt or tokenizer"
         )
     context = setting.config.model.context
     short = [row for row in rows if len(row.ids) <= context]
@@ -116,24 +114,28 @@ def sft_rows(setting: RolloutSetting, tokenizer: Tokenizer, examples: Sequence[E
 
 def sft_row(setting: RolloutSetting, tokenizer: Tokenizer, example: Example) -> Row:
     """A conversation as a row. Raises ConfigError where the protocol cannot write what was done."""
+    return _written(setting, tokenizer, example)[0]
+
+
+def _written(setting: RolloutSetting, tokenizer: Tokenizer, example: Example) -> tuple[Row, bool]:
+    """The row, and whether it is made of recorded tokens. Raises ConfigError as `sft_row` does."""
     try:
         return _row(setting, tokenizer, example.content)
     except ValueError as error:
         raise ConfigError(f"{example.where}: {error}") from None
 
 
-def _row(setting: RolloutSetting, tokenizer: Tokenizer, content: Trajectory | Conversation) -> Row:
+def _row(setting: RolloutSetting, tokenizer: Tokenizer, content: Trajectory | Conversation) -> tuple[Row, bool]:
     if not isinstance(content, Trajectory):
-        return rows_from_messages(content, setting.protocol, tokenizer)
-    if _is_recorded(setting, tokenizer, content):
-        return rows_from_trajectory(content, [1.0] * len(content.turns), unparsable=False)
-    return rows_from_demonstration(content, setting.protocol, tokenizer, *setting.prompts[content.domain])
+        return rows_from_messages(content, setting.protocol, tokenizer), False
+    prompt = setting.prompts[content.domain]
+    if _was_sampled(content) and is_recorded_alike(content, setting.protocol, tokenizer, *prompt):
+        return rows_from_trajectory(content, [1.0] * len(content.turns), unparsable=False), True
+    return rows_from_demonstration(content, setting.protocol, tokenizer, *prompt), False
 
 
-def _is_recorded(setting: RolloutSetting, tokenizer: Tokenizer, content: Trajectory | Conversation) -> bool:
-    if not isinstance(content, Trajectory) or all(turn.tokens is None for turn in content.turns):
-        return False
-    return is_recorded_alike(content, setting.protocol, tokenizer, *setting.prompts[content.domain])
+def _was_sampled(content: Trajectory | Conversation) -> bool:
+    return isinstance(content, Trajectory) and any(turn.tokens for turn in content.turns)
 
 
 def sft_summary(rows: Sequence[Row]) -> dict[str, int]:

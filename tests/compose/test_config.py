@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from checkpoints import QWEN3
 
 from tau2_exp.compose.choices import CONF
 from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
@@ -40,16 +41,6 @@ NEEDS = {  # what a choice cannot do without
     "user=local": ["engine=slime", "hardware=gpu_8", "model=qwen3_8b"],
     "model=hf": ["model.path=owner/model"],
     "model=qwen3_30b_a3b_instruct_2507": ["engine=slime", "hardware=gpu_8"],
-}
-
-QWEN3 = {  # all that has to be in a checkpoint's config.json
-    "model_type": "qwen3",
-    "vocab_size": 100,
-    "num_hidden_layers": 1,
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "intermediate_size": 16,
 }
 
 

@@ -7,20 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from checkpoints import QWEN3
 
 from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
 from tau2_exp.compose.overrides import given, read
 from tau2_exp.config import ConfigError, SftConfig
 
-QWEN3 = {
-    "model_type": "qwen3",
-    "vocab_size": 100,
-    "num_hidden_layers": 1,
-    "hidden_size": 8,
-    "num_attention_heads": 2,
-    "num_key_value_heads": 1,
-    "intermediate_size": 16,
-}
 CONVERSATION = '{"prompt": [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]}\n'
 
 

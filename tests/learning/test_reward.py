@@ -74,7 +74,7 @@ class TestScore:
         garbled = make_trajectory(turn(Parts(), "why"), turn(Parts(), "why"), turn(Parts(action=1.0)))
         assert score(garbled, config).shaped == pytest.approx(0.25 * 0.8 - 0.2)
 
-    def test_a_spoiled_episode_has_no_reward(self):
+    def test_a_faulted_episode_has_no_reward(self):
         faulted = make_trajectory(fault=Fault(FaultSource.USER, "timeout"), stop=StopReason.FAULT)
         with pytest.raises(ValueError, match="retail/t: a faulted episode"):
             score(faulted, CONFIG)

@@ -1,4 +1,4 @@
-"""From folders to arms and trials: what differs is told apart, what does not compare is kept apart."""
+"""From folders to arms and trials: settings that differ name the arms; what does not compare is kept apart."""
 
 from __future__ import annotations
 

@@ -1,0 +1,11 @@
+"""What the settings read of a checkpoint."""
+
+QWEN3 = {  # all that has to be in a checkpoint's config.json
+    "model_type": "qwen3",
+    "vocab_size": 100,
+    "num_hidden_layers": 1,
+    "hidden_size": 8,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 16,
+}
