@@ -17,8 +17,8 @@ from torch.nn.attention.bias import causal_lower_right
 from benchmarks.gpu_check.sizes import Sizes
 from tau2_exp.engines.torch import cache as cache_module
 from tau2_exp.engines.torch import model as model_module
+from tau2_exp.engines.torch.attention import causal_attention
 from tau2_exp.engines.torch.cache import Cache
-from tau2_exp.engines.torch.model import causal_attention
 from tau2_exp.engines.torch.shape import ModelShape
 
 Call = Callable[[], Tensor]

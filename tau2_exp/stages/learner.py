@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from tau2_exp.config import GrpoConfig, TrainingConfig
+from tau2_exp.engines.torch.backbone import LanguageModel
 from tau2_exp.engines.torch.checkpoint import drop_training, ending_with, load_model, load_training, save_checkpoint
 from tau2_exp.engines.torch.device import dtype_of, prepare
 from tau2_exp.engines.torch.generation import TorchGenerator
-from tau2_exp.engines.torch.model import CausalLM, new_model
+from tau2_exp.engines.torch.model import new_model
 from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from tau2_exp.engines.torch.trainer import Metrics, Trainer
@@ -37,7 +38,7 @@ class Learner:
             self.tokenizer = scratch()
             shape = ModelShape.from_config(config.model, self.tokenizer.size)
             device = prepare(config.hardware)
-            self.model: CausalLM = new_model(shape, config.seed).to(device, dtype_of(config.hardware))
+            self.model: LanguageModel = new_model(shape, config.seed).to(device, dtype_of(config.hardware))
             stops = (self.tokenizer.token_id(stop) for stop in context.protocol.stops)
             self.model.source = ending_with(shape, [stop for stop in stops if stop is not None])
         else:

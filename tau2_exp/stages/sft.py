@@ -21,6 +21,6 @@ async def sft(run: Run) -> None:
     rows = sft_rows(context, learner.tokenizer, examples)
     fit(learner, rows, stage)
     summary = sft_summary(rows)
-    vocabulary = learner.model.shape.vocab_size
+    vocabulary = learner.model.vocab_size
     print(f"sft: {summary['conversations']} conversations, {summary['tokens']} tokens, vocabulary {vocabulary}")
     learner.finish({**summary, "steps": learner.step})

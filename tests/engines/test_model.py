@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tau2_exp.config import EngineConfig, ModelConfig, SftConfig
-from tau2_exp.engines.torch.checkpoint import load_model, write_model
+from tau2_exp.engines.torch.checkpoint import load_model
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.model import new_model
 from tau2_exp.engines.torch.shape import ModelShape
@@ -69,7 +69,7 @@ def test_our_logits_are_those_of_transformers(family, place):
 def test_what_we_save_transformers_opens(family, tmp_path, place):
     transformers = pytest.importorskip("transformers")
     theirs, folder = family
-    write_model(tmp_path, load_model(folder, place.hardware))
+    load_model(folder, place.hardware).write(tmp_path)
     again, report = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and type(again) is type(theirs)
     ignored = ("dtype", "torch_dtype", "_name_or_path", "transformers_version")
@@ -84,7 +84,7 @@ def test_a_shape_alone_is_enough_for_transformers(family, tmp_path, place):
     theirs, folder = family
     ours = load_model(folder, place.hardware)
     ours.source = {}
-    write_model(tmp_path, ours)
+    ours.write(tmp_path)
     again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     ids = torch.tensor(tokens(100, vocab_size=61))[None]
     with torch.no_grad():
@@ -157,7 +157,7 @@ def test_recomputing_activations_changes_no_gradient(model, place):
 
 def test_gradients_are_those_of_hugging_face(tmp_path, model, place):
     transformers = pytest.importorskip("transformers")
-    write_model(tmp_path, model)
+    model.write(tmp_path)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).to(place.device)
     ids = place.tensor(tokens(40))
     probe = torch.randn(40, SHAPE.vocab_size, generator=torch.Generator().manual_seed(0)).to(place.device)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tau2_exp.engines.torch.model import Attend, attend_last
+from tau2_exp.engines.torch.attention import Attend, attend_last
 from tau2_exp.engines.torch.shape import ModelShape
 
 CPU_BUCKET = 16  # rows attended to together: enough to pay for the call, few enough to be of like length
@@ -75,12 +75,18 @@ class Cache:
         self.rows[row.slot] = last
 
     @torch.inference_mode()
-    def copy(self, source: Row, target: Row, count: int) -> None:
-        """Give a new row the first `count` tokens of another."""
+    def copy(self, source: Row, target: Row, count: int) -> int:
+        """Give a new row the first `count` tokens of another; how many it has then."""
         self._reserve(count)
         for slab in self._all():
             slab[target.slot, :, :count] = slab[source.slot, :, :count]
         target.ids[:] = source.ids[:count]
+        return count
+
+    def cut(self, row: Row, count: int) -> int:
+        """Keep a row's first `count` tokens; how many are kept."""
+        del row.ids[count:]
+        return count
 
     def step(self, decodes: Sequence[Row], prefills: Sequence[tuple[Row, int]], ids: Sequence[int]) -> Attend:
         """The attention of one forward pass, which also caches the keys and values of the tokens `ids` that it feeds.

@@ -12,18 +12,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from tau2_exp.config import ConfigError, HardwareConfig
+from tau2_exp.engines.torch.backbone import CONFIG, LanguageModel
 from tau2_exp.engines.torch.device import dtype_of, prepare
 from tau2_exp.engines.torch.hub import download
-from tau2_exp.engines.torch.model import CausalLM
+from tau2_exp.engines.torch.model import WEIGHTS, CausalLM
 from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.tokenizer import TextTokenizer
 from tau2_exp.engines.torch.trainer import Trainer
 
-CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-GENERATION = "generation_config.json"
+GENERATION, INDEX = "generation_config.json", "model.safetensors.index.json"
 SOURCES = (CONFIG, GENERATION)  # what others read of a model, beside its weights
 MESSAGE = 300  # characters of a path in a message
 TENSORS, STATE = "training.pt", "training.json"
@@ -42,7 +42,7 @@ class TrainingState:
 
 def save_checkpoint(
     folder: Path,
-    model: CausalLM,
+    model: LanguageModel,
     tokenizer: TextTokenizer,
     trainer: Trainer | None = None,
     extra: dict[str, Any] | None = None,
@@ -55,7 +55,7 @@ def save_checkpoint(
     fresh, previous = _beside(folder, "new"), _beside(folder, "old")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    write_model(fresh, model)
+    model.write(fresh)
     for name, content in tokenizer.files().items():
         (fresh / name).write_text(content)
     if trainer is not None:
@@ -157,17 +157,6 @@ def _folder(path: Path | str) -> Path:
     """Where a local folder or a hub name lies."""
     folder = Path(path)
     return folder if progress(folder) is not None else download(str(path), ["*.json", "*.safetensors", "*.jinja"])
-
-
-def write_model(folder: Path, model: CausalLM) -> None:
-    """The weights as they are, and what the model came with, as `from_pretrained` reads them."""
-    dtype = str(model.head.dtype).removeprefix("torch.")
-    source = {CONFIG: model.shape.to_hf()} | model.source
-    source[CONFIG] = source[CONFIG] | {"dtype": dtype, "torch_dtype": dtype}
-    for name, data in source.items():
-        (folder / name).write_text(json.dumps(data, indent=2))
-    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 
 def _read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, torch.Tensor]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 
 from tau2_exp.config import EngineConfig
-from tau2_exp.engines.torch.cache import Cache, Row
-from tau2_exp.engines.torch.model import CausalLM
+from tau2_exp.engines.torch.backbone import LanguageModel, SessionCache
+from tau2_exp.engines.torch.cache import Row
 from tau2_exp.engines.torch.sampling import sample, uniforms
 from tau2_exp.types import FaultError, FaultSource, Generation, Sampling
 
@@ -53,7 +53,7 @@ class TorchGenerator:
     others wait.
     """
 
-    def __init__(self, model: CausalLM, engine: EngineConfig):
+    def __init__(self, model: LanguageModel, engine: EngineConfig):
         self.model = model
         self._lockstep = engine.lockstep
         self._batch_tokens = engine.batch_tokens
@@ -61,7 +61,7 @@ class TorchGenerator:
         self._waiting: dict[int, _Request] = {}
         self._turns: dict[int, _Turn] = {}
         self._rows: dict[int, Row] = {}
-        self._cache = self._new_cache()
+        self._cache: SessionCache = self.model.new_cache()
         self._weights = self._weights_version()
         self._news = 0
         self.passes = 0  # through the model, so far
@@ -91,8 +91,8 @@ class TorchGenerator:
             raise ValueError(f"session {session} already generates")
         if not ids or sampling.max_tokens < 1:
             raise ValueError("generation needs at least one token of context, and one to make")
-        if not 0 <= min(ids) <= max(ids) < self.model.shape.vocab_size:
-            raise ValueError(f"token ids go from 0 to {self.model.shape.vocab_size - 1}")
+        if not 0 <= min(ids) <= max(ids) < self.model.vocab_size:
+            raise ValueError(f"token ids go from 0 to {self.model.vocab_size - 1}")
         draws = uniforms(seed, sampling.max_tokens)
         future = asyncio.get_running_loop().create_future()
         self._waiting[session] = _Request(list(ids), sampling, draws, future, ends)
@@ -129,17 +129,20 @@ class TorchGenerator:
         row = self._rows.get(session)
         return row.ids if row else []
 
-    def share(self, source: int, session: int, count: int) -> None:
-        """Copy the first `count` cached tokens of the session `source` to a session that has no row yet."""
+    def share(self, source: int, session: int, count: int) -> int:
+        """Copy the first `count` cached tokens of the session `source` to a session that has no row yet.
+
+        How many it has then: `count`, or none where the model can only keep a context whole.
+        """
         row = self._rows[session] = self._cache.acquire()
-        self._cache.copy(self._rows[source], row, count)
+        return self._cache.copy(self._rows[source], row, count)
 
     def reset(self) -> None:
         """Drop the cache, as new weights require. Raises RuntimeError while rows decode."""
         if self._turns:
             raise RuntimeError("the cache cannot be dropped while rows decode")
         self._rows.clear()
-        self._cache = self._new_cache()
+        self._cache = self.model.new_cache()
         self._weights = self._weights_version()
 
     # ------------------------------------------------------------ the loop
@@ -203,13 +206,12 @@ class TorchGenerator:
         tokens = 0
         for session, request in sorted(self._waiting.items()):
             row = self._rows.get(session)
-            known = _common_prefix(row.ids, request.ids) if row else 0
+            known = self._cache.cut(row, _common_prefix(row.ids, request.ids)) if row else 0
             tokens += len(request.ids) - known
             if admitted and tokens > self._batch_tokens:
                 break
             if row is None:
                 row = self._rows[session] = self._cache.acquire()
-            del row.ids[known:]
             self._turns[session] = _Turn(
                 row, request.ids[known:], request.sampling, request.draws, request.future, request.ends
             )
@@ -220,16 +222,10 @@ class TorchGenerator:
 
     def _forward(self, turns: Sequence[_Turn], decoding: int) -> tuple[list[int], list[float]]:
         """The next token of each turn and its log-probability; the first `decoding` turns feed one token each."""
+        rows = [turn.row for turn in turns[:decoding]]
+        joining = [(turn.row, len(turn.feed)) for turn in turns[decoding:]]
         ids = [token for turn in turns for token in turn.feed]
-        positions = [p for turn in turns for p in range(len(turn.row.ids), len(turn.row.ids) + len(turn.feed))]
-        attend = self._cache.step(
-            [turn.row for turn in turns[:decoding]], [(turn.row, len(turn.feed)) for turn in turns[decoding:]], ids
-        )
-        tokens, places = torch.tensor([ids, positions], device=self.model.device)
-        ends = None
-        if len(ids) > len(turns):
-            ends = torch.tensor([len(turn.feed) for turn in turns], device=tokens.device).cumsum(0) - 1
-        logits = self.model.logits(self.model.hidden(tokens, places, attend, ends))
+        logits = self.model.next_logits(self._cache, rows, joining, ids)
         draws = [turn.draws[len(turn.ids)] for turn in turns]
         sampled, log_probs = sample(logits, draws, [turn.sampling for turn in turns])
         return sampled.tolist(), log_probs.tolist()
@@ -258,9 +254,6 @@ class TorchGenerator:
         self.reset()
         for future in futures:
             _refuse(future, error)
-
-    def _new_cache(self) -> Cache:
-        return Cache(self.model.shape, self.model.device, self.model.head.dtype)
 
     def _weights_version(self) -> int:
         """Grows with every in-place change of a weight."""

@@ -7,20 +7,25 @@ transformers' modelling code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn.attention.bias import causal_lower_right
 from torch.utils.checkpoint import checkpoint
 
-from tau2_exp.engines.torch.kernels import full_logits, rms_norm, rotate, swiglu
+from tau2_exp.engines.torch.attention import Attend, tree_attention
+from tau2_exp.engines.torch.backbone import LanguageModel
+from tau2_exp.engines.torch.cache import Cache
+from tau2_exp.engines.torch.cache import Row as CacheRow
+from tau2_exp.engines.torch.kernels import full_logits, rms_norm, rotate, swiglu, token_statistics
+from tau2_exp.engines.torch.packing import Packed, pack
 from tau2_exp.engines.torch.shape import INIT_DEVIATION, ModelShape, RopeScaling
+from tau2_exp.types import Row
 
-# (layer, q [N, heads, d], k [N, kv_heads, d], v [N, kv_heads, d]) → [N, heads, d]
-Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+WEIGHTS = "model.safetensors"
 
 
 class RMSNorm(nn.Module):
@@ -103,14 +108,12 @@ class Decoder(nn.Module):
         self.norm = RMSNorm(shape.width, shape.norm_eps)
 
 
-class CausalLM(nn.Module):
-    """The causal language model. `recompute` drops activations in training and computes them again going backward."""
+class CausalLM(LanguageModel):
+    """The engine's own language model: rows are packed and share prefixes in training, and are batched in decoding."""
 
     def __init__(self, shape: ModelShape, recompute: bool = False):
-        super().__init__()
+        super().__init__(recompute)
         self.shape = shape
-        self.recompute = recompute
-        self.source: dict[str, dict[str, Any]] = {}  # config.json and its like, as the model came with them
         self.model = Decoder(shape)
         if not shape.tied:
             self.lm_head = nn.Linear(shape.width, shape.vocab_size, bias=False)
@@ -121,9 +124,14 @@ class CausalLM(nn.Module):
         return self.model.embed_tokens.weight if self.shape.tied else self.lm_head.weight
 
     @property
-    def device(self) -> torch.device:
-        """The device that the weights are on."""
-        return self.head.device
+    def context(self) -> int:
+        """The longest sequence that it was made for, in tokens."""
+        return self.shape.context
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Its shape as a config.json."""
+        return self.shape.to_hf()
 
     def hidden(self, ids: Tensor, positions: Tensor, attend: Attend, keep: Tensor | None = None) -> Tensor:
         """Hidden states after the last norm, of packed tokens `ids` [N] at `positions` [N].
@@ -161,6 +169,38 @@ class CausalLM(nn.Module):
         """Logits, float32 [M, vocab_size], of hidden states [M, width]."""
         return full_logits(hidden, self.head)
 
+    def batches(self, rows: Sequence[Row], batch_tokens: int) -> Iterator[Packed]:
+        """Micro-batches in which a prefix that rows share is there once; see `packing`."""
+        return (Packed(batch, self.device) for batch in pack(rows, batch_tokens))
+
+    def statistics(self, batch: Packed, temperature: float = 1.0, entropy: bool = False) -> tuple[Tensor, Tensor]:
+        """See `LanguageModel.statistics`. Logits exist once for each distinct trained token."""
+        hidden = self.packed(batch.ids, batch.lengths, batch.before, batch.ancestors)
+        log_probs, entropies = token_statistics(hidden, self.head, batch.targets, temperature, entropy)
+        return log_probs[batch.index], entropies[batch.index]
+
+    def new_cache(self) -> Cache:
+        """An empty cache of keys and values."""
+        return Cache(self.shape, self.device, self.head.dtype)
+
+    def next_logits(
+        self, cache: Cache, decodes: Sequence[CacheRow], prefills: Sequence[tuple[CacheRow, int]], ids: Sequence[int]
+    ) -> Tensor:
+        """See `LanguageModel.next_logits`. All rows are one pass."""
+        counts = [(row, 1) for row in decodes] + list(prefills)
+        positions = [place for row, count in counts for place in range(len(row.ids), len(row.ids) + count)]
+        attend = cache.step(decodes, prefills, ids)
+        tokens, places = torch.tensor([ids, positions], device=self.device)
+        ends = None
+        if len(ids) > len(counts):
+            ends = torch.tensor([count for _, count in counts], device=tokens.device).cumsum(0) - 1
+        return self.logits(self.hidden(tokens, places, attend, ends))
+
+    def write_weights(self, folder: Path) -> None:
+        """The weights under Hugging Face's names, in one file."""
+        tensors = {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
 
 def rotation(positions: Tensor, shape: ModelShape, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """cos and sin of RoPE's angles for `rotate`, each [N, 1, head_dim]: both halves alike, sin negated in the first."""
@@ -179,46 +219,6 @@ def _stretched(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
     low, high = scaling.low_freq_factor, scaling.high_freq_factor
     kept = ((turns - low) / (high - low)).clamp(0.0, 1.0)
     return kept * frequencies + (1.0 - kept) * frequencies / scaling.factor
-
-
-def tree_attention(lengths: Sequence[int], ancestors: Sequence[Sequence[int]]) -> Attend:
-    """Causal attention of each packed segment to its ancestors and itself: exact, no padding."""
-    sizes = list(lengths)
-
-    def attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        queries, keys, values = q.split(sizes), k.split(sizes), v.split(sizes)
-
-        def along(path: Sequence[int], parts: Sequence[Tensor], own: int) -> Tensor:
-            return torch.cat([*(parts[number] for number in path), parts[own]]) if path else parts[own]
-
-        return torch.cat(
-            [causal_attention(queries[i], along(p, keys, i), along(p, values, i)) for i, p in enumerate(ancestors)]
-        )
-
-    return attend
-
-
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The last L tokens of a sequence of S: q [L, heads, d], k and v [S, kv_heads, d] → [L, heads, d]."""
-    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-    return attend_last(q, k, v)[0].transpose(0, 1)
-
-
-def attend_last(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The same by heads: q [1, heads, L, d], k and v [1, kv_heads, S, d] → [1, heads, L, d].
-
-    A mask that lies in memory is never given beside `enable_gqa`: on a GPU that pair gets the slowest kernel. There
-    flash attention makes the mask itself; elsewhere the heads that share keys become more queries.
-    """
-    rows, columns, device = q.shape[2], k.shape[2], q.device
-    if rows == columns:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-    if device.type == "cuda":
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=causal_lower_right(rows, columns), enable_gqa=True)
-    mask = torch.ones(rows, columns, dtype=torch.bool, device=device).tril(columns - rows)
-    shared = q.shape[1] // k.shape[1]
-    grouped = q.reshape(1, k.shape[1], shared * rows, -1)
-    return F.scaled_dot_product_attention(grouped, k, v, attn_mask=mask.repeat(shared, 1)).reshape(q.shape)
 
 
 def new_model(shape: ModelShape, seed: int, recompute: bool = False) -> CausalLM:

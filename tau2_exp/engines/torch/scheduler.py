@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tau2_exp.config import ConfigError, EngineConfig, HardwareConfig
+from tau2_exp.engines.torch.backbone import LanguageModel
 from tau2_exp.engines.torch.checkpoint import load_model
 from tau2_exp.engines.torch.generation import TorchGenerator
-from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.engines.torch.slots import CacheSlots
 from tau2_exp.engines.torch.tokenizer import TextTokenizer
 from tau2_exp.engines.torch.wire import Refused, Request, answer, whole_turn
@@ -39,7 +39,7 @@ class _Guest:
 class Scheduler:
     """Takes requests from any event loop; at most `rows` are generated at the same time."""
 
-    def __init__(self, model: CausalLM, tokenizer: TextTokenizer, hardware: HardwareConfig, rows: int):
+    def __init__(self, model: LanguageModel, tokenizer: TextTokenizer, hardware: HardwareConfig, rows: int):
         self.version = "default"
         self._model, self._tokenizer, self._hardware = model, tokenizer, hardware
         self._generator = TorchGenerator(model, EngineConfig(lockstep=False))
@@ -138,8 +138,8 @@ class Scheduler:
 
     def _load(self, path: Path) -> None:
         fresh = load_model(path, self._hardware)
-        if fresh.shape != self._model.shape:
-            raise ConfigError(f"{path}: its shape differs from the served model's; serve it separately")
+        if fresh.config != self._model.config:
+            raise ConfigError(f"{path}: its config.json differs from the served model's; serve it separately")
         self._model.load_state_dict(fresh.state_dict())
         self._slots.forget()
         self._generator.reset()

@@ -173,10 +173,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
-    shape = model.shape
-    context = min(given.context or shape.context, shape.context)
+    context = min(given.context or model.context, model.context)
     scheduler = Scheduler(model.requires_grad_(False), tokenizer, hardware, given.at_once)
-    service = Service(scheduler, given.model, shape.vocab_size, context, end_ids(given.model))
+    service = Service(scheduler, given.model, model.vocab_size, context, end_ids(given.model))
     config = uvicorn.Config(
         service.app(token, given.host),
         log_level="warning",

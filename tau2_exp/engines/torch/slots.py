@@ -72,10 +72,7 @@ class CacheSlots:
         source, shared = self._nearest(ids)
         session, self._next = self._next, self._next + 1
         self._generator.open(session)
-        if shared >= WORTH_SHARING:
-            self._generator.share(source, session, shared)
-        else:
-            shared = 0
+        shared = self._generator.share(source, session, shared) if shared >= WORTH_SHARING else 0
         if len(self._idle) + len(self._taken) >= self._limit:
             oldest = next(iter(self._idle))
             del self._idle[oldest]

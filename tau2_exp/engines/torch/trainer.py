@@ -1,4 +1,4 @@
-"""Rows in, one optimiser step out: SFT and GRPO over packed micro-batches, shared prefixes computed once."""
+"""Rows in, one optimiser step out: SFT and GRPO over the micro-batches that the model makes of them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import torch
 from torch import Tensor
 
 from tau2_exp.config import EngineConfig, GrpoConfig, TrainingConfig
-from tau2_exp.engines.torch.kernels import token_statistics
+from tau2_exp.engines.torch.backbone import Batch, LanguageModel
 from tau2_exp.engines.torch.losses import Objective, policy_loss
-from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.engines.torch.optimiser import Optimiser, learning_rate
-from tau2_exp.engines.torch.packing import Packed, pack
 from tau2_exp.types import Row
 
 Metrics = dict[str, float]
@@ -30,11 +28,11 @@ class Trainer:
 
     def __init__(
         self,
-        model: CausalLM,
+        model: LanguageModel,
         config: TrainingConfig,
         total_steps: int,
         engine: EngineConfig,
-        reference: CausalLM | None = None,
+        reference: LanguageModel | None = None,
     ):
         self.model = model
         self.config = config
@@ -55,10 +53,9 @@ class Trainer:
         begun = time.perf_counter()
         trained = _count(rows)
         loss = 0.0
-        for batch in pack(rows, self._batch_tokens):
-            packed = Packed(batch, self.model.device)
-            log_probs, _ = self._statistics(self.model, packed)
-            part = -(log_probs * packed.advantages).sum() / trained
+        for batch in self.model.batches(rows, self._batch_tokens):
+            log_probs, _ = self.model.statistics(batch)
+            part = -(log_probs * batch.advantages).sum() / trained
             part.backward()
             loss += part.item()
         return {"loss": loss} | self._update(rows, trained, begun)
@@ -92,11 +89,10 @@ class Trainer:
         """Accumulate one update's gradient; add its sums to `totals`."""
         trained = _count(rows)
         objective = Objective(config.clip_low, config.clip_high, config.kl, config.entropy, config.tis_clip)
-        for batch in pack(rows, self._batch_tokens):
-            packed = Packed(batch, self.model.device)
-            reference = self._reference_log_probs(packed, config)
-            log_probs, entropy = self._statistics(self.model, packed, config.temperature, entropy=True)
-            result = policy_loss(log_probs, packed.log_probs, packed.advantages, entropy, reference, objective)
+        for batch in self.model.batches(rows, self._batch_tokens):
+            reference = self._reference_log_probs(batch, config)
+            log_probs, entropy = self.model.statistics(batch, config.temperature or 1.0, entropy=True)
+            result = policy_loss(log_probs, batch.log_probs, batch.advantages, entropy, reference, objective)
             (result.loss / trained).backward()
             totals["loss"] += result.loss.item()
             totals["kl"] += result.kl.item()
@@ -105,19 +101,11 @@ class Trainer:
             totals["ratio"] += result.ratio.item()
             totals["drift"] += result.drift.item()
 
-    def _reference_log_probs(self, packed: Packed, config: GrpoConfig) -> Tensor | None:
+    def _reference_log_probs(self, batch: Batch, config: GrpoConfig) -> Tensor | None:
         if self._reference is None or config.kl == 0:
             return None
         with torch.no_grad():
-            return self._statistics(self._reference, packed, config.temperature)[0]
-
-    def _statistics(
-        self, model: CausalLM, packed: Packed, temperature: float = 1.0, entropy: bool = False
-    ) -> tuple[Tensor, Tensor]:
-        """Of each row's trained tokens: log-probability and entropy. Logits exist once for each distinct one."""
-        hidden = model.packed(packed.ids, packed.lengths, packed.before, packed.ancestors)
-        log_probs, entropies = token_statistics(hidden, model.head, packed.targets, temperature or 1.0, entropy)
-        return log_probs[packed.index], entropies[packed.index]
+            return self._reference.statistics(batch, config.temperature or 1.0)[0]
 
     def _lr(self) -> float:
         return learning_rate(self.step, self.total_steps, self.config)

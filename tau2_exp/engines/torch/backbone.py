@@ -1,0 +1,125 @@
+"""What a language model is to this engine: rows to learn from, sessions to sample for, a folder to be saved in.
+
+Two do it: the own decoder (`model.CausalLM`) for the dense families that it covers, and any causal language model of
+transformers (`theirs.TransformersLM`).
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from tau2_exp.engines.torch.cache import Row as CacheRow
+from tau2_exp.types import Row
+
+CONFIG = "config.json"
+
+
+class Batch(Protocol):
+    """A micro-batch: of its rows' trained tokens, row by row, what was recorded; float32 [T]."""
+
+    log_probs: Tensor
+    advantages: Tensor
+
+
+class SessionCache(Protocol):
+    """What a model keeps of its sessions' contexts, a row each. `Row.ids` are the tokens that a row holds."""
+
+    def acquire(self) -> CacheRow:
+        """A new, empty row."""
+
+    def release(self, row: CacheRow) -> None:
+        """Free a row."""
+
+    def copy(self, source: CacheRow, target: CacheRow, count: int) -> int:
+        """Give a new row the first `count` tokens of another; how many it has then, which may be none."""
+
+    def cut(self, row: CacheRow, count: int) -> int:
+        """Keep a row's first `count` tokens; how many are kept, which may be none."""
+
+    def order(self, active: Sequence[CacheRow]) -> None:
+        """Called before each pass with the rows that decode: a chance to move rows about."""
+
+
+class LanguageModel(nn.Module, ABC):
+    """A causal language model. `recompute` drops activations in training and computes them again going backward.
+
+    `source` is what it came with beside its weights: file name → JSON data of config.json and its like.
+    """
+
+    def __init__(self, recompute: bool = False):
+        super().__init__()
+        self.recompute = recompute
+        self.source: dict[str, dict[str, Any]] = {}
+
+    @property
+    @abstractmethod
+    def head(self) -> Tensor:
+        """The output matrix, [vocab_size, width]."""
+
+    @property
+    @abstractmethod
+    def context(self) -> int:
+        """The longest sequence that it was made for, in tokens."""
+
+    @property
+    @abstractmethod
+    def config(self) -> dict[str, Any]:
+        """What it is, as a config.json; two models of equal config can exchange weights."""
+
+    @property
+    def vocab_size(self) -> int:
+        """How many token ids it has."""
+        return self.head.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the weights are on."""
+        return self.head.device
+
+    @abstractmethod
+    def batches(self, rows: Sequence[Row], batch_tokens: int) -> Iterable[Any]:
+        """Micro-batches of at most `batch_tokens` tokens, each a `Batch` that `statistics` reads.
+
+        A longer row makes one of its own; rows without a trained token are left out. Raises ValueError where a row's
+        first token is to be trained.
+        """
+
+    @abstractmethod
+    def statistics(self, batch: Any, temperature: float = 1.0, entropy: bool = False) -> tuple[Tensor, Tensor]:
+        """Of the rows' trained tokens, in the batch's order: log-probability, and entropy (0 unless asked).
+
+        Both are float32 [T], under softmax(logits / temperature), and carry gradients.
+        """
+
+    @abstractmethod
+    def new_cache(self) -> SessionCache:
+        """An empty cache."""
+
+    @abstractmethod
+    def next_logits(
+        self, cache: Any, decodes: Sequence[CacheRow], prefills: Sequence[tuple[CacheRow, int]], ids: Sequence[int]
+    ) -> Tensor:
+        """Logits of each row's next token, float32 [rows, vocab_size]; the rows then hold what they were fed.
+
+        `ids` has one token for each row of `decodes`, then as many for each row of `prefills` as its count.
+        """
+
+    @abstractmethod
+    def write_weights(self, folder: Path) -> None:
+        """Write the weights to a folder, as `from_pretrained` reads them."""
+
+    def write(self, folder: Path) -> None:
+        """Write the weights as they are, and what the model came with, as `from_pretrained` reads them."""
+        self.write_weights(folder)
+        dtype = str(self.head.dtype).removeprefix("torch.")
+        source = {CONFIG: self.config} | self.source
+        source[CONFIG] = source[CONFIG] | {"dtype": dtype, "torch_dtype": dtype}
+        for name, data in source.items():
+            (folder / name).write_text(json.dumps(data, indent=2))
