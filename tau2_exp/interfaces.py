@@ -21,6 +21,7 @@ from tau2_exp.types import (
     Task,
     ToolCall,
     Trajectory,
+    Turn,
     Usage,
     Verdict,
 )
@@ -90,6 +91,10 @@ class World(Protocol):
         """Leaf path (`agent.orders.#W1.status`) → value, for all that differs from the start of the episode."""
         ...
 
+    def fork(self) -> World:
+        """A copy as it stands; neither ever sees what is done to the other."""
+        ...
+
 
 @runtime_checkable
 class User(Protocol):
@@ -100,6 +105,17 @@ class User(Protocol):
 
     async def reply(self, heard: Sequence[Message]) -> Message:
         """Answer the agent's message, or the results of this user's own tool calls. Raises FaultError(USER)."""
+        ...
+
+
+class ForkingUser(User, Protocol):
+    """A user whose episode can be continued from any turn: `reward=branch` and the bench for credit need one."""
+
+    def fork(self, world: World, seed: int) -> User:
+        """A copy as it stands, for an episode that goes on in `world`; neither sees what the other hears.
+
+        What it draws at random from now on follows from `seed`, and its usage begins at nothing.
+        """
         ...
 
 
@@ -126,6 +142,17 @@ class Policy(Protocol):
 
     def make_agent(self, world: World, spec: EpisodeSpec) -> Agent:
         """Make the agent of one episode in its world."""
+        ...
+
+
+class ForkingPolicy(Policy, Protocol):
+    """A policy whose agents can go on from the middle of an episode."""
+
+    def continue_agent(self, world: World, spec: EpisodeSpec, turns: Sequence[Turn]) -> Agent:
+        """Make the agent of an episode whose first turns were these, as if it had made them itself.
+
+        It hears next what followed the last of them. What it samples follows from the seed of `spec`.
+        """
         ...
 
 

@@ -273,8 +273,20 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Branch:
+    """Whose continuation an episode is, and from where: all turns before `turn` are those of `trunk`."""
+
+    trunk: int  # the `sample` of the episode that it continues, in the same group
+    turn: int  # the first turn of its own
+    number: int  # which continuation from there
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
-    """The complete record of one ended episode, whatever ended it."""
+    """The complete record of one ended episode, whatever ended it.
+
+    That of a continuation (see `branch`) holds the turns of its trunk too; its usage and its seconds are its own.
+    """
 
     task: str  # Task.id
     domain: str
@@ -293,11 +305,17 @@ class Trajectory:
     user: str = ""  # which user simulator it was; SOLO where none did
     user_usage: Usage = Usage()
     policy_usage: Usage = Usage()
+    branch: Branch | None = None  # None: it was played from its beginning
 
     @property
     def key(self) -> str:
         """Its task's `Task.key`: ids alone repeat across domains."""
         return f"{self.domain}/{self.task}"
+
+    @property
+    def first_turn(self) -> int:
+        """The first turn of its own: those before it are another episode's, and were recorded there first."""
+        return self.branch.turn if self.branch else 0
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -357,6 +375,7 @@ class EpisodeSpec:
     sample: int
     seed: int
     index: int  # the episode's place in its batch: batches form by index, never by arrival
+    branch: Branch | None = None  # what it continues; None: it begins anew
 
 
 # ---------------------------------------------------------------- token-level generation

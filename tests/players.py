@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Sequence
 from typing import Any
 
+from tau2_exp.interfaces import World
 from tau2_exp.types import (
     Action,
     Criteria,
@@ -59,6 +61,9 @@ class CounterWorld:
     def changes(self) -> dict[str, Any]:
         return {"agent.count": self.count} if self.count else {}
 
+    def fork(self) -> CounterWorld:
+        return copy.copy(self)
+
 
 class ScriptUser:
     """Says the lines it is given, then STOP; a ToolCall among them is a call of its own tool."""
@@ -80,6 +85,11 @@ class ScriptUser:
         if isinstance(line, ToolCall):
             return Message(Role.USER, tool_calls=(line,))
         return Message(Role.USER, line)
+
+    def fork(self, world: World, seed: int) -> ScriptUser:
+        other = copy.copy(self)
+        other.lines, other.heard = list(self.lines), list(self.heard)
+        return other
 
 
 class ScriptAgent:

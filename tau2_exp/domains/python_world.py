@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +69,12 @@ class PythonWorld:
     def changes(self) -> dict[str, Any]:
         """Leaf path → value now (None: gone), for all that differs from the start of the episode."""
         return leaf_changes(self._start, plain_state(self._state), STATE)
+
+    def fork(self) -> PythonWorld:
+        """A copy as it stands; neither ever sees what is done to the other."""
+        other = copy.copy(self)
+        other._state = copy.deepcopy(self._state)
+        return other
 
     def _reached(self) -> bool:
         return self._goal is None or self.changes() == self._goal

@@ -36,6 +36,34 @@ def clone(value: Any) -> Any:
     return copy
 
 
+def twin(value: Any, known: dict[int, Any]) -> Any:
+    """As `clone`, but what is one object in several places stays one: `known` has the copies so far, by identity.
+
+    A tool of telecom's stores an object that the toolkit keeps too, and another then writes to it.
+    """
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if id(value) in known:
+        return known[id(value)]
+    if kind is list:
+        copy: Any = []
+        known[id(value)] = copy
+        copy.extend(twin(item, known) for item in value)
+    elif kind is dict:
+        copy = known[id(value)] = {}
+        copy.update((key, twin(item, known)) for key, item in value.items())
+    elif isinstance(value, BaseModel):
+        copy = known[id(value)] = value.model_copy()
+        for name, item in copy.__dict__.items():
+            copy.__dict__[name] = twin(item, known)
+    elif isinstance(value, (Table, Database)):
+        copy = known[id(value)] = value.copy(known)
+    else:
+        return value
+    return copy
+
+
 def plain(value: Any, mode: str = "python") -> Any:
     """`model_dump` through lists and dicts; values that a tool stored unvalidated are dumped as they are."""
     if isinstance(value, BaseModel):
@@ -126,10 +154,10 @@ class Table(MutableMapping[str, Any]):
             self._keys = dict.fromkeys(self._base)
         return self._keys
 
-    def copy(self) -> Table:
-        """An independent table over the same base."""
+    def copy(self, known: dict[int, Any] | None = None) -> Table:
+        """An independent table over the same base; `known` is that of `twin`."""
         other = Table(self._base)
-        other._own = clone(self._own)
+        other._own = twin(self._own, {} if known is None else known)
         other._keys = None if self._keys is None else dict(self._keys)
         return other
 
@@ -177,10 +205,10 @@ class Database:
         fields = base.__dict__.items()
         return cls({name: Table(value) if isinstance(value, Records) else clone(value) for name, value in fields})
 
-    def copy(self) -> Database:
-        """An independent database over the same parsed one."""
-        fields = self.__dict__.items()
-        return Database({name: value.copy() if isinstance(value, Table) else clone(value) for name, value in fields})
+    def copy(self, known: dict[int, Any] | None = None) -> Database:
+        """An independent database over the same parsed one; `known` is that of `twin`."""
+        known = {} if known is None else known
+        return Database({name: twin(value, known) for name, value in self.__dict__.items()})
 
     def contents(self) -> dict[str, Any]:
         """Everything, as plain data."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 from tau2_exp.domains.delta import Fingerprint, changes, fingerprint
 from tau2_exp.domains.progress import db_progress
 from tau2_exp.domains.rendering import render
-from tau2_exp.domains.tables import Database
+from tau2_exp.domains.tables import Database, twin
 from tau2_exp.domains.verdict import check_actions, check_communicated, fraction, judge
 from tau2_exp.types import EnvAssertion, GoldAction, Message, Parts, Role, Schema, StopReason, Task, ToolCall, Verdict
 
@@ -28,6 +31,14 @@ class Side:
     tools: frozenset[str]
     render: Mapping[str, Callable[[Any], str]]
     database: Database
+
+    def fork(self, known: dict[int, Any]) -> Side:
+        """A copy; what both sides hold stays one object, by `known` (see `tables.twin`)."""
+        kit = copy.copy(self.kit)
+        for name, value in vars(kit).items():
+            bound = isinstance(value, MethodType)
+            vars(kit)[name] = MethodType(value.__func__, kit) if bound else twin(value, known)
+        return dataclasses.replace(self, kit=kit, database=twin(self.database, known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,14 @@ class TauWorld:
                 found |= changes(self._start[role], side.database, _NAMES[role])
             self._changes = (self._calls, found)
         return dict(found)
+
+    def fork(self) -> TauWorld:
+        """A copy as it stands; neither ever sees what is done to the other."""
+        other = copy.copy(self)
+        known: dict[int, Any] = {}
+        other._sides = {role: side.fork(known) for role, side in self._sides.items()}
+        other._environment = _Environment(other._sides, self._environment.solo)
+        return other
 
     def db_hash(self, role: Role) -> str | None:
         """τ²-bench's hash of one side's whole database; None where there is no such side."""

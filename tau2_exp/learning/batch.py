@@ -73,7 +73,8 @@ def rows_from_trajectory(trajectory: Trajectory, advantages: Sequence[float], un
     """The row of a sampled trajectory, from its token record alone.
 
     `advantages` has one number a turn. Without `unparsable` (rejection sampling) turns that could not be
-    parsed are context only. Raises ValueError where a turn has no token record.
+    parsed are context only, as those before a continuation's own always are: they are trained on in its trunk's row.
+    Raises ValueError where a turn has no token record.
     """
     builder = _RowBuilder()
     for number, (turn, advantage) in enumerate(zip(trajectory.turns, advantages, strict=True)):
@@ -81,7 +82,7 @@ def rows_from_trajectory(trajectory: Trajectory, advantages: Sequence[float], un
         if span is None:
             raise ValueError(f"{trajectory.key}: turn {number} has no token record")
         builder.context(span.context)
-        if turn.error is not None and not unparsable:
+        if number < trajectory.first_turn or (turn.error is not None and not unparsable):
             builder.context(span.sampled)
         else:
             builder.sampled(span.sampled, span.log_probs, advantage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Sequence
@@ -42,6 +43,12 @@ class Conversation:
             self.messages.append({"role": "assistant", "content": repaired_unicode(reply.text).strip() or NOTHING})
         else:
             self.messages.append(self._said(reply.content, reply.tool_calls) | reply.thoughts)
+
+    def copy(self) -> Conversation:
+        """An independent chat that goes on from here; what was sent so far is shared, since it never changes."""
+        other = copy.copy(self)
+        other.messages, other._ids, other._unanswered = list(self.messages), set(self._ids), list(self._unanswered)
+        return other
 
     def _audible(self, message: Message) -> bool:
         if message.role is Role.TOOL:

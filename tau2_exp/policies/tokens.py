@@ -8,7 +8,18 @@ from collections.abc import Mapping, Sequence
 from tau2_exp.interfaces import Generator, Tokenizer, World
 from tau2_exp.learning.batch import Transcript
 from tau2_exp.protocols import Parsed, Protocol
-from tau2_exp.types import Action, ContextFull, EpisodeSpec, Message, Sampling, Schema, TokenSpan, Usage, stable_seed
+from tau2_exp.types import (
+    Action,
+    ContextFull,
+    EpisodeSpec,
+    Message,
+    Sampling,
+    Schema,
+    TokenSpan,
+    Turn,
+    Usage,
+    stable_seed,
+)
 
 SMALLEST_TURN = 16  # tokens: with less room than this left, a turn cannot say anything
 
@@ -43,13 +54,26 @@ class TokenPolicy:
         """Make the agent of one episode, and open the generator's session of its index."""
         return _TokenAgent(self, spec)
 
+    def continue_agent(self, world: World, spec: EpisodeSpec, turns: Sequence[Turn]) -> _TokenAgent:
+        """Make the agent of an episode whose first turns were these, from their token record.
+
+        Raises ValueError where a turn has none.
+        """
+        return _TokenAgent(self, spec, turns)
+
 
 class _TokenAgent:
-    def __init__(self, policy: TokenPolicy, spec: EpisodeSpec):
-        self.policy, self.spec, self.turn = policy, spec, 0
+    def __init__(self, policy: TokenPolicy, spec: EpisodeSpec, turns: Sequence[Turn] = ()):
+        self.policy, self.spec, self.turn = policy, spec, len(turns)
         self.transcript = Transcript(policy.protocol, policy.tokenizer)
-        self.pending = self.transcript.start(*policy.prompts[spec.task.domain])
+        self.pending = [] if turns else self.transcript.start(*policy.prompts[spec.task.domain])
         self.ids: list[int] = []
+        for number, turn in enumerate(turns):
+            if turn.tokens is None:
+                raise ValueError(f"{spec.task.key}: turn {number} has no token record to go on from")
+            self.ids += [*turn.tokens.context, *turn.tokens.sampled]
+        if turns and turns[-1].tokens:
+            self.transcript.say(turns[-1].tokens.sampled)
         policy.generator.open(spec.index)
 
     async def act(self, heard: Sequence[Message]) -> Action:

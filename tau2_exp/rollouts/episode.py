@@ -16,6 +16,7 @@ from tau2_exp.interfaces import Agent, User, World
 from tau2_exp.llm.secrets import masked
 from tau2_exp.protocols import correction
 from tau2_exp.protocols.parsing import Unparsable, check_message, repaired_unicode
+from tau2_exp.rollouts.state import State
 from tau2_exp.system.errors import first_error
 from tau2_exp.types import (
     GREETING,
@@ -56,47 +57,49 @@ async def run_episode(agent: Agent, user: User, world: World, spec: EpisodeSpec,
 
     Raises nothing but BudgetReached, which leaves the episode out.
     """
-    return await _Episode(agent, user, world, spec, limits).play()
+    return await play_on(agent, State(world, user), spec, limits)
+
+
+async def play_on(
+    agent: Agent, state: State, spec: EpisodeSpec, limits: Limits, keep: list[State] | None = None
+) -> Trajectory:
+    """As `run_episode`, from a state, which it changes. `keep` receives a copy of the state before each turn.
+
+    Raises ConfigError too, where the state is to be kept and cannot be copied.
+    """
+    return await _Episode(agent, state, spec, limits, keep).play()
 
 
 @dataclass(slots=True)
 class _Episode:
     agent: Agent
-    user: User
-    world: World
+    state: State
     spec: EpisodeSpec
     limits: Limits
-    steps: int = 0
-    tool_errors: int = 0
-    unparsable: int = 0
+    keep: list[State] | None
     policy_usage: Usage = field(default_factory=Usage)
-    messages: list[Message] = field(default_factory=list)
-    turns: list[Turn] = field(default_factory=list)
-    changes: dict[str, Any] = field(default_factory=dict)
     user_seconds: float = 0.0
 
     async def play(self) -> Trajectory:
         started = time.perf_counter()
-        initial, opening, stop, fault = Parts(), 0, StopReason.FAULT, None
+        state, stop, fault = self.state, StopReason.FAULT, None
         try:
-            self.messages.extend(self.spec.task.history or [GREETING])
-            initial = self._parts()
-            heard = await self._open()
-            opening = len(self.messages)
+            if state.heard is None:
+                await self._begin()
             while True:
-                heard = await self._turn(heard)
+                if self.keep is not None:
+                    self.keep.append(state.fork(self.spec.seed))
+                await self._turn()
         except _Stop as ending:
             stop = ending.reason
-            opening = opening or len(self.messages)
         except FaultError as error:
             fault = error.fault
-            opening = opening or len(self.messages)
         finally:
             self.agent.close()
         verdict = None
         if fault is None:
             try:
-                verdict = self.world.verdict(self.messages, stop)
+                verdict = state.world.verdict(state.messages, stop)
             except Exception as error:
                 stop, fault = StopReason.FAULT, Fault(FaultSource.ENVIRONMENT, _describe(error))
         return Trajectory(
@@ -104,36 +107,41 @@ class _Episode:
             domain=self.spec.task.domain,
             sample=self.spec.sample,
             seed=self.spec.seed,
-            opening=tuple(self.messages[:opening]),
-            turns=tuple(self.turns),
+            opening=tuple(state.messages[: state.opening or None]),
+            turns=tuple(state.turns),
             stop=stop,
             verdict=verdict,
-            initial=initial,
+            initial=state.initial,
             fault=fault,
-            steps=self.steps,
-            tool_errors=self.tool_errors,
+            steps=state.steps,
+            tool_errors=state.tool_errors,
             seconds=time.perf_counter() - started,
-            user=self.user.name,
-            user_usage=self.user.usage,
+            user=state.user.name,
+            user_usage=state.user.usage,
             policy_usage=self.policy_usage,
+            branch=self.spec.branch,
         )
 
-    async def _open(self) -> Sequence[Message]:
+    async def _begin(self) -> None:
         """Everything until the agent's first turn; with a history, the agent hears all of it."""
-        history, last = self.spec.task.history, self.messages[-1]
+        state, history = self.state, self.spec.task.history
+        state.messages.extend(history or [GREETING])
+        state.initial = self._parts()
+        last = state.messages[-1]
         results = self._run_tools(last) if last.tool_calls else [last]
         speaker = last.requestor or last.role
         user_is_next = (speaker is Role.USER) == bool(last.tool_calls or last.role is Role.TOOL)
         heard = await self._until_agent_hears(results) if user_is_next else []
-        return [*history, *self.messages[len(history) :]] if history else heard
+        state.heard = [*history, *state.messages[len(history) :]] if history else heard
+        state.opening = len(state.messages)
 
-    async def _turn(self, heard: Sequence[Message]) -> Sequence[Message]:
-        """One action and everything until the next; returns what the agent hears then."""
-        start, clock, self.user_seconds = len(self.messages), time.perf_counter(), 0.0
-        action = await self._act(heard)
+    async def _turn(self) -> None:
+        """One action and everything until the next."""
+        start, clock, self.user_seconds = len(self.state.messages), time.perf_counter(), 0.0
+        action = await self._act(self.state.heard or [])
         policy_seconds = time.perf_counter() - clock
         try:
-            return await self._carry_out(action)
+            self.state.heard = await self._carry_out(action)
         finally:
             self._record(action, start, policy_seconds)
 
@@ -151,7 +159,7 @@ class _Episode:
 
     async def _carry_out(self, action: Action) -> Sequence[Message]:
         if action.message is not None:
-            self.messages.append(action.message)
+            self.state.messages.append(action.message)
         if action.done:
             self._step(StopReason.AGENT_STOP)
         if action.message is None:
@@ -163,15 +171,15 @@ class _Episode:
         return await self._until_agent_hears([action.message])
 
     def _correct(self, action: Action) -> Sequence[Message]:
-        self.unparsable += 1
-        self._step(StopReason.UNPARSABLE if self.unparsable >= self.limits.unparsable else None)
+        self.state.unparsable += 1
+        self._step(StopReason.UNPARSABLE if self.state.unparsable >= self.limits.unparsable else None)
         return [correction(action.error or "the turn could not be read")]
 
     async def _until_agent_hears(self, heard: Sequence[Message]) -> Sequence[Message]:
         """Let the user act, running its own tools, until it says something to the agent."""
         while True:
             message = await self._reply(heard)
-            self.messages.append(message)
+            self.state.messages.append(message)
             if message.tool_calls:
                 self._step(to_environment=True)
                 heard = self._run_tools(message)
@@ -184,36 +192,36 @@ class _Episode:
         clock = time.perf_counter()
         try:
             with _blamed_on(FaultSource.USER):
-                return check_message(await self.user.reply(heard))
+                return check_message(await self.state.user.reply(heard))
         finally:
             self.user_seconds += time.perf_counter() - clock
 
     def _run_tools(self, message: Message) -> Sequence[Message]:
         with _blamed_on(FaultSource.ENVIRONMENT):
-            results = [self.world.call(call) for call in message.tool_calls]
-        self.messages.extend(results)
-        self.tool_errors += sum(result.error for result in results)
+            results = [self.state.world.call(call) for call in message.tool_calls]
+        self.state.messages.extend(results)
+        self.state.tool_errors += sum(result.error for result in results)
         self._step()
         return results
 
     def _step(self, ending: StopReason | None = None, to_environment: bool = False) -> None:
-        self.steps += 1
+        self.state.steps += 1
         if to_environment:
             return
-        if self.tool_errors >= self.limits.max_errors:
+        if self.state.tool_errors >= self.limits.max_errors:
             ending = StopReason.TOO_MANY_ERRORS
-        elif self.steps >= self.limits.max_steps:
+        elif self.state.steps >= self.limits.max_steps:
             ending = StopReason.MAX_STEPS
         if ending is not None:
             raise _Stop(ending)
 
     def _parts(self) -> Parts:
         with _blamed_on(FaultSource.ENVIRONMENT):
-            return self.world.parts(self.messages)
+            return self.state.world.parts(self.state.messages)
 
     def _record(self, action: Action, start: int, policy_seconds: float) -> None:
-        messages = tuple(self.messages[start:])
-        self.turns.append(
+        messages = tuple(self.state.messages[start:])
+        self.state.turns.append(
             Turn(
                 text=action.text,
                 messages=messages,
@@ -231,8 +239,8 @@ class _Episode:
     def _new_changes(self) -> dict[str, Any]:
         """What differs since the last turn; a path that is back at its first value maps to None."""
         with _blamed_on(FaultSource.ENVIRONMENT):
-            now, before = self.world.changes(), self.changes
-        self.changes = now
+            now, before = self.state.world.changes(), self.state.changes
+        self.state.changes = now
         changed = {path: value for path, value in now.items() if path not in before or before[path] != value}
         return changed | {path: None for path in before if path not in now}
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tau2_exp.config import ConfigError, RolloutConfig
-from tau2_exp.interfaces import Policy, User, World
-from tau2_exp.rollouts.episode import Limits, run_episode
+from tau2_exp.interfaces import Agent, Policy, User, World
+from tau2_exp.rollouts.episode import Limits, play_on
+from tau2_exp.rollouts.state import State, continuing_agent
 from tau2_exp.system.errors import first_error
 from tau2_exp.types import BudgetReached, EpisodeSpec, StopReason, Task, Trajectory, Usage
 
@@ -29,18 +30,23 @@ async def rollout(
     policy: Policy,
     specs: Sequence[EpisodeSpec],
     finished: Callable[[Trajectory], None] = lambda _: None,
+    starts: Mapping[int, State] | None = None,
+    kept: dict[int, list[State]] | None = None,
 ) -> list[Trajectory]:
     """Run the episode of every spec; trajectories in the order of the specs. `finished` is called with each as it ends.
 
-    Episodes that a budget left out are missing. An error that is no fault of an episode ends all of them, and is raised
-    as it is, outside of any group of exceptions.
+    `starts` has, by a spec's index, the state that its episode goes on from (with the spec's `branch`); the others
+    begin anew. `kept` receives, by index, a copy of the state before each turn of each episode. Episodes that a budget
+    left out are missing. An error that is no fault of an episode ends all of them, and is raised as it is, outside of
+    any group of exceptions.
     """
     places = asyncio.Semaphore(setting.config.concurrency)
 
     async def play(spec: EpisodeSpec) -> Trajectory | None:
         async with places:
             try:
-                trajectory = await play_without_fault(setting, policy, spec)
+                keep = None if kept is None else kept.setdefault(spec.index, [])
+                trajectory = await play_without_fault(setting, policy, spec, (starts or {}).get(spec.index), keep)
             except BudgetReached:
                 return None
         finished(trajectory)
@@ -54,18 +60,37 @@ async def rollout(
     return [trajectory for task in tasks if (trajectory := task.result())]
 
 
-async def play_without_fault(setting: EpisodeSetting, policy: Policy, spec: EpisodeSpec) -> Trajectory:
-    """The first attempt that no fault but the agent's ended, else the last one; its usage is of all attempts."""
+async def play_without_fault(
+    setting: EpisodeSetting,
+    policy: Policy,
+    spec: EpisodeSpec,
+    start: State | None = None,
+    keep: list[State] | None = None,
+) -> Trajectory:
+    """The first attempt that no fault but the agent's ended, else the last one; its usage is of all attempts.
+
+    `start` is the state that it goes on from, which stays as it is; `keep` receives a copy of that before each turn.
+    """
     attempt, policy_usage, user_usage = 1, Usage(), Usage()
     while True:
-        world = setting.world(spec.task)
-        agent = policy.make_agent(world, spec)
-        trajectory = await run_episode(agent, setting.user(spec, world), world, spec, setting.limits)
+        if keep is not None:
+            keep.clear()
+        agent, state = _ready(setting, policy, spec, start)
+        trajectory = await play_on(agent, state, spec, setting.limits, keep)
         policy_usage += trajectory.policy_usage
         user_usage += trajectory.user_usage
         if trajectory.scored or attempt > setting.config.fault_retries:
             return dataclasses.replace(trajectory, attempts=attempt, policy_usage=policy_usage, user_usage=user_usage)
         attempt += 1
+
+
+def _ready(setting: EpisodeSetting, policy: Policy, spec: EpisodeSpec, start: State | None) -> tuple[Agent, State]:
+    if start is not None:
+        state = start.fork(spec.seed)
+        return continuing_agent(policy, state, spec), state
+    world = setting.world(spec.task)
+    agent = policy.make_agent(world, spec)
+    return agent, State(world, setting.user(spec, world))
 
 
 def check_faults(trajectories: Sequence[Trajectory], what: str) -> None:

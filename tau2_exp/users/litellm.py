@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 from tau2_exp.config import UserConfig
@@ -51,6 +52,12 @@ class LitellmUser:
         self.usage += reply.usage
         self._chat.say(reply)
         return Message(Role.USER, None if reply.tool_calls else reply.content, reply.tool_calls)
+
+    def fork(self, world: World, seed: int) -> LitellmUser:
+        """A copy as it stands: its messages are its state."""
+        other = copy.copy(self)
+        other._seed, other.usage, other._chat = seed, Usage(), self._chat.copy()
+        return other
 
 
 def _heard_before(history: Sequence[Message]) -> list[Message]:

@@ -7,6 +7,7 @@ the scenario only: neither the criteria of the task nor a verdict.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,6 +85,12 @@ class ScriptedUser:
             self._opened = True
             return _say(_opening(self._scenario))
         return self._answer((heard[-1].content or "") if heard else "")
+
+    def fork(self, world: World, seed: int) -> ScriptedUser:
+        """A copy as it stands; it draws nothing at random."""
+        other = copy.copy(self)
+        other._asked, other._results = list(self._asked), list(self._results)
+        return other
 
     # ------------------------------------------------------------ tools
 

@@ -16,6 +16,7 @@ from tau2_exp.config import ProtocolName
 from tau2_exp.learning import batch
 from tau2_exp.protocols import Protocol, correction, make_protocol
 from tau2_exp.types import (
+    Branch,
     Fault,
     FaultSource,
     Message,
@@ -84,6 +85,17 @@ class TestSampledRows:
         example = batch.rows_from_trajectory(trajectory, [1, 1], unparsable=False)
         assert example.trained == (False, True, True, False, False) and example.ids == (1, 2, 3, 4, 5)
         assert example.log_probs[-1] == example.advantages[-1] == 0
+
+    @given(data=st.data(), trajectory=make_trajectories(spans()))
+    def test_a_continuations_prefix_is_context(self, data: st.DataObject, trajectory: Trajectory):
+        first = data.draw(st.integers(0, len(trajectory.turns)))
+        row = batch.rows_from_trajectory(
+            dataclasses.replace(trajectory, branch=Branch(0, first, 0)), [1.0] * len(trajectory.turns)
+        )
+        whole = batch.rows_from_trajectory(trajectory, [1.0] * len(trajectory.turns))
+        prefix = sum(len(t.tokens.context + t.tokens.sampled) for t in trajectory.turns[:first] if t.tokens)
+        assert row.ids == whole.ids and not any(row.trained[:prefix])
+        assert row.trained[prefix:] == whole.trained[prefix:] and row.log_probs[prefix:] == whole.log_probs[prefix:]
 
     def test_a_turn_without_tokens_is_named(self):
         with pytest.raises(ValueError, match="retail/t: turn 0 has no token record"):

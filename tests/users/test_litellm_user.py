@@ -106,6 +106,22 @@ def test_trouble_that_stays_is_a_fault_of_the_user(trouble: Answer, requests: in
     assert caught.value.usage.prompt_tokens == (33 if requests == 3 and trouble.status == 200 else 0)
 
 
+def test_a_fork_asks_with_its_own_messages_and_seed_and_pays_for_itself() -> None:
+    call = completion(None, ("check_status_bar", "{}"))
+    with serve(call, completion("It is on."), completion("It is off."), completion("Bye.")) as server:
+        user = user_of(server)
+        asyncio.run(user.reply([Message(Role.ASSISTANT, "Please check the status bar.")]))
+        fork = user.fork(DOMAIN.world(TASK), 7)  # between a call and its result
+        result = Message(Role.TOOL, "Status Bar: …", requestor=Role.USER, call_id="call_0")
+        assert asyncio.run(user.reply([result])).content == "It is on."
+        assert asyncio.run(fork.reply([result])).content == "It is off."
+        asyncio.run(fork.fork(DOMAIN.world(TASK), 8).reply([Message(Role.ASSISTANT, "Goodbye.")]))
+    _, one, other, last = server.asked
+    assert one["messages"] == other["messages"] and [one["seed"], other["seed"], last["seed"]] == [0, 7, 8]
+    assert [m["content"] for m in last["messages"][-3:]] == ["Status Bar: …", "It is off.", "Goodbye."]
+    assert (user.usage.prompt_tokens, fork.usage.prompt_tokens) == (22, 11)
+
+
 def test_an_episode_ends_when_it_says_stop() -> None:
     agent, spec = ScriptAgent("Please turn off airplane mode."), EpisodeSpec(TASK, 0, 0, 0)
     replies = completion("No service."), completion(None, ("toggle_airplane_mode", "{}")), completion("###STOP###")
