@@ -59,7 +59,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"results": read(folder / "results.json")}
     for path in sorted(folder.rglob("*.jsonl")):
         found[str(path.relative_to(folder))] = [_without_time(record) for record in read_jsonl(path)]
-    for path in sorted(folder.glob("checkpoints/last/*")):
+    for path in sorted((folder / "checkpoints/last").rglob("*")):
         if path.suffix in (".json", ".safetensors"):
             found[str(path.relative_to(folder))] = path.read_bytes()
     return found

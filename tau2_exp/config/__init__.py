@@ -7,7 +7,7 @@ from tau2_exp.config.engine import EngineConfig, EngineName, SlimeConfig
 from tau2_exp.config.errors import ConfigError
 from tau2_exp.config.hardware import Dtype, HardwareConfig, LauncherKind, SlurmConfig
 from tau2_exp.config.logger import ArtifactKind, LoggerConfig, LoggerKind
-from tau2_exp.config.model import ModelConfig, ProtocolName, Thinking
+from tau2_exp.config.model import RANDOM_BASE, ModelConfig, ProtocolName, Thinking
 from tau2_exp.config.reward import PartWeights, RewardConfig, RewardKind
 from tau2_exp.config.rollout import RolloutConfig
 from tau2_exp.config.speakers import OracleKind, PolicyConfig, PolicyKind, UserConfig, UserKind
@@ -29,6 +29,7 @@ from tau2_exp.config.stage import (
 
 __all__ = [
     "CHAIN",
+    "RANDOM_BASE",
     "STAGES",
     "TASK_REVISION",
     "ArtifactKind",

@@ -9,6 +9,8 @@ from omegaconf import MISSING
 
 from tau2_exp.config.setting import setting
 
+RANDOM_BASE = "an adapter needs weights to stand beside, and this model is new; give model.path=FOLDER, or remove it"
+
 
 class ProtocolName(str, Enum):
     """How a turn is written as text; see `protocols/`."""
@@ -49,6 +51,18 @@ class ModelConfig:
     protocol: ProtocolName = setting(
         ProtocolName.single_action,
         "how a turn is written as text: single_action (one JSON action a turn), native (Qwen's own tool calls)",
+    )
+    lora: int | None = setting(
+        None, "rank of a LoRA adapter, trained in place of the weights (engine=torch); null: train all weights", above=0
+    )
+    lora_alpha: int | None = setting(
+        None, "the adapter's output is scaled by this over its rank; null: twice the rank", above=0
+    )
+    lora_targets: list[str] = setting(
+        list, "names of the linear layers that get an adapter, such as q_proj; empty: all but the output layer"
+    )
+    lora_dropout: float = setting(
+        0.0, "share of an adapter's inputs dropped in SFT and RFT; never in sampling or GRPO", at_least=0, at_most=0.9
     )
     schemas: bool = setting(True, "whether the system prompt lists the schemas of the tools")
     thinking: Thinking = setting(

@@ -52,6 +52,9 @@ def _model(config: Config) -> Iterator[str]:
         yield f"model.max_new_tokens={model.max_new_tokens}: must be less than model.context={model.context}"
     if model.heads % model.kv_heads:
         yield f"model.kv_heads={model.kv_heads}: must divide model.heads={model.heads}"
+    for name in ("lora_alpha", "lora_targets", "lora_dropout"):
+        if getattr(model, name) and not model.lora:
+            yield f"model.{name}: there is no adapter to set up; give model.lora=RANK, or remove it"
     if model.head_dim % 2:
         yield f"model.head_dim={model.head_dim}: must be even"
     if model.path and not is_hub_name(model.path) and not (Path(model.path) / "config.json").is_file():

@@ -13,6 +13,7 @@ from pathlib import Path
 from tau2_exp.compose.check import check
 from tau2_exp.config import (
     CHAIN,
+    RANDOM_BASE,
     Config,
     ConfigError,
     ModelConfig,
@@ -114,6 +115,9 @@ class Planner:
         return self.adopt(run)
 
     def _step(self, config: Config, parent: Step | None, name: str | None) -> Step:
+        begun = parent is not None and parent.config.stage.name in MODELS
+        if isinstance(config.stage, SftConfig) and config.model.lora and not (begun or config.model.path):
+            raise ConfigError(f"model.lora={config.model.lora}: {RANDOM_BASE}")
         address = content_address(config, parent.address if parent else None)
         return self._keep(Step(config, address, parent, (), self._made.get(address), name=name))
 

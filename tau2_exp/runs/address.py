@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp import __version__
-from tau2_exp.config import TASK_REVISION, Config, DemosConfig, EngineName, PolicyKind, to_data
+from tau2_exp.config import TASK_REVISION, Config, DemosConfig, EngineName, PolicyKind, TrainingConfig, to_data
 from tau2_exp.plugins import Plugin, is_path, named, plugin_of
 
 # What each stage's result depends on, beside its own settings, its parent and the seed.
@@ -76,6 +76,8 @@ def content_address(config: Config, parent: str | None) -> str:
         parts |= {key: _select(data, key) for key in OF_SLIME.get(config.stage.name, ())}
     if source := data["stage"].get("data"):
         parts["data"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    if "model" in parts and not (config.model.lora and isinstance(config.stage, TrainingConfig)):
+        parts["model"] = {key: value for key, value in parts["model"].items() if not key.startswith("lora")}
     if "model" in parts and config.model.path:
         parts["model files"] = _files(Path(config.model.path))
     parts |= {"stage": data["stage"], "seed": config.seed, "parent": parent}

@@ -10,7 +10,7 @@ from tau2_exp import __version__
 from tau2_exp.config import TASK_REVISION
 from tau2_exp.plugins import Plugin
 
-PACKAGES = ("torch", "transformers", "tokenizers", "inspect-evals", "tau2", "litellm", "hydra-core")
+PACKAGES = ("torch", "transformers", "peft", "tokenizers", "inspect-evals", "tau2", "litellm", "hydra-core")
 
 
 @dataclass(frozen=True)

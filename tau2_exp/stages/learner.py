@@ -6,11 +6,12 @@ import copy
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from tau2_exp.config import GrpoConfig, TrainingConfig
+from tau2_exp.config import RANDOM_BASE, ConfigError, GrpoConfig, TrainingConfig
 from tau2_exp.engines.torch.backbone import LanguageModel
 from tau2_exp.engines.torch.checkpoint import drop_training, ending_with, load_model, load_training, save_checkpoint
 from tau2_exp.engines.torch.device import dtype_of, prepare
 from tau2_exp.engines.torch.generation import TorchGenerator
+from tau2_exp.engines.torch.lora import Adapter
 from tau2_exp.engines.torch.model import new_model
 from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
@@ -35,6 +36,8 @@ class Learner:
         self.path, self.folder = CHECKPOINT, self.run.folder / CHECKPOINT
         config = context.config
         if scratch is not None and config.model.path is None and not context.has_parent_model:
+            if config.model.lora:
+                raise ConfigError(f"model.lora={config.model.lora}: {RANDOM_BASE}")
             self.tokenizer = scratch()
             shape = ModelShape.from_config(config.model, self.tokenizer.size)
             device = prepare(config.hardware)
@@ -45,6 +48,9 @@ class Learner:
             start = starting_point(context)
             self.tokenizer = context.adopt(load_tokenizer(start), start)
             self.model = load_model(start, config.hardware)
+            if config.model.lora:
+                self.model.adapter = Adapter(self.model, config.model, config.seed, str(start))
+                print(f"{config.stage.name}: {self.model.adapter}")
         self.saved: dict[str, Any] = {}
         self._step_open = self._told_to_stop = False
 
@@ -63,12 +69,16 @@ class Learner:
         stage = config.stage
         assert isinstance(stage, TrainingConfig)
         self.save_every = stage.save_every
-        kl = isinstance(stage, GrpoConfig) and stage.kl > 0
-        reference = copy.deepcopy(self.model).requires_grad_(False) if kl else None
+        adapter = self.model.adapter
+        copied = isinstance(stage, GrpoConfig) and stage.kl > 0 and adapter is None
+        reference = copy.deepcopy(self.model).requires_grad_(False) if copied else None
         self.trainer = Trainer(self.model, stage, total_steps, config.engine, reference)
         state = load_training(self.folder, self.model.device)
         if state is not None:
-            self.model.load_state_dict(load_model(self.folder, config.hardware).state_dict())
+            if adapter:
+                adapter.load(self.folder)
+            else:
+                self.model.load_state_dict(load_model(self.folder, config.hardware).state_dict())
             self.trainer.load_state_dict(state.trainer)
             self.saved = state.extra
             print(f"{stage.name}: resuming after step {self.step} of {total_steps}")
@@ -95,8 +105,11 @@ class Learner:
             raise KeyboardInterrupt
 
     def finish(self, results: dict[str, Any]) -> None:
-        """Save the model and finish the run with these results; drop the optimiser's state unless it is to be kept."""
-        self._save()
+        """Save the model, an adapter merged into it, and finish the run with these results.
+
+        The optimiser's state is dropped unless it is to be kept.
+        """
+        self._save(merged=True)
         self.run.finish({**results, "model": self.path})
         stage = self.run.config.stage
         if isinstance(stage, TrainingConfig) and not stage.keep_optimiser:
@@ -110,9 +123,11 @@ class Learner:
         self._save()
         return True
 
-    def _save(self) -> None:
-        if self.step > self._saved_step or not self.folder.exists():
-            save_checkpoint(self.folder, self.model, self.tokenizer, self.trainer, self.saved)
+    def _save(self, merged: bool = False) -> None:
+        adapter = self.model.adapter is not None
+        if self.step > self._saved_step or not self.folder.exists() or (adapter and merged):
+            weights = merged or not adapter
+            save_checkpoint(self.folder, self.model, self.tokenizer, self.trainer, self.saved, weights)
             self._saved_step = self.step
 
 

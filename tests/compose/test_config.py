@@ -138,6 +138,13 @@ REFUSED = [
         "export it where you start the run",
     ),
     (["model.max_new_tokens=4096"], "model.max_new_tokens=4096", "model.context=2048"),
+    (["stage=sft", "model.lora_alpha=8"], "model.lora_alpha", "model.lora=RANK"),
+    (["stage=sft", "model.lora=0"], "model.lora=0", "must be above 0"),
+    (
+        ["stage=grpo", "model=qwen3_8b", "engine=slime", "hardware=gpu_8", "model.lora=8"],
+        "model.lora=8",
+        "engine=torch",
+    ),
 ]
 
 
@@ -152,6 +159,13 @@ def test_what_cannot_work_is_refused_in_one_line(overrides: list[str], given: st
     assert line.startswith(given)
     assert mend in line
     assert "secret" not in line
+
+
+def test_lora_without_peft_is_refused_where_a_model_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tau2_exp.engines.torch.rules.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"^model\.lora=8: needs peft.*pip install 'tau2_exp\[hf\]'$"):
+        compose_config(["stage=sft", "model.lora=8"])
+    assert compose_config(["stage=eval", "model.lora=8"]).model.lora == 8
 
 
 def test_a_typo_in_an_experiment_names_its_file(tmp_path: Path) -> None:
@@ -222,6 +236,8 @@ def test_an_address_changes_with_what_determines_the_result_and_with_nothing_els
     assert address("eval") != address("eval", "model.max_new_tokens", 7)
     assert address("eval") == address("eval", "model.layers", 7)
     frozen["eval"]["policy"]["kind"] = "model"
+    assert address("sft") == address("sft", "model.lora_alpha", 8) != address("sft", "model.lora", 8)
+    assert address("eval") == address("eval", "model.lora", 8), "it is evaluated merged"
     assert address("sft") == address("sft", "stage.save_every", 3)
     assert address("sft") != address("sft", "stage.lr", 3.0)
     assert address("grpo") == address("grpo", "engine.slime.asynchronous", True)

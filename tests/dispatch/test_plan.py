@@ -115,6 +115,8 @@ def test_a_parent_that_cannot_serve_is_refused(tmp_path: Path) -> None:
     assert "use model=tiny" in refused("stage=rft", "model=qwen3_0_6b", f"parent={sft}")
     assert "use model.layers=2" in refused("stage=rft", "model.layers=3", f"parent={sft}")
     assert "model.path=FOLDER" in refused("stage=rft", "parent=model")
+    assert refused("model.lora=8").startswith("model.lora=8: an adapter needs weights to stand beside")
+    assert "model.path=FOLDER" in refused("stage=sft", f"parent={demos}", "model.lora=8")
 
 
 def test_what_a_sweep_shares_is_one_task_before_the_others(tmp_path: Path) -> None:

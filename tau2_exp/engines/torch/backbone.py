@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tau2_exp.engines.torch.cache import Row as CacheRow
+from tau2_exp.engines.torch.lora import Adapter
 from tau2_exp.types import Row
 
 CONFIG = "config.json"
@@ -51,12 +52,14 @@ class LanguageModel(nn.Module, ABC):
     """A causal language model. `recompute` drops activations in training and computes them again going backward.
 
     `source` is what it came with beside its weights: file name → JSON data of config.json and its like.
+    Where it has an `adapter`, that is trained in place of the weights.
     """
 
     def __init__(self, recompute: bool = False):
         super().__init__()
         self.recompute = recompute
         self.source: dict[str, dict[str, Any]] = {}
+        self.adapter: Adapter | None = None
 
     @property
     @abstractmethod
@@ -72,6 +75,11 @@ class LanguageModel(nn.Module, ABC):
     @abstractmethod
     def config(self) -> dict[str, Any]:
         """What it is, as a config.json; two models of equal config can exchange weights."""
+
+    @property
+    def named(self) -> nn.Module:
+        """The module whose parameters have Hugging Face's names."""
+        return self
 
     @property
     def vocab_size(self) -> int:
@@ -111,12 +119,16 @@ class LanguageModel(nn.Module, ABC):
         `ids` has one token for each row of `decodes`, then as many for each row of `prefills` as its count.
         """
 
+    def weights(self) -> dict[str, Tensor]:
+        """The weights under Hugging Face's names, an adapter's product added."""
+        return self.adapter.merged() if self.adapter else self.named.state_dict()
+
     @abstractmethod
     def write_weights(self, folder: Path) -> None:
-        """Write the weights to a folder, as `from_pretrained` reads them."""
+        """Write `weights` to a folder, as `from_pretrained` reads them."""
 
     def write(self, folder: Path) -> None:
-        """Write the weights as they are, and what the model came with, as `from_pretrained` reads them."""
+        """Write the weights, an adapter merged into them, and what the model came with, for `from_pretrained`."""
         self.write_weights(folder)
         dtype = str(self.head.dtype).removeprefix("torch.")
         source = {CONFIG: self.config} | self.source

@@ -18,6 +18,7 @@ from tau2_exp.config import ConfigError, HardwareConfig
 from tau2_exp.engines.torch.backbone import CONFIG, LanguageModel
 from tau2_exp.engines.torch.device import dtype_of, prepare
 from tau2_exp.engines.torch.hub import download
+from tau2_exp.engines.torch.lora import ADAPTER
 from tau2_exp.engines.torch.model import WEIGHTS, CausalLM
 from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.tokenizer import TextTokenizer
@@ -46,8 +47,11 @@ def save_checkpoint(
     tokenizer: TextTokenizer,
     trainer: Trainer | None = None,
     extra: dict[str, Any] | None = None,
+    weights: bool = True,
 ) -> None:
-    """Write the checkpoint `folder` whole or not at all.
+    """Write the checkpoint `folder` whole or not at all; a model's adapter lies in its folder `adapter`.
+
+    Without `weights` an adapter is all that it holds of the model.
 
     It is made under another name, brought to disk, then renamed; a checkpoint that stood there is removed after.
     `progress` finds it after a kill between the two.
@@ -55,7 +59,10 @@ def save_checkpoint(
     fresh, previous = _beside(folder, "new"), _beside(folder, "old")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    model.write(fresh)
+    if model.adapter:
+        model.adapter.save(fresh)
+    if weights:
+        model.write(fresh)
     for name, content in tokenizer.files().items():
         (fresh / name).write_text(content)
     if trainer is not None:
@@ -101,6 +108,8 @@ def load_model(path: Path | str, hardware: HardwareConfig) -> CausalLM:
     device = prepare(hardware)
     folder = _folder(path)
     if not (folder / CONFIG).is_file():
+        if (folder / ADAPTER).is_dir():
+            raise ConfigError(f"model.path={folder} holds an adapter alone; resume its run, which merges it at its end")
         raise ConfigError(f"model.path={folder} holds no {CONFIG}: not a Hugging Face checkpoint")
     try:
         source = {name: json.loads((folder / name).read_text()) for name in SOURCES if (folder / name).is_file()}
@@ -178,9 +187,12 @@ def _beside(folder: Path, kind: str) -> Path:
 
 
 def _sync(folder: Path) -> None:
-    for file in folder.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    for path in folder.iterdir():
+        if path.is_dir():
+            _sync(path)
+        else:
+            with path.open("rb") as handle:
+                os.fsync(handle.fileno())
     _sync_folder(folder)
 
 

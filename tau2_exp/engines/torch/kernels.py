@@ -82,11 +82,13 @@ class _TokenStatistics(torch.autograd.Function):
         return log_probs, entropies
 
     @staticmethod
-    def backward(ctx: Any, grad_log_probs: Tensor, grad_entropies: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(
+        ctx: Any, grad_log_probs: Tensor, grad_entropies: Tensor
+    ) -> tuple[Tensor, Tensor | None, None, None, None]:
         """∂z = (g·(onehot − p) − h·p·(log p + H)) / T, with g and h the two gradients."""
         hidden, head, targets, normalisers, entropies = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
-        grad_head = torch.zeros(head.shape, device=head.device)
+        grad_head = torch.zeros(head.shape, device=head.device) if ctx.needs_input_grad[1] else None
         for part in _chunks(len(targets), head):
             log_p = _logits(hidden[part], head, ctx.temperature).sub_(normalisers[part, None])
             g = grad_log_probs[part, None]
@@ -98,8 +100,9 @@ class _TokenStatistics(torch.autograd.Function):
             grad.scatter_add_(-1, targets[part, None], g)
             grad = grad.div_(ctx.temperature).to(head.dtype)
             grad_hidden[part] = grad @ head
-            grad_head += grad.T @ hidden[part]
-        return grad_hidden, grad_head.to(head.dtype), None, None, None
+            if grad_head is not None:
+                grad_head += grad.T @ hidden[part]
+        return grad_hidden, None if grad_head is None else grad_head.to(head.dtype), None, None, None
 
 
 def token_statistics(

@@ -198,7 +198,7 @@ class CausalLM(LanguageModel):
 
     def write_weights(self, folder: Path) -> None:
         """The weights under Hugging Face's names, in one file."""
-        tensors = {name: tensor.detach().contiguous() for name, tensor in self.state_dict().items()}
+        tensors = {name: tensor.detach().contiguous() for name, tensor in self.weights().items()}
         save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
 

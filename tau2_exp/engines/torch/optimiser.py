@@ -27,7 +27,7 @@ def learning_rate(step: int, total: int, config: TrainingConfig) -> float:
 
 
 class Optimiser:
-    """AdamW (Loshchilov & Hutter, 2019) with decay on matrices only.
+    """AdamW (Loshchilov & Hutter, 2019) on the parameters that have a gradient, with decay on matrices only.
 
     A model in bfloat16 gets float32 copies to be updated: a small step would round away in bfloat16. Each
     micro-batch's gradient is moved onto the copies as soon as it is complete.
@@ -37,7 +37,7 @@ class Optimiser:
         self._config = config
         self._bad = 0  # updates skipped in a row
         self._pairs: list[tuple[nn.Parameter, Tensor]] = []
-        for parameter in model.parameters():
+        for parameter in filter(lambda parameter: parameter.requires_grad, model.parameters()):
             self._pairs.append((parameter, self._master(parameter)))
         masters = [master for _, master in self._pairs]
         groups = [

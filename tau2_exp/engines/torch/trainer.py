@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -23,7 +24,9 @@ class Trainer:
     """Steps a model. A step's loss is the mean over *all its trained tokens*, however it is cut into micro-batches.
 
     That is DAPO's token-level mean (Yu et al., 2025): long answers count by their tokens, not each row alike.
-    `reference` (no gradient, same vocabulary) is needed where a GrpoConfig's `kl` is above 0.
+    Where a GrpoConfig's `kl` is above 0 a `reference` (no gradient, same vocabulary) is needed; a model with an adapter
+    is its own, the adapter switched off. An adapter's dropout is for supervised steps alone: the ratios of a GRPO step
+    compare the policy with the one that sampled, which drops nothing.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Trainer:
         self._reference = reference
         self._optimiser = Optimiser(model, config)
         model.recompute = engine.recompute
-        if isinstance(config, GrpoConfig) and config.kl > 0 and reference is None:
+        if isinstance(config, GrpoConfig) and config.kl > 0 and reference is None and model.adapter is None:
             raise ValueError(f"kl={config.kl} needs a reference model")
 
     def sft_step(self, rows: Sequence[Row]) -> Metrics:
@@ -53,11 +56,13 @@ class Trainer:
         begun = time.perf_counter()
         trained = _count(rows)
         loss = 0.0
-        for batch in self.model.batches(rows, self._batch_tokens):
-            log_probs, _ = self.model.statistics(batch)
-            part = -(log_probs * batch.advantages).sum() / trained
-            part.backward()
-            loss += part.item()
+        adapter = self.model.adapter
+        with adapter.dropout(self.step) if adapter else nullcontext():
+            for batch in self.model.batches(rows, self._batch_tokens):
+                log_probs, _ = self.model.statistics(batch)
+                part = -(log_probs * batch.advantages).sum() / trained
+                part.backward()
+                loss += part.item()
         return {"loss": loss} | self._update(rows, trained, begun)
 
     def grpo_step(self, rows: Sequence[Row]) -> Metrics:
@@ -102,10 +107,11 @@ class Trainer:
             totals["drift"] += result.drift.item()
 
     def _reference_log_probs(self, batch: Batch, config: GrpoConfig) -> Tensor | None:
-        if self._reference is None or config.kl == 0:
+        if config.kl == 0:
             return None
-        with torch.no_grad():
-            return self._reference.statistics(batch, config.temperature or 1.0)[0]
+        adapter = self.model.adapter
+        with torch.no_grad(), adapter.off() if adapter else nullcontext():
+            return (self._reference or self.model).statistics(batch, config.temperature or 1.0)[0]
 
     def _lr(self) -> float:
         return learning_rate(self.step, self.total_steps, self.config)

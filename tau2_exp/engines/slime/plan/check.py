@@ -66,6 +66,8 @@ def _of_stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
         yield f"hardware.user_gpus={user_gpus(config)}: leaves none of {_count(config.hardware.gpus)} to the policy"
         return
     if isinstance(stage, TrainingConfig):
+        if config.model.lora:
+            yield f"model.lora={config.model.lora}: engine=slime trains all weights; use engine=torch, or remove it"
         yield from _model(config.model)
         yield from _parallel(config, layout)
         yield from _training(config, stage, prefix, layout)

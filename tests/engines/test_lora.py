@@ -1,0 +1,143 @@
+"""Only the adapter is trained, others read it as peft's, and merged it says what it said beside its base."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from tau2_exp.config import ConfigError, EngineConfig, GrpoConfig, ModelConfig, SftConfig
+from tau2_exp.engines.torch.checkpoint import load_model, load_training, save_checkpoint
+from tau2_exp.engines.torch.lora import Adapter
+from tau2_exp.engines.torch.model import CausalLM, new_model
+from tau2_exp.engines.torch.trainer import Trainer
+from tests.engines.conftest import SHAPE, lively, row, tokens
+from tests.engines.test_checkpoint import TOKENIZER
+
+peft = pytest.importorskip("peft", reason="peft is not installed (it is in the extra hf)")
+
+ROWS = [row(n, seed=n) for n in (20, 9, 31)]
+SFT = SftConfig(lr=0.01, warmup=0.0)
+
+
+def adapted(model: CausalLM, base: str = "some/base", **settings) -> CausalLM:
+    config = ModelConfig(**{"name": "test", "lora": 4} | settings)
+    model.adapter = Adapter(model, config, seed=3, base=base)
+    return model
+
+
+def trained(model: CausalLM, steps: int = 3) -> Trainer:
+    trainer = Trainer(model, SFT, 10, EngineConfig())
+    for _ in range(steps):
+        trainer.sft_step(ROWS)
+    return trainer
+
+
+@torch.no_grad()
+def logits(model: CausalLM) -> torch.Tensor:
+    ids = torch.tensor(tokens(40), device=model.device)
+    return model.logits(model.packed(ids, [40]))
+
+
+def test_training_moves_the_adapter_alone_and_switched_off_it_leaves_the_base(model, place):
+    before, weights = logits(model), copy.deepcopy(model.state_dict())
+    adapted(model)
+    assert torch.equal(logits(model), before), "a new adapter changes nothing"
+    trainer = trained(model)
+    found = {name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items()}
+    assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert len(names) == SHAPE.layers * 7 * 2 and all(".lora_" in name for name in names)
+    state = trainer.state_dict()["optimiser"]
+    assert len(state["adam"]["state"]) == len(names) and not any(m is not None for m in state["masters"])
+    assert not torch.equal(logits(model), before)
+    with model.adapter.off():
+        assert torch.equal(logits(model), before)
+
+
+def test_merged_it_says_the_same_here_in_transformers_and_in_peft(tmp_path, model, place):
+    transformers = pytest.importorskip("transformers")
+    save_checkpoint(tmp_path / "base", model, TOKENIZER)
+    trained(adapted(model, base=str(tmp_path / "base"), lora_targets=["q_proj", "down_proj"], lora_alpha=12))
+    save_checkpoint(tmp_path / "last", model, TOKENIZER)
+    expected = logits(model)
+    assert place.alike([logits(load_model(tmp_path / "last", place.hardware))], [expected], 1e-5)
+
+    def theirs(folder):
+        return transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=place.dtype).to(place.device)
+
+    ids = torch.tensor([tokens(40)], device=place.device)
+    settings = peft.PeftConfig.from_pretrained(tmp_path / "last" / "adapter")
+    assert (settings.r, settings.lora_alpha, settings.target_modules) == (4, 12, {"q_proj", "down_proj"})
+    beside = peft.PeftModel.from_pretrained(theirs(settings.base_model_name_or_path), tmp_path / "last" / "adapter")
+    with torch.no_grad():
+        for other in (theirs(tmp_path / "last"), beside):
+            assert place.alike([other(ids).logits[0].float()], [expected], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "dtype"), [(SFT, torch.float32), (GrpoConfig(lr=0.01), torch.bfloat16)], ids=["sft", "grpo"]
+)
+def test_it_goes_on_bit_for_bit_from_a_checkpoint_without_the_base(tmp_path, place, config, dtype):
+    def fresh() -> Trainer:
+        model = lively(new_model(SHAPE, seed=1)).to(place.device, dtype)
+        return Trainer(adapted(model, lora_dropout=0.5), config, 6, EngineConfig())
+
+    def go_on(trainer: Trainer, first: int, last: int) -> list[torch.Tensor]:
+        for number in range(first, last):
+            step = trainer.sft_step if config is SFT else trainer.grpo_step
+            step([row(n, seed=100 * number + n) for n in (12, 25)])
+        return [p.detach().clone() for p in trainer.model.parameters() if p.requires_grad]
+
+    whole, first, second = fresh(), fresh(), fresh()
+    go_on(first, 0, 2)
+    save_checkpoint(tmp_path / "last", first.model, TOKENIZER, first, weights=False)
+    assert not list((tmp_path / "last").glob("model*")) and (tmp_path / "last/adapter/adapter_config.json").is_file()
+    with pytest.raises(ConfigError, match=r"holds an adapter alone; resume its run"):
+        load_model(tmp_path / "last", place.hardware)
+    second.model.adapter.load(tmp_path / "last")
+    second.load_state_dict(load_training(tmp_path / "last", place.device).trainer)
+    found = go_on(second, 2, 4)
+    assert place.repeated(found, go_on(whole, 0, 4)) and {p.dtype for p in found} == {torch.float32}
+
+
+def test_dropout_is_for_supervised_steps_alone(model, place):
+    trained(adapted(model, lora_dropout=0.5))
+    said = logits(model)
+    model.train()
+    assert torch.equal(logits(model), said), "whatever the mode, nothing is dropped where no step is taken"
+    plain, dropped = (Trainer(model, SftConfig(lr=0.0), 1, EngineConfig()) for _ in range(2))
+    model.adapter._settings.lora_dropout = 0.0
+    without = plain.sft_step(ROWS)["loss"]
+    model.adapter._settings.lora_dropout = 0.5
+    assert dropped.sft_step(ROWS)["loss"] != pytest.approx(without, rel=1e-3)
+
+
+def test_the_reference_is_the_model_with_its_adapter_switched_off(model, place):
+    """GRPO's figures are those beside a copy of the base; its first ratios are 1, dropout or not."""
+    base = copy.deepcopy(model).requires_grad_(False)
+    trained(adapted(model, lora_dropout=0.5))
+    config = GrpoConfig(lr=0.0, kl=0.1, temperature=1.0)
+    with torch.no_grad():
+        ids = [torch.tensor(r.ids, device=place.device) for r in ROWS]
+        said = [model.logits(model.packed(i, [len(i)])).log_softmax(-1)[:-1] for i in ids]
+    rows = [
+        type(r)(r.ids, r.trained, (0.0, *p.gather(-1, i[1:, None])[:, 0].tolist()), r.advantages)
+        for r, i, p in zip(ROWS, ids, said, strict=True)
+    ]
+    switched = Trainer(model, config, 1, EngineConfig(recompute=True)).grpo_step(rows)
+    beside = Trainer(model, config, 1, EngineConfig())
+    beside._reference, model.adapter.off = base, lambda: torch.no_grad()
+    copied = beside.grpo_step(rows)
+    assert switched["kl"] > 1e-3 and switched["ratio"] == pytest.approx(1.0, abs=place.tolerance(1e-4))
+    for name in ("kl", "loss", "grad_norm"):
+        assert switched[name] == pytest.approx(copied[name], rel=place.tolerance(1e-4)), name
+
+
+def test_a_target_that_the_model_lacks_is_named(model):
+    for wrong in ("q_prj", "lm_head", "embed_tokens"):
+        with pytest.raises(
+            ConfigError, match=rf"targets=\[o_proj,{wrong}\].*no linear layer {wrong} .*has down_proj, "
+        ):
+            adapted(model, lora_targets=["o_proj", wrong])
