@@ -8,7 +8,7 @@ from tau2_exp.engines.torch.shape import ModelShape
 
 
 def training_flops(
-    shape: ModelShape, lengths: Sequence[int], before: Sequence[int], predicted: int | None = None
+    shape: ModelShape, lengths: Sequence[int], before: Sequence[int], predicted: int | None = None, frozen: bool = False
 ) -> float:
     """Operations of one forward and one backward pass over segments of `lengths`, each after `before` tokens.
 
@@ -16,11 +16,14 @@ def training_flops(
     that a token passes through: the layers' for every token, the output matrix for the `predicted` tokens alone (None:
     all), the embedding's look-up not at all. Attention: of each pair of a query and a key that it may see, 4·head_dim
     operations a head and layer going forward (QKᵀ, then its product with V), twice that going back: 12. Causal pairs
-    only. Activations that are computed again going backward do not count.
+    only. Activations that are computed again going backward do not count. Frozen matrices have no gradients of their
+    own: 4·N·tokens; an adapter's few do not count.
     """
     tokens = sum(lengths)
     pairs = sum(n * start + n * (n + 1) // 2 for n, start in zip(lengths, before, strict=True))
     attention = shape.width * shape.head_dim * (2 * shape.heads + 2 * shape.kv_heads)
     layers = shape.layers * (attention + 3 * shape.width * shape.ffn)
     head = shape.vocab_size * shape.width * (tokens if predicted is None else predicted)
-    return 6.0 * (layers * tokens + head) + 12.0 * shape.layers * shape.heads * shape.head_dim * pairs
+    return (4.0 if frozen else 6.0) * (
+        layers * tokens + head
+    ) + 12.0 * shape.layers * shape.heads * shape.head_dim * pairs

@@ -14,11 +14,12 @@ class Part:
 
 PARTS = (
     Part("card", "The card and its two ceilings", 0.05),
-    Part("attention", "Attention: which backend each call site gets, and the best", 0.17),
+    Part("attention", "Attention: which backend each call site gets, and the best", 0.15),
     Part("defaults", "What hardware=gpu_1 starts with at 0.6B", 0.08),
-    Part("correctness", "Correctness on this device", 0.24),
-    Part("steps", "Training steps, random weights", 0.20),
-    Part("decoding", "Decoding, random weights", 0.14),
+    Part("correctness", "Correctness on this device", 0.20),
+    Part("steps", "Training steps, random weights", 0.18),
+    Part("lora", "LoRA steps at 4B, random weights", 0.10),
+    Part("decoding", "Decoding, random weights", 0.12),
     Part("smollm", "SmolLM2 on the 74 train tasks of telecom", 0.12),
 )
 NAMES = tuple(part.name for part in PARTS)

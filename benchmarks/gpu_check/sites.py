@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
 from benchmarks.gpu_check.sizes import Sizes
+from tau2_exp.engines.torch import attention as attention_module
 from tau2_exp.engines.torch import cache as cache_module
-from tau2_exp.engines.torch import model as model_module
 from tau2_exp.engines.torch.attention import causal_attention
 from tau2_exp.engines.torch.cache import Cache
 from tau2_exp.engines.torch.shape import ModelShape
@@ -162,7 +162,7 @@ def replayed(whole: Call) -> Call:
     """The calls of torch's attention that `whole` makes, alone; `whole` itself where it makes none."""
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     heard = _Heard(calls)
-    with patch.object(cache_module, "F", heard), patch.object(model_module, "F", heard):
+    with patch.object(cache_module, "F", heard), patch.object(attention_module, "F", heard):
         whole()
     if not calls:
         return whole

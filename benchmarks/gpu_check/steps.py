@@ -17,7 +17,8 @@ from benchmarks.gpu_check.flops import training_flops
 from benchmarks.gpu_check.report import Figures, Outcome, Report
 from benchmarks.gpu_check.settings import Settings
 from benchmarks.gpu_check.sizes import Sizes
-from tau2_exp.config import EngineConfig, GrpoConfig, SftConfig
+from tau2_exp.config import EngineConfig, GrpoConfig, ModelConfig, SftConfig
+from tau2_exp.engines.torch.lora import Adapter
 from tau2_exp.engines.torch.packing import Packed, pack
 from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.trainer import Trainer
@@ -29,9 +30,9 @@ REPEATS = 2  # after one step for warming up
 def run(settings: Settings, report: Report) -> None:
     size = sizes.TINY if settings.tiny else sizes.FULL
     ceiling = product_tflops(size, settings.device)
-    bench = _Bench(size, settings.device, ceiling, report)
+    bench = Bench(size, settings.device, ceiling, report)
     small, large = size.shapes.values()
-    rows, groups = _rows(size, small), _groups(size, small)
+    rows, groups = sft_rows(size, small), grpo_rows(size, small)
     bench.ours("SFT, 0.6B", small, rows, recompute=False)
     bench.ours("GRPO, 0.6B", small, groups, recompute=False)
     bench.theirs("SFT, 0.6B", small, rows, checkpointing=False)
@@ -40,12 +41,12 @@ def run(settings: Settings, report: Report) -> None:
     bench.theirs("SFT, 4B", large, rows, checkpointing=True)
 
 
-def _rows(size: Sizes, shape: ModelShape) -> list[Row]:
+def sft_rows(size: Sizes, shape: ModelShape) -> list[Row]:
     """Rows of an SFT step, which share nothing."""
     return dialogue_rows(size.rows, size.row, size.row, shape.vocab_size)
 
 
-def _groups(size: Sizes, shape: ModelShape) -> list[Row]:
+def grpo_rows(size: Sizes, shape: ModelShape) -> list[Row]:
     """Rows of a GRPO step: in each group all begin alike, and are trained only where they are their own."""
     draw = random.Random(1)
     rows: list[Row] = []
@@ -57,19 +58,19 @@ def _groups(size: Sizes, shape: ModelShape) -> list[Row]:
     return rows
 
 
-class _Bench:
+class Bench:
     """Times steps and records them. MFU is of `ceiling`, the TFLOP/s of a large bf16 product in this same run."""
 
     def __init__(self, size: Sizes, device: str, ceiling: float, report: Report):
         self._size, self._device, self._ceiling, self._report = size, device, ceiling, report
 
-    def ours(self, name: str, shape: ModelShape, rows: Sequence[Row], recompute: bool) -> None:
-        """The engine's step, with fewer tokens a pass where the card has no room for more."""
+    def ours(self, name: str, shape: ModelShape, rows: Sequence[Row], recompute: bool, lora: int | None = None) -> None:
+        """The engine's step, with fewer tokens a pass where they have no room. `lora`: an adapter's rank."""
         most = self._size.batch_tokens
         for batch_tokens in (most, most // 2, most // 4):
             title = f"{name}, {batch_tokens} tokens a pass" + (", recomputing" if recompute else "")
             engine = EngineConfig(batch_tokens=batch_tokens, recompute=recompute)
-            if self._report.attempt(title, partial(self._ours, name, shape, rows, engine)) is not Outcome.no_room:
+            if self._report.attempt(title, partial(self._ours, name, shape, rows, engine, lora)) is not Outcome.no_room:
                 return
 
     def theirs(self, name: str, shape: ModelShape, rows: Sequence[Row], checkpointing: bool) -> None:
@@ -77,10 +78,15 @@ class _Bench:
         title = f"{name}, transformers padded" + (", recomputing" if checkpointing else "")
         self._report.attempt(title, partial(self._theirs, name, shape, rows, checkpointing))
 
-    def _ours(self, name: str, shape: ModelShape, rows: Sequence[Row], engine: EngineConfig) -> Figures:
-        config = SftConfig() if name.startswith("SFT") else GrpoConfig(kl=0.0)
+    def _ours(
+        self, name: str, shape: ModelShape, rows: Sequence[Row], engine: EngineConfig, lora: int | None
+    ) -> Figures:
+        config = SftConfig() if "SFT" in name else GrpoConfig(kl=0.0)
         reset_peak(self._device)
-        trainer = Trainer(random_model(shape, self._device), config, 1000, engine)
+        model = random_model(shape, self._device)
+        if lora:
+            model.adapter = Adapter(model, ModelConfig(name=name, lora=lora), seed=0, base="random weights")
+        trainer = Trainer(model, config, 1000, engine)
         step = trainer.sft_step if isinstance(config, SftConfig) else trainer.grpo_step
         seconds = cost(lambda: step(rows), self._device, REPEATS)
         lengths: list[int] = []
@@ -91,7 +97,8 @@ class _Bench:
             lengths += packed.lengths
             before += [sum(packed.lengths[number] for number in path) for path in packed.ancestors]
             predicted += len(packed.targets)
-        return self._figures(rows, seconds, sum(lengths), training_flops(shape, lengths, before, predicted))
+        operations = training_flops(shape, lengths, before, predicted, frozen=lora is not None)
+        return self._figures(rows, seconds, sum(lengths), operations)
 
     def _theirs(self, name: str, shape: ModelShape, rows: Sequence[Row], checkpointing: bool) -> Figures:
         reset_peak(self._device)

@@ -53,6 +53,8 @@ LINES = (
     Line("the same, transformers padded", "steps", "GRPO, 0.6B, transformers", STEP),
     Line("SFT step, Qwen3-4B shape", "steps", "SFT, 4B", STEP),
     Line("the same, transformers padded", "steps", "SFT, 4B, transformers", STEP),
+    Line("LoRA SFT step, Qwen3-4B shape", "lora", "LoRA SFT, 4B", STEP),
+    Line("LoRA GRPO step, Qwen3-4B shape", "lora", "LoRA GRPO, 4B", STEP),
     Line("decoding, Qwen3-0.6B shape", "decoding", "decoding, 0.6B", DECODING),
     Line("the same, transformers' generate", "decoding", "decoding, 0.6B, transformers", DECODING),
     Line("decoding, Qwen3-4B shape", "decoding", "decoding, 4B", DECODING),
