@@ -89,5 +89,15 @@ def _sampling(stage: StageConfig, prefix: str) -> Iterator[str]:
             yield f"{name}={stage.samples_per_prompt}: a group of one has no advantage; it must be 2 or more"
         if stage.temperature == 0:
             yield f"{prefix}temperature=0: explores nothing; use 0.7 to 1.0"
+        yield from _step_size(stage, prefix)
     elif isinstance(stage, EvalConfig) and stage.samples_per_prompt == 0 and not stage.greedy:
         yield f"{name}=0: nothing to evaluate; use 4, or {prefix}greedy=true"
+
+
+def _step_size(stage: GrpoConfig, prefix: str) -> Iterator[str]:
+    tasks, tokens = stage.prompts_per_step, stage.sampled_tokens
+    if tasks is not None and tokens is not None:
+        mend = f"use {prefix}prompts_per_step=null with it"
+        yield f"{prefix}sampled_tokens={tokens}: prompts_per_step={tasks} says how large a step is too; {mend}"
+    elif tasks is None and tokens is None:
+        yield f"{prefix}prompts_per_step=null: a step has no size; give it, or {prefix}sampled_tokens"

@@ -102,6 +102,16 @@ class RftConfig(TrainingConfig):
 
 
 @dataclass
+class LearningCurveConfig:
+    """Evaluations during training, which make a learning curve; they change nothing of what is trained."""
+
+    every: int = setting(0, "training steps between them; there is one before the first step too; 0: none", at_least=0)
+    split: str = setting("development", "split that their tasks are of")
+    tasks: int = setting(40, "how many of its tasks, evenly spaced; each is played once", above=0)
+    temperature: float = setting(0.0, "sampling temperature of the agent; 0: greedy", at_least=0)
+
+
+@dataclass
 class GrpoConfig(TrainingConfig):
     """Reinforcement learning with group-relative advantages (GRPO), on the training tasks."""
 
@@ -113,7 +123,14 @@ class GrpoConfig(TrainingConfig):
     warmup: float = setting(0.0, "share of all steps over which the learning rate rises from 0", at_least=0, at_most=1)
     weight_decay: float = setting(0.1, "weight decay of AdamW", at_least=0)
     steps: int = setting(200, "training steps; each runs its tasks, then updates the model", above=0)
-    prompts_per_step: int = setting(16, "tasks of one step", above=0)
+    prompts_per_step: int | None = setting(16, "tasks of one step; null: sampled_tokens says how large it is", above=0)
+    sampled_tokens: int | None = setting(
+        None,
+        "tokens that the agent samples in one step, in place of prompts_per_step: groups are begun by the last step's "
+        "mean and always finished, and what a step sampled too many or too few is made up for in the next; "
+        "runs of equal steps then cost the same",
+        above=0,
+    )
     samples_per_prompt: int = setting(4, "episodes of each task of a step (its group); 2 or more", at_least=0)
     temperature: float = setting(0.7, _TEMPERATURE, at_least=0)
     top_p: float = setting(1.0, _TOP_P, above=0, at_most=1)
@@ -130,7 +147,12 @@ class GrpoConfig(TrainingConfig):
     tis_clip: float | None = setting(
         None, "upper bound of the truncated importance sampling weights (engine mismatch); null: no correction", above=0
     )
-    refill: int = setting(2, "further draws of tasks in a step, to replace groups without signal", at_least=0)
+    refill: int = setting(
+        2,
+        "further draws of tasks in a step, to replace groups without signal; none where tokens are counted",
+        at_least=0,
+    )
+    eval: LearningCurveConfig = setting(LearningCurveConfig, "evaluations during training")
 
 
 @dataclass

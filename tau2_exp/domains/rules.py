@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from tau2_exp.config import Config, EvalConfig, Provider
+from tau2_exp.config import Config, EvalConfig, GrpoConfig, Provider, stages_of
 from tau2_exp.config.nearest import suggest
 from tau2_exp.plugins import is_path
 
@@ -55,6 +55,12 @@ def rules(config: Config) -> Iterator[str]:
             if split not in splits[name]:
                 known = ", ".join(splits[name])
                 yield f"domain.eval_splits={split}: {name} has no such split{suggest(split, splits[name])} ({known})"
+    for stage, prefix in stages_of(config.stage):
+        if isinstance(stage, GrpoConfig) and stage.eval.every:
+            for name in domain.names:
+                if stage.eval.split not in splits[name]:
+                    known = ", ".join(splits[name])
+                    yield f"{prefix}eval.split={stage.eval.split}: {name} has no such split; use one of {known}"
     for key, values in (("names", domain.names), ("eval_splits", domain.eval_splits)):
         if len(set(values)) < len(values):
             yield f"domain.{key}=[{','.join(values)}]: names one twice"

@@ -11,6 +11,7 @@ from tau2_exp.report.trials import Found
 
 PANELS = {  # by stage: what is drawn, where it was recorded
     "grpo": (
+        "eval/outcome",
         "outcome",
         "shaped",
         "partial",

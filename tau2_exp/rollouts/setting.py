@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from tau2_exp.config import ConfigError, DomainConfig, EvalConfig, UserConfig, UserKind
+from tau2_exp.config import ConfigError, EvalConfig, UserConfig, UserKind
 from tau2_exp.domains import open_domain
 from tau2_exp.interfaces import Domain, Generator, Tokenizer, User, World
 from tau2_exp.llm.budget import Budget
@@ -52,7 +52,9 @@ class RolloutSetting:
 
     def tasks(self, split: str) -> list[Task]:
         """The tasks of a split, of each domain at most `domain.limit`."""
-        return [task for domain in self.domains.values() for task in _limited(domain.tasks(split), self.config.domain)]
+        return [
+            task for domain in self.domains.values() for task in evenly(domain.tasks(split), self.config.domain.limit)
+        ]
 
     @cached_property
     def episode_setting(self) -> EpisodeSetting:
@@ -168,8 +170,8 @@ def _bounded(stage: EvalConfig) -> bool:
     return stage.budget_dollars is not None or stage.budget_tokens is not None
 
 
-def _limited(tasks: list[Task], domain: DomainConfig) -> list[Task]:
-    """At most `limit` tasks, evenly spaced, since neighbours resemble one another."""
-    if domain.limit is None or domain.limit >= len(tasks):
+def evenly(tasks: list[Task], limit: int | None) -> list[Task]:
+    """At most `limit` of the tasks (None: all), evenly spaced, since neighbours resemble one another."""
+    if limit is None or limit >= len(tasks):
         return tasks
-    return [tasks[i * len(tasks) // domain.limit] for i in range(domain.limit)]
+    return [tasks[i * len(tasks) // limit] for i in range(limit)]

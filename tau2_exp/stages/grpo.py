@@ -11,12 +11,17 @@ from tau2_exp.learning.batch import rows_from_trajectory
 from tau2_exp.learning.curriculum import make_curriculum
 from tau2_exp.learning.metrics import ROLLOUTS, Group, rollout_metrics
 from tau2_exp.learning.reward import score
-from tau2_exp.rollouts.rollout import check_faults, rollout
+from tau2_exp.rollouts.rollout import check_faults
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.context import StageContext
+from tau2_exp.stages.groups import play_groups
 from tau2_exp.stages.learner import Learner
+from tau2_exp.stages.learning_curve import LearningCurve
 from tau2_exp.stages.progress import ProgressBar
+from tau2_exp.stages.step_size import Played, sampled_tokens, step_size
 from tau2_exp.types import EpisodeSpec, Row, Sampling, Trajectory, stable_seed
+
+NEAR = 0.02  # of the tokens that a run is to sample: runs that differ by less cost the same
 
 
 async def grpo(run: Run) -> None:
@@ -25,13 +30,23 @@ async def grpo(run: Run) -> None:
     assert isinstance(stage, GrpoConfig)
     trainer = _Grpo(StageContext(run), stage)
     await trainer.train()
-    silent = sum(not record["groups"] for record in run.metrics())
+    silent = sum(not record.get("groups", 1) for record in run.metrics())
     if silent > stage.steps / 2:
         print(
             f"grpo: in {silent} of {stage.steps} steps no group had a signal: all its episodes earned the same, so the "
             "model did not change; start from a better model, or see docs/troubleshooting.md"
         )
+    _tell_missed(stage, trainer.totals["sampled_tokens"])
     trainer.learner.finish({"steps": stage.steps} | trainer.totals)
+
+
+def _tell_missed(stage: GrpoConfig, sampled: int) -> None:
+    wanted = stage.steps * (stage.sampled_tokens or 0)
+    if wanted and abs(sampled - wanted) > NEAR * wanted:
+        print(
+            f"grpo: sampled {sampled} tokens, and {wanted} were asked for (stage.steps × stage.sampled_tokens): one "
+            "group is too large a share of them; raise stage.sampled_tokens or stage.steps"
+        )
 
 
 class _Grpo:
@@ -42,14 +57,18 @@ class _Grpo:
         self.learner = Learner(context)
         sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, context.config.model.max_new_tokens)
         self.policy = self.learner.policy(sampling)
-        self.totals: dict[str, int] = {"episodes": 0, "faults": 0}
+        self.curve = LearningCurve(context, self.learner, stage)
+        self.size = step_size(stage)
+        self.totals: dict[str, int] = {"episodes": 0, "faults": 0, "sampled_tokens": 0}
 
     async def train(self) -> None:
         learner, stage = self.learner, self.stage
         learner.begin(stage.steps)
         if learner.saved:
             self.curriculum.restore(learner.saved["curriculum"])
-            self.totals = learner.saved["totals"]
+            self.totals |= learner.saved["totals"]
+            self.size.restore(learner.saved.get("size", {}))
+        await self.curve.begin()
         label = f"grpo alpha {self.context.config.reward.alpha:g}"
         with (
             self.run.write_trajectories(ROLLOUTS, keep=self.totals["episodes"]) as file,
@@ -57,10 +76,14 @@ class _Grpo:
         ):
             while learner.step < stage.steps:
                 metrics, trajectories = await self._step()
+                metrics |= await self.curve.point()
                 for trajectory in trajectories:
                     file.write(trajectory)
-                learner.advance(metrics, {"curriculum": self.curriculum.state(), "totals": dict(self.totals)})
+                learner.advance(metrics, self._state())
                 bar.advance(reward=metrics["outcome"], shaped=metrics["shaped"])
+
+    def _state(self) -> dict[str, Any]:
+        return {"curriculum": self.curriculum.state(), "totals": dict(self.totals), "size": self.size.state()}
 
     async def _step(self) -> tuple[dict[str, Any], list[Trajectory]]:
         groups, scored, trajectories = await self._groups()
@@ -68,7 +91,9 @@ class _Grpo:
         metrics = self._learn(rows)
         self.totals["episodes"] += len(trajectories)
         self.totals["faults"] += sum(not t.scored for t in trajectories)
-        return rollout_metrics(len(groups), scored, trajectories) | metrics, trajectories
+        self.totals["sampled_tokens"] += sampled_tokens(trajectories)
+        figures = rollout_metrics(len(groups), scored, trajectories)
+        return figures | {"sampled_tokens": self.totals["sampled_tokens"]} | metrics, trajectories
 
     def _learn(self, rows: Sequence[Row]) -> dict[str, Any]:
         self.learner.open_step()
@@ -78,30 +103,29 @@ class _Grpo:
         return {}
 
     async def _groups(self) -> tuple[list[tuple[Group, GroupCredit]], Group, list[Trajectory]]:
-        """Groups with signal, drawn again up to the bound for those without; all scored; all that were run."""
+        """Groups with signal, all that is scored, and all that was played, as many as the step's size asks for."""
         groups: list[tuple[Group, GroupCredit]] = []
         scored: Group = []
         trajectories: list[Trajectory] = []
         drawn: list[str] = []
-        samples = self.stage.samples_per_prompt
-        for draw in range(1 + self.stage.refill):
-            keys = self.curriculum.draw(self.stage.prompts_per_step - len(groups), drawn)
+        step, so_far = self.learner.step, Played()
+        while more := self.size.more(step, so_far):
+            keys = self.curriculum.draw(more, drawn)
             drawn += keys
-            played = await self._play(keys, draw)
-            trajectories += played
-            for place, key in enumerate(keys):
-                group = self._scored(played[place * samples : (place + 1) * samples])
+            for key, episodes in zip(keys, await self._play(keys, so_far.draws), strict=True):
+                trajectories += episodes
+                group = self._scored(episodes)
                 scored += group
                 if group:
                     self.curriculum.record(key, [t.outcome for t, _ in group])
                 if (credit := self._credit(group)).signal:
                     groups.append((group, credit))
-            if len(groups) == self.stage.prompts_per_step:
-                break
-        check_faults(trajectories, f"grpo step {self.learner.step}")
+            so_far = Played(so_far.draws + 1, len(drawn), len(groups), sampled_tokens(trajectories))
+        self.size.close(so_far)
+        check_faults(trajectories, f"grpo step {step}")
         return groups, scored, trajectories
 
-    async def _play(self, keys: Sequence[str], draw: int) -> list[Trajectory]:
+    async def _play(self, keys: Sequence[str], draw: int) -> list[list[Trajectory]]:
         samples, seed, step = self.stage.samples_per_prompt, self.context.config.seed, self.learner.step
         specs = []
         for place, key in enumerate(keys):
@@ -109,7 +133,7 @@ class _Grpo:
             for sample in range(samples):
                 seeded = stable_seed(seed, ROLLOUTS, step, draw, key, before + sample)
                 specs.append(EpisodeSpec(self.tasks[key], sample, seeded, place * samples + sample))
-        return await rollout(self.context.episode_setting, self.policy, specs)
+        return await play_groups(self.context.episode_setting, self.policy, specs, samples)
 
     def _scored(self, group: Sequence[Trajectory]) -> Group:
         return [(t, score(t, self.context.config.reward)) for t in group if t.scored]

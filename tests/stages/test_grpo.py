@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from flows import unlike
+from safetensors.torch import load_file
 
 from tau2_exp.report.viewer_episode import read_told
 from tau2_exp.runs.run import Run
@@ -32,12 +34,17 @@ def _trained(told):
     return [one.trajectory for group in told for one in group if one.credit and one.credit.signal]
 
 
+def same_weights(one: Run, other: Run) -> bool:
+    a, b = (load_file(run.folder / run.results["model"] / "model.safetensors") for run in (one, other))
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
 OWN = (
     "stage=grpo",
     "stage.steps=3",
-    "stage.prompts_per_step=2",
+    "stage.prompts_per_step=null",
+    "stage.sampled_tokens=1500",
     "stage.samples_per_prompt=4",
-    "stage.refill=0",
     "reward=custom",
     "reward.function=brought:score",
     "reward.credit=brought:by_turn",
@@ -51,21 +58,29 @@ def test_a_run_with_parts_of_ones_own_goes_on_where_it_was(
     make_run, pupil: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped in its second step and gone on with, it ends as one that was left alone; so does its curriculum."""
-    whole, cut = make_run(*OWN, parent=pupil), make_run(*OWN, parent=pupil)
+    curve = ("stage.eval.every=2", "stage.eval.split=train", "stage.eval.tasks=2")
+    whole, cut, plain = (make_run(*OWN, *more, parent=pupil) for more in (curve, curve, ()))
     run_stage(whole)
+    run_stage(plain)
+    assert same_weights(whole, plain), "evaluations change nothing of what is trained"
+    assert [(r["step"], r["sampled_tokens"] > 0) for r in whole.metrics() if "eval/outcome" in r] == [
+        (0, False),
+        (2, True),
+        (3, True),
+    ]
     tell = Run.log
 
     def log(run: Run, metrics: dict, step: int) -> None:
         tell(run, metrics, step)
         if step == 2:
-            run.stop()
+            run.stop()  # it saves at the end of the step
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "log", log)
         with pytest.raises(KeyboardInterrupt):
             run_stage(cut)
         cut.close()
-    assert len(cut.metrics()) == 2
+    assert [record["step"] for record in cut.metrics()] == [0, 1, 2]
     run_stage(Run.open(cut.folder))
     assert not unlike(whole.folder, cut.folder)
     assert {p.key for p in whole.manifest.plugins} == {"reward.function", "reward.credit", "curriculum.function"}

@@ -108,7 +108,7 @@ class Context:
         """
         stage, groups = self.config.stage, self.groups
         assert isinstance(stage, GrpoConfig)
-        if groups.rejected >= stage.refill * stage.prompts_per_step:
+        if groups.rejected >= stage.refill * (stage.prompts_per_step or 0):
             return False
         groups.rejected += 1
         return True

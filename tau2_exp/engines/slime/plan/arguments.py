@@ -184,7 +184,7 @@ def _supervised(stage: SftConfig | RftConfig) -> Iterator[Given]:
 def _grpo(config: Config, stage: GrpoConfig, layout: Layout) -> Iterator[Given]:
     yield from _rollouts(config, stage)
     yield from _servers(config, layout)
-    episodes = stage.prompts_per_step * stage.samples_per_prompt
+    episodes = (stage.prompts_per_step or 0) * stage.samples_per_prompt
     yield Given("global-batch-size", episodes // stage.updates_per_step, "stage.updates_per_step")
     yield Given("balance-data", True)
     yield Given("loss-type", "policy_loss", "stage")

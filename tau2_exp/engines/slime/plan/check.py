@@ -65,6 +65,8 @@ def _of_stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
     if not layout.policy:
         yield f"hardware.user_gpus={user_gpus(config)}: leaves none of {_count(config.hardware.gpus)} to the policy"
         return
+    if isinstance(stage, GrpoConfig):
+        yield from _not_here(stage, prefix)
     if isinstance(stage, TrainingConfig):
         if config.model.lora:
             yield f"model.lora={config.model.lora}: engine=slime trains all weights; use engine=torch, or remove it"
@@ -183,7 +185,7 @@ def _training(config: Config, stage: TrainingConfig, prefix: str, layout: Layout
         yield f"{prefix}warmup={stage.warmup}: leaves nothing to train after it; it must be less than 1"
     copies = data_parallel(config, layout)
     if isinstance(stage, GrpoConfig):
-        episodes, updates = stage.prompts_per_step * stage.samples_per_prompt, stage.updates_per_step
+        episodes, updates = (stage.prompts_per_step or 0) * stage.samples_per_prompt, stage.updates_per_step
         given = f"{prefix}prompts_per_step={stage.prompts_per_step} × samples_per_prompt={stage.samples_per_prompt}"
         if episodes % updates:
             yield f"{prefix}updates_per_step={updates}: must divide {given[len(prefix) :]} = {episodes}"
@@ -195,6 +197,15 @@ def _training(config: Config, stage: TrainingConfig, prefix: str, layout: Layout
         given = f"{prefix}batch_size={batch}"
     if copies and batch % copies:
         yield f"{given}: must be a multiple of {copies}, the model's copies on {_count(layout.train)}{_apart(config)}"
+
+
+def _not_here(stage: GrpoConfig, prefix: str) -> Iterator[str]:
+    if stage.sampled_tokens is not None:
+        mend = f"use {prefix}prompts_per_step=N {prefix}sampled_tokens=null, or engine=torch"
+        yield f"{prefix}sampled_tokens={stage.sampled_tokens}: a step of slime's is a number of episodes; {mend}"
+    if stage.eval.every:
+        mend = f"use {prefix}eval.every=0 and stage=eval afterwards, or engine=torch"
+        yield f"{prefix}eval.every={stage.eval.every}: engine=slime does not evaluate during training; {mend}"
 
 
 def _grpo(config: Config, stage: GrpoConfig, prefix: str, layout: Layout) -> Iterator[str]:

@@ -1,0 +1,95 @@
+"""How many groups a step of GRPO begins: a number of tasks, or as many as its sampled tokens allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tau2_exp.config import GrpoConfig
+from tau2_exp.types import Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What a step has played so far."""
+
+    draws: int = 0  # times that tasks were drawn
+    groups: int = 0  # finished, whatever became of them
+    learned: int = 0  # of them, those with signal
+    tokens: int = 0  # sampled by the agent
+
+
+@dataclass(slots=True)
+class TaskCount:
+    """A step has `tasks` groups with signal, as far as `refill` further draws find them."""
+
+    tasks: int
+    refill: int
+
+    def more(self, step: int, so_far: Played) -> int:
+        """How many groups to begin now; 0 ends the step."""
+        return self.tasks - so_far.learned if so_far.draws <= self.refill else 0
+
+    def close(self, so_far: Played) -> None:
+        """Note what the ended step has played."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs, as JSON data."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+
+
+@dataclass(slots=True)
+class TokenBudget:
+    """All steps up to any of them have sampled `per_step` tokens each, as nearly as whole groups allow.
+
+    A step begins as many groups as the last step's mean tokens for one allow, all at once; what it sampled too many or
+    too few is the next one's. The first step has no such mean, and begins one group, then the others. The last step
+    begins half of what is left, again and again, since no other makes up for it.
+    """
+
+    per_step: int
+    steps: int
+    spent: int = 0  # tokens sampled in all steps so far
+    per_group: float = 0.0  # tokens of the last step's groups, on average
+
+    def more(self, step: int, so_far: Played) -> int:
+        """How many groups to begin now; 0 ends the step. `step` counts from 0; every step has a group."""
+        mean = so_far.tokens / so_far.groups if so_far.groups else self.per_group
+        if not mean:
+            return 0 if so_far.groups else 1
+        last = step == self.steps - 1
+        if so_far.draws and self.per_group and not last:
+            return 0
+        count = round((self.per_step * (step + 1) - self.spent - so_far.tokens) / mean)
+        return max((count + 1) // 2 if last else count, 0 if so_far.draws else 1)
+
+    def close(self, so_far: Played) -> None:
+        """Note what the ended step has played."""
+        self.spent += so_far.tokens
+        self.per_group = so_far.tokens / so_far.groups
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs, as JSON data."""
+        return {"spent": self.spent, "per_group": self.per_group}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state."""
+        self.spent, self.per_group = state["spent"], state["per_group"]
+
+
+def step_size(stage: GrpoConfig) -> TaskCount | TokenBudget:
+    """The size of the stage's steps. Raises ValueError where none is set."""
+    if stage.sampled_tokens is not None:
+        return TokenBudget(stage.sampled_tokens, stage.steps)
+    if stage.prompts_per_step is None:
+        raise ValueError("neither prompts_per_step nor sampled_tokens is set")
+    return TaskCount(stage.prompts_per_step, stage.refill)
+
+
+def sampled_tokens(trajectories: Iterable[Trajectory]) -> int:
+    """The tokens that the agent sampled in these episodes, those of attempts that faults ended included."""
+    return sum(trajectory.policy_usage.completion_tokens for trajectory in trajectories)
