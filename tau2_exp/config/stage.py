@@ -126,9 +126,8 @@ class GrpoConfig(TrainingConfig):
     prompts_per_step: int | None = setting(16, "tasks of one step; null: sampled_tokens says how large it is", above=0)
     sampled_tokens: int | None = setting(
         None,
-        "tokens that the agent samples in one step, in place of prompts_per_step: groups are begun by the last step's "
-        "mean and always finished, and what a step sampled too many or too few is made up for in the next; "
-        "runs of equal steps then cost the same",
+        "tokens that the agent samples in one step: as many groups are begun as the last step's mean allows, all are "
+        "finished, and the next step makes up for what was too much; null: prompts_per_step says how large a step is",
         above=0,
     )
     samples_per_prompt: int = setting(4, "episodes of each task of a step (its group); 2 or more", at_least=0)
