@@ -23,7 +23,7 @@ from tau2_exp.compose.check import check
 from tau2_exp.compose.choices import CONF, choices
 from tau2_exp.compose.errors import explain
 from tau2_exp.compose.overrides import SEARCHPATH, SWEPT, given, key_of, parse, read, swept
-from tau2_exp.config import STAGES, Config, ConfigError, PipelineConfig, StageConfig, from_data
+from tau2_exp.config import STAGES, Config, ConfigError, EngineName, PipelineConfig, StageConfig, from_data
 from tau2_exp.config.paths import expand_home, make_absolute
 from tau2_exp.plugins import PluginError, conf_folders, is_path, named, reach
 
@@ -40,7 +40,16 @@ def compose_config(overrides: Sequence[str]) -> Config:
     """The checked configuration of one run; paths of data and models are absolute. Raises ConfigError."""
     config = read_config(overrides)
     check(config)
-    return make_absolute(config)
+    return make_absolute(_with_backbone(config))
+
+
+def _with_backbone(config: Config) -> Config:
+    """What `engine.backbone=auto` comes to is part of the run: it decides the last bits of a result."""
+    if config.engine.name is not EngineName.torch:
+        return config
+    from tau2_exp.engines.torch.choice import settled
+
+    return settled(config)
 
 
 def read_config(overrides: Sequence[str]) -> Config:

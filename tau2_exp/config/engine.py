@@ -16,6 +16,14 @@ class EngineName(str, Enum):
     slime = "slime"
 
 
+class Backbone(str, Enum):
+    """What computes a model in engine=torch; see `engines/torch/choice.py`."""
+
+    auto = "auto"
+    own = "own"
+    transformers = "transformers"
+
+
 @dataclass
 class SlimeConfig:
     """Where slime lies in its container, and how it divides a model and the GPUs."""
@@ -51,6 +59,11 @@ class EngineConfig:
     )
     batch_tokens: int = setting(
         16384, "most tokens in one forward and backward pass; lower it when memory runs out", above=0
+    )
+    backbone: Backbone = setting(
+        Backbone.auto,
+        "torch: what computes a checkpoint's model: own (packed rows, shared prefixes: dense Qwen3, Qwen2, Llama, "
+        "Mistral), transformers (any causal language model: padded, slower), auto (own where it can)",
     )
     recompute: bool = setting(False, "whether the backward pass computes the activations again: less memory, more time")
     slime: SlimeConfig = setting(SlimeConfig, "settings of engine=slime alone")

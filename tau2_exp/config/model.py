@@ -43,7 +43,9 @@ class ModelConfig:
     vocab_size: int = setting(1900, "number of tokens; an upper bound where the tokenizer is trained as well", above=0)
     rope_base: float = setting(10000.0, "base of the rotary position embedding", above=0)
     tied: bool = setting(True, "whether the output layer shares the weights of the input embedding")
-    experts: int = setting(0, "number of experts of a layer; 0: a dense model (slime only)", at_least=0)
+    experts: int = setting(
+        0, "number of experts of a layer; 0: a dense model (slime; torch reads config.json)", at_least=0
+    )
     experts_per_token: int = setting(0, "number of experts that a token passes through", at_least=0)
     expert_ffn: int = setting(0, "hidden size of one expert's feed-forward network", at_least=0)
     context: int = setting(32768, "context window: the most tokens that an episode may have", above=0)

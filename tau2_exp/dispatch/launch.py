@@ -17,7 +17,7 @@ from tau2_exp.dispatch.dry_run import preview, preview_frozen
 from tau2_exp.dispatch.freeze import Made, all_or_nothing, freeze, take_up
 from tau2_exp.dispatch.local.processes import run_attached, run_behind
 from tau2_exp.dispatch.plan import Planner
-from tau2_exp.dispatch.resources import check_gpus
+from tau2_exp.dispatch.resources import check_gpus, check_hub
 from tau2_exp.dispatch.resumed import OF_A_COMMAND, change
 from tau2_exp.dispatch.show import end_lines, notes, plan_lines, remark
 from tau2_exp.dispatch.slurm.cluster import cluster
@@ -142,7 +142,10 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
 
 
 def _check_machine(targets: Sequence[Step]) -> None:
-    """Raises ConfigError, before run folders are made, where there is no cluster, or this machine has not the GPUs."""
+    """Raises ConfigError, before run folders are made, where a run cannot be done.
+
+    There is no cluster, or this machine has not the GPUs, or the hub that a model is on does not answer.
+    """
     if is_remote(targets[0].config):
         cluster()
         return
@@ -150,6 +153,8 @@ def _check_machine(targets: Sequence[Step]) -> None:
         for step in target.lineage():
             if not step.finished:
                 check_gpus(step.config)
+                if step.stage != "pipeline" and (step.parent is None or step.parent.stage == "demos"):
+                    check_hub(step.config)  # the others have their parent's model
 
 
 def _of_sweep(config: Config, folder: Path) -> Config:

@@ -15,6 +15,8 @@ from tau2_exp.config import (
     PolicyKind,
     TrainingConfig,
 )
+from tau2_exp.config.paths import is_hub_name
+from tau2_exp.engines.torch.choice import loads_model, read_config
 from tau2_exp.system.allocation import visible_gpus
 
 DEVICES = ("nvidia[0-9]*", "nvhost-gpu", "nvgpu", "kfd", "dxg")  # Nvidia, Jetson, AMD, WSL
@@ -52,6 +54,13 @@ def check_gpus(config: Config) -> None:
     if min(len(names), len(own)) < hardware.gpus:
         given = "" if len(own) == len(names) else f", and CUDA_VISIBLE_DEVICES={','.join(own)} leaves {len(own)}"
         raise ConfigError(f"hardware.gpus={hardware.gpus}: nvidia-smi lists {len(names)} here{given}")
+
+
+def check_hub(config: Config) -> None:
+    """Raises ConfigError where a model is on a hub that does not answer, and not in its cache on this machine."""
+    path = config.model.path
+    if config.engine.name is EngineName.torch and path and is_hub_name(path) and loads_model(config):
+        read_config(path)
 
 
 def sees_gpu() -> bool:

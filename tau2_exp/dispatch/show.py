@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tau2_exp.config import Config, DomainConfig, EvalConfig, GrpoConfig, RewardKind
 from tau2_exp.dispatch.step import Step
+from tau2_exp.engines.torch.choice import told
 from tau2_exp.plugins import is_path
 from tau2_exp.runs.run import RunStatus
 from tau2_exp.system.quoting import setting, shell
@@ -24,9 +25,14 @@ def plan_lines(target: Step) -> list[str]:
 
 
 def notes(target: Step) -> list[str]:
-    """One line for each parent that was trained on other domains than the run that is to start from it."""
-    left = (step for step in target.lineage() if step is target or not step.finished)
-    return list(dict.fromkeys(note for step in left if step.parent and (note := _note(step, step.parent))))
+    """One line for each parent that was trained on other domains than the run that is to start from it.
+
+    And one that says what computes a checkpoint's model, and what that costs.
+    """
+    left = [step for step in target.lineage() if step is target or not step.finished]
+    found = [_note(step, step.parent) for step in left if step.parent]
+    found += [told(step.config) or "" for step in left if not step.finished]
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def _note(step: Step, parent: Step) -> str:

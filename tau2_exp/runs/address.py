@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp import __version__
-from tau2_exp.config import TASK_REVISION, Config, DemosConfig, EngineName, PolicyKind, TrainingConfig, to_data
+from tau2_exp.config import (
+    TASK_REVISION,
+    Backbone,
+    Config,
+    DemosConfig,
+    EngineName,
+    PolicyKind,
+    TrainingConfig,
+    to_data,
+)
 from tau2_exp.plugins import Plugin, is_path, named, plugin_of
 
 # What each stage's result depends on, beside its own settings, its parent and the seed.
@@ -74,6 +83,8 @@ def content_address(config: Config, parent: str | None) -> str:
         parts["sources"] = sources
     if config.engine.name is EngineName.slime:
         parts |= {key: _select(data, key) for key in OF_SLIME.get(config.stage.name, ())}
+    elif "engine.name" in parts and config.engine.backbone is Backbone.transformers:
+        parts["engine.backbone"] = config.engine.backbone.value  # compose settles what `auto` comes to
     if source := data["stage"].get("data"):
         parts["data"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
     if "model" in parts and not (config.model.lora and isinstance(config.stage, TrainingConfig)):

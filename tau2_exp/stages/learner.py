@@ -47,7 +47,7 @@ class Learner:
         else:
             start = starting_point(context)
             self.tokenizer = context.adopt(load_tokenizer(start), start)
-            self.model = load_model(start, config.hardware)
+            self.model = load_model(start, config.hardware, config.engine.backbone)
             if config.model.lora:
                 self.model.adapter = Adapter(self.model, config.model, config.seed, str(start))
                 print(f"{config.stage.name}: {self.model.adapter}")
@@ -78,7 +78,8 @@ class Learner:
             if adapter:
                 adapter.load(self.folder)
             else:
-                self.model.load_state_dict(load_model(self.folder, config.hardware).state_dict())
+                saved = load_model(self.folder, config.hardware, config.engine.backbone)
+                self.model.load_state_dict(saved.state_dict())
             self.trainer.load_state_dict(state.trainer)
             self.saved = state.extra
             print(f"{stage.name}: resuming after step {self.step} of {total_steps}")

@@ -45,7 +45,7 @@ def make_policy_factory(context: StageContext) -> PolicyFactory:
     from tau2_exp.engines.torch.checkpoint import load_model
     from tau2_exp.engines.torch.generation import TorchGenerator
 
-    model = load_model(start, context.config.hardware)
+    model = load_model(start, context.config.hardware, context.config.engine.backbone)
     return partial(context.token_policy, TorchGenerator(model, context.engine), tokenizer)
 
 

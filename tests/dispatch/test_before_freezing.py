@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tau2_exp.config import ConfigError
 from tau2_exp.dispatch.launch import launch
+from tau2_exp.engines.torch import choice, hub
 from tau2_exp.runs.run import Run, RunStatus
 
 RUN_PY = Path(__file__).resolve().parents[2] / "run.py"
@@ -71,7 +73,10 @@ def test_bad_lines_of_a_file_of_conversations(folder: Path, lines: str, told: st
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ('{"model_type": "gpt2"}', "model_type is 'gpt2'"),
+        ('{"model_type": "vit"}', "model_type 'vit' is no causal language model of transformers"),
+        ('{"model_type": "mine"}', "model_type is 'mine', which is none of qwen3, "),
+        ('{"model_type": "t5", "is_encoder_decoder": true}', "takes causal language models, which have no encoder"),
+        ('{"model_type": "bert", "architectures": ["BertForMaskedLM"]}', "architectures is ['BertForMaskedLM']"),
         ('{"model_type": "qwen3"}', "config.json has no vocab_size"),
         ("{", "Expecting property name"),
     ],
@@ -81,6 +86,47 @@ def test_a_model_that_the_engine_cannot_load(folder: Path, config: str, told: st
     (folder / "m" / "config.json").write_text(config)
     assert told in refusal("stage=eval", "model.path=m")
     assert told in refusal("stage=grpo", "model.path=./m", "parent=model", "dry_run=true")
+
+
+def test_a_backbone_that_is_not_to_be_had(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "m").mkdir()
+    (folder / "m" / "config.json").write_text('{"model_type": "gemma3_text"}')
+    eval_of = ("stage=eval", "model.path=m", "dry_run=true")
+    assert "remove engine.backbone=own" in refusal(*eval_of, "engine.backbone=own")
+    assert "give model.path=FOLDER" in refusal("engine.backbone=transformers")
+    assert refusal("engine=slime", "hardware=gpu_2", "engine.backbone=own").endswith("is for engine=torch; remove it")
+    monkeypatch.setattr(choice.importlib.metadata, "version", lambda name: "4.57.1")
+    assert "needs a newer transformers than 4.57.1: pip install" in refusal(*eval_of)
+    monkeypatch.setattr(choice.importlib.util, "find_spec", lambda name: None)
+    assert "transformers, which may know model_type 'gemma3_text', is not installed" in refusal(*eval_of)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (httpx.Response(401), "the hub has no such public model"),
+        (httpx.Response(404), "the hub has no config.json of that name"),
+        (httpx.Response(200, text='{"model_type": "vit"}'), "'vit' is no causal language model"),
+    ],
+)
+def test_a_hub_is_asked_for_the_config_alone(folder: Path, monkeypatch, answer: httpx.Response, told: str) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(httpx, "get", lambda url, **_: asked.append(url) or answer)
+    hub._ask.cache_clear()
+    assert told in refusal("stage=grpo", "model=hf", "model.path=owner/name", "dry_run=true")
+    assert len(asked) == 1 and asked[0].endswith("owner/name/resolve/main/config.json")
+
+
+def test_a_hub_that_does_not_answer_stops_a_run_and_no_plan(folder: Path, monkeypatch, capsys) -> None:
+    def silent(url: str, **_: object) -> httpx.Response:
+        raise httpx.ConnectError("no route")
+
+    monkeypatch.setattr(httpx, "get", silent)
+    hub._ask.cache_clear()
+    grpo = ["stage=grpo", "model=hf", "model.path=owner/name"]
+    assert refusal(*grpo) == "model.path=owner/name: is not on this machine, and the hub did not answer (no route)"
+    assert launch([*grpo, "dry_run=true"], False, ["run.py"]) == 0
+    assert "# note: model.path=owner/name: is not on this machine" in capsys.readouterr().out
 
 
 def test_a_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

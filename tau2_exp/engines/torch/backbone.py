@@ -35,16 +35,16 @@ class SessionCache(Protocol):
     def acquire(self) -> CacheRow:
         """A new, empty row."""
 
-    def release(self, row: CacheRow) -> None:
+    def release(self, row: Any) -> None:
         """Free a row."""
 
-    def copy(self, source: CacheRow, target: CacheRow, count: int) -> int:
+    def copy(self, source: Any, target: Any, count: int) -> int:
         """Give a new row the first `count` tokens of another; how many it has then, which may be none."""
 
-    def cut(self, row: CacheRow, count: int) -> int:
+    def cut(self, row: Any, count: int) -> int:
         """Keep a row's first `count` tokens; how many are kept, which may be none."""
 
-    def order(self, active: Sequence[CacheRow]) -> None:
+    def order(self, active: Sequence[Any]) -> None:
         """Called before each pass with the rows that decode: a chance to move rows about."""
 
 
@@ -112,7 +112,7 @@ class LanguageModel(nn.Module, ABC):
 
     @abstractmethod
     def next_logits(
-        self, cache: Any, decodes: Sequence[CacheRow], prefills: Sequence[tuple[CacheRow, int]], ids: Sequence[int]
+        self, cache: Any, decodes: Sequence[Any], prefills: Sequence[tuple[Any, int]], ids: Sequence[int]
     ) -> Tensor:
         """Logits of each row's next token, float32 [rows, vocab_size]; the rows then hold what they were fed.
 

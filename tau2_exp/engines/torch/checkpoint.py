@@ -14,8 +14,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from tau2_exp.config import ConfigError, HardwareConfig
+from tau2_exp.config import Backbone, ConfigError, HardwareConfig
 from tau2_exp.engines.torch.backbone import CONFIG, LanguageModel
+from tau2_exp.engines.torch.choice import choose
 from tau2_exp.engines.torch.device import dtype_of, prepare
 from tau2_exp.engines.torch.hub import download
 from tau2_exp.engines.torch.lora import ADAPTER
@@ -26,7 +27,8 @@ from tau2_exp.engines.torch.trainer import Trainer
 
 GENERATION, INDEX = "generation_config.json", "model.safetensors.index.json"
 SOURCES = (CONFIG, GENERATION)  # what others read of a model, beside its weights
-MESSAGE = 300  # characters of a path in a message
+MESSAGE = 300  # characters of a path, or of a library's words, in a message
+Source = dict[str, dict[str, Any]]  # file name → its JSON data
 TENSORS, STATE = "training.pt", "training.json"
 
 
@@ -99,11 +101,11 @@ def load_training(folder: Path, device: torch.device | str = "cpu") -> TrainingS
     return TrainingState(trainer, json.loads((folder / STATE).read_text())["extra"])
 
 
-def load_model(path: Path | str, hardware: HardwareConfig) -> CausalLM:
-    """A dense decoder from a local folder or a hub name, on the hardware's device and in its dtype.
+def load_model(path: Path | str, hardware: HardwareConfig, backbone: Backbone = Backbone.auto) -> LanguageModel:
+    """A causal language model from a local folder or a hub name, on the hardware's device and in its dtype.
 
-    Raises ConfigError in one line: no such folder, no network, not a decoder of ours, weights that do not fit its
-    config.
+    Raises ConfigError in one line: no such folder, no network, no backbone that can compute it, weights that do not fit
+    its config.
     """
     device = prepare(hardware)
     folder = _folder(path)
@@ -113,13 +115,19 @@ def load_model(path: Path | str, hardware: HardwareConfig) -> CausalLM:
         raise ConfigError(f"model.path={folder} holds no {CONFIG}: not a Hugging Face checkpoint")
     try:
         source = {name: json.loads((folder / name).read_text()) for name in SOURCES if (folder / name).is_file()}
-        shape = ModelShape.from_hf(source[CONFIG])
+        chosen = choose(source[CONFIG], backbone)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"model.path={folder}: {CONFIG}: {error}") from None
+    load = _load_own if chosen is Backbone.own else _load_theirs
+    return load(folder, source, device, dtype_of(hardware))
+
+
+def _load_own(folder: Path, source: Source, device: torch.device, dtype: torch.dtype) -> CausalLM:
+    shape = ModelShape.from_hf(source[CONFIG])
     try:
-        weights = _read_weights(folder, device, dtype_of(hardware))
+        weights = _read_weights(folder, device, dtype)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise ConfigError(f"model.path={folder}: weights cannot be read: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"model.path={folder}: weights cannot be read: {_one_line(error)}") from None
     if shape.tied:
         weights.pop("lm_head.weight", None)
     with torch.device("meta"):
@@ -127,9 +135,22 @@ def load_model(path: Path | str, hardware: HardwareConfig) -> CausalLM:
     try:
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
-        raise ConfigError(f"model.path={folder}: weights do not fit {CONFIG}: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"model.path={folder}: weights do not fit {CONFIG}: {_one_line(error)}") from None
     model.source = source
     return model
+
+
+def _load_theirs(folder: Path, source: Source, device: torch.device, dtype: torch.dtype) -> LanguageModel:
+    from tau2_exp.engines.torch.theirs import load_theirs
+
+    try:
+        return load_theirs(folder, source, device, dtype)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, SafetensorError) as error:
+        raise ConfigError(f"model.path={folder}: transformers cannot load it: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:MESSAGE]
 
 
 def local_folder(path: str) -> Path:

@@ -69,7 +69,7 @@ class _TokenStatistics(torch.autograd.Function):
         log_probs = torch.empty(len(targets), device=hidden.device)
         entropies = torch.zeros(len(targets), device=hidden.device)
         normalisers = torch.empty(len(targets), device=hidden.device)
-        for part in _chunks(len(targets), head):
+        for part in chunks(len(targets), head):
             logits = _logits(hidden[part], head, temperature)
             normaliser = logits.logsumexp(-1)
             normalisers[part] = normaliser
@@ -89,7 +89,7 @@ class _TokenStatistics(torch.autograd.Function):
         hidden, head, targets, normalisers, entropies = ctx.saved_tensors
         grad_hidden = torch.empty_like(hidden)
         grad_head = torch.zeros(head.shape, device=head.device) if ctx.needs_input_grad[1] else None
-        for part in _chunks(len(targets), head):
+        for part in chunks(len(targets), head):
             log_p = _logits(hidden[part], head, ctx.temperature).sub_(normalisers[part, None])
             g = grad_log_probs[part, None]
             if ctx.entropy:
@@ -129,6 +129,7 @@ def _logits(hidden: Tensor, head: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1.0 else logits.div_(temperature)
 
 
-def _chunks(count: int, head: Tensor) -> list[slice]:
+def chunks(count: int, head: Tensor) -> list[slice]:
+    """`count` tokens in pieces whose logits take at most CHUNK_BYTES."""
     size = max(1, CHUNK_BYTES[head.device.type] // (4 * head.shape[0]))
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]

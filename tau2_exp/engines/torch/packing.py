@@ -52,8 +52,8 @@ class Packed:
         self.targets = ids[distinct].to(device)
         self.before = previous[distinct].to(device)
         self.index = index.to(device)
-        self.log_probs = _trained([row.log_probs for row in rows], trained, device)
-        self.advantages = _trained([row.advantages for row in rows], trained, device)
+        self.log_probs = trained_values([row.log_probs for row in rows], trained, device)
+        self.advantages = trained_values([row.advantages for row in rows], trained, device)
 
 
 def pack(rows: Sequence[Row], batch_tokens: int) -> list[list[Row]]:
@@ -65,9 +65,7 @@ def pack(rows: Sequence[Row], batch_tokens: int) -> list[list[Row]]:
     """
     batches: list[list[Row]] = []
     room = 0
-    for row in sorted(filter(None, map(_cut, rows)), key=lambda row: row.ids):
-        if row.trained[0]:
-            raise ValueError("a row's first token cannot be trained: nothing predicts it")
+    for row in sorted(cut(rows), key=lambda row: row.ids):
         new = len(row.ids) - _shared(batches[-1][-1].ids, row.ids) if batches else len(row.ids)
         if not batches or new > room:
             batches.append([])
@@ -106,6 +104,17 @@ def _shared(a: Sequence[int], b: Sequence[int]) -> int:
     return min(len(a), len(b))
 
 
+def cut(rows: Sequence[Row]) -> list[Row]:
+    """The rows up to their last trained token; those with none are left out.
+
+    Raises ValueError where a first token is to be trained, which nothing predicts.
+    """
+    kept = [row for row in map(_cut, rows) if row is not None]
+    if any(row.trained[0] for row in kept):
+        raise ValueError("a row's first token cannot be trained: nothing predicts it")
+    return kept
+
+
 def _cut(row: Row) -> Row | None:
     end = len(row.trained)
     while end and not row.trained[end - 1]:
@@ -113,5 +122,6 @@ def _cut(row: Row) -> Row | None:
     return Row(row.ids[:end], row.trained[:end], row.log_probs[:end], row.advantages[:end]) if end else None
 
 
-def _trained(values: Sequence[Sequence[float]], places: Tensor, device: torch.device) -> Tensor:
+def trained_values(values: Sequence[Sequence[float]], places: Tensor, device: torch.device) -> Tensor:
+    """Those of the rows' values, laid end to end, that are at `places`; float32."""
     return torch.tensor([v for row in values for v in row], dtype=torch.float32)[places].to(device)

@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from importlib.util import find_spec
-from pathlib import Path
 
-from tau2_exp.config import Config, EvalConfig, PolicyKind, TrainingConfig, stages_of
-from tau2_exp.config.paths import is_hub_name
+from tau2_exp.config import Backbone, Config, ConfigError
+from tau2_exp.engines.torch.choice import choose, loads_model, read_config, trains
+from tau2_exp.engines.torch.hub import Unreachable
 
 
 def rules(config: Config) -> Iterator[str]:
-    """One line for each thing that is wrong."""
-    hardware, model = config.hardware, config.model
+    """One line for each thing that is wrong. A hub that does not answer is none: see `choice.told`."""
+    hardware, model, backbone = config.hardware, config.model, config.engine.backbone
     for name, value in (("gpus", hardware.gpus), ("nodes", hardware.nodes)):
         if value > 1:
             yield f"hardware.{name}={value}: engine=torch computes on one device; use engine=slime, or hardware=gpu_1"
-    if model.experts:
-        yield f"model.experts={model.experts}: engine=torch has no mixtures of experts; use engine=slime"
-    if model.lora and _trains(config) and find_spec("peft") is None:
+    if not model.path and model.experts:
+        yield f"model.experts={model.experts}: random weights are those of a dense model; give model.path=FOLDER"
+    if not model.path and not config.parent and backbone is Backbone.transformers:
+        yield "engine.backbone=transformers: random weights are the own decoder's; give model.path=FOLDER, or remove it"
+    if model.lora and trains(config) and find_spec("peft") is None:
         yield f"model.lora={model.lora}: needs peft, which is not installed; pip install 'tau2_exp[hf]'"
-    if model.path and not is_hub_name(model.path) and _loads_model(config):
-        yield from _checkpoint(model.path)
+    if model.path and loads_model(config):
+        yield from _checkpoint(model.path, backbone)
 
 
-def _loads_model(config: Config) -> bool:
-    played = isinstance(config.stage, EvalConfig) and config.policy.kind is PolicyKind.model
-    return played or _trains(config)
-
-
-def _trains(config: Config) -> bool:
-    return any(isinstance(stage, TrainingConfig) for stage, _ in stages_of(config.stage))
-
-
-def _checkpoint(path: str) -> Iterator[str]:
-    from tau2_exp.engines.torch.shape import ModelShape
-
+def _checkpoint(path: str, backbone: Backbone) -> Iterator[str]:
     try:
-        ModelShape.from_hf(json.loads((Path(path) / "config.json").read_text()))
+        choose(read_config(path), backbone)
+    except Unreachable:
+        return
+    except ConfigError as error:
+        yield str(error)
     except KeyError as error:
         yield f"model.path={path}: config.json has no {error.args[0]}"
     except (ValueError, OSError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp.config import (
+    Backbone,
     Config,
     ConfigError,
     Dtype,
@@ -48,6 +49,8 @@ LENGTH = 4096  # Megatron's sequence length where none is given; it wants 2 × c
 
 def rules(config: Config) -> Iterator[str]:
     """One line for each thing that engine=slime cannot do."""
+    if config.engine.backbone is not Backbone.auto:
+        yield f"engine.backbone={config.engine.backbone.value}: is for engine=torch; remove it"
     for stage, prefix in stages_of(config.stage):
         yield from _of_stage(config, stage, prefix)
 
