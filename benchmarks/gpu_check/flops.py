@@ -24,6 +24,5 @@ def training_flops(
     attention = shape.width * shape.head_dim * (2 * shape.heads + 2 * shape.kv_heads)
     layers = shape.layers * (attention + 3 * shape.width * shape.ffn)
     head = shape.vocab_size * shape.width * (tokens if predicted is None else predicted)
-    return (4.0 if frozen else 6.0) * (
-        layers * tokens + head
-    ) + 12.0 * shape.layers * shape.heads * shape.head_dim * pairs
+    matrices = (4.0 if frozen else 6.0) * (layers * tokens + head)
+    return matrices + 12.0 * shape.layers * shape.heads * shape.head_dim * pairs

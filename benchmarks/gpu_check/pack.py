@@ -41,7 +41,7 @@ def pack(python: str, source: Path | None, part_size: int, also: Sequence[str], 
             parts = weights.split(source, part_size, scratch, out) if source else []
             packages = traced(scratch, out.resolve())
             left = _left(packages, {plain(package) for package in also})
-            asked = _brought(_project_needs()) - left
+            asked = _brought([*_project_needs(), *map(Requirement, also)]) - left
             mine = {name: package for name, package in packages.items() if name in asked}
             tree = scratch / NAME
             _project(tree)
@@ -149,7 +149,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _tell(manifest: Mapping[str, Any], files: Sequence[Path]) -> None:
     print(f"packed for Python {manifest['python']}: {', '.join(sorted(manifest['packed']))}")
-    print(f"left to the target: {', '.join(LEFT)}")
+    print(f"left to the target: {', '.join(name for name in LEFT if name in manifest['left'])}")
     if brought := sorted(set(manifest["left"]) - set(LEFT)):
         print(f"  and what those bring: {', '.join(brought)}")
     for path in files:
