@@ -20,7 +20,7 @@ from tau2_exp.interfaces import Tokenizer
 from tau2_exp.policies.tokens import TokenPolicy
 from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.policies import starting_point
-from tau2_exp.types import Row, Sampling
+from tau2_exp.types import Row, Sampling, stable_seed
 
 CHECKPOINT = "checkpoints/last"  # within a run's folder: what the next stage starts from
 
@@ -49,7 +49,8 @@ class Learner:
             self.tokenizer = context.adopt(load_tokenizer(start), start)
             self.model = load_model(start, config.hardware, config.engine.backbone)
             if config.model.lora:
-                self.model.adapter = Adapter(self.model, config.model, config.seed, str(start))
+                seed = stable_seed(config.seed, config.stage.name)  # the next stage's adapter begins otherwise
+                self.model.adapter = Adapter(self.model, config.model, seed, str(start))
                 print(f"{config.stage.name}: {self.model.adapter}")
         self.saved: dict[str, Any] = {}
         self._step_open = self._told_to_stop = False

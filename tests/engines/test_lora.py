@@ -13,6 +13,7 @@ from tau2_exp.engines.torch.lora import Adapter
 from tau2_exp.engines.torch.model import CausalLM, new_model
 from tau2_exp.engines.torch.trainer import Trainer
 from tests.engines.conftest import SHAPE, lively, row, tokens
+from tests.engines.families import new_family
 from tests.engines.test_checkpoint import TOKENIZER
 
 peft = pytest.importorskip("peft", reason="peft is not installed (it is in the extra hf)")
@@ -102,16 +103,51 @@ def test_it_goes_on_bit_for_bit_from_a_checkpoint_without_the_base(tmp_path, pla
     assert place.repeated(found, go_on(whole, 0, 4)) and {p.dtype for p in found} == {torch.float32}
 
 
+@pytest.mark.parametrize("family", ["qwen3.5", "qwen3-moe"])
+def test_on_a_model_of_transformers_it_goes_on_bit_for_bit_and_is_peft_s(tmp_path, place, family):
+    """Dropout and recomputation together: transformers recomputes in another mode than it computed in."""
+    transformers = pytest.importorskip("transformers")
+    base = new_family(family, tmp_path / "base")
+
+    def fresh(recompute: bool = True) -> Trainer:
+        model = adapted(load_model(base, place.hardware), base=str(base), lora_dropout=0.5)
+        return Trainer(model, SFT, 6, EngineConfig(recompute=recompute, batch_tokens=40))
+
+    whole, first, second = fresh(), fresh(), fresh()
+    norms = [trainer.sft_step(ROWS)["grad_norm"] for trainer in (first, fresh(recompute=False))]
+    assert norms[0] == pytest.approx(norms[1], rel=place.tolerance(1e-4))
+    save_checkpoint(tmp_path / "last", first.model, TOKENIZER, first, weights=False)
+    second.model.adapter.load(tmp_path / "last")
+    second.load_state_dict(load_training(tmp_path / "last", place.device).trainer)
+    whole.sft_step(ROWS)
+    losses = [trainer.sft_step(ROWS)["loss"] for trainer in (second, whole)]
+    ends = [[p.detach() for p in t.model.parameters() if p.requires_grad] for t in (second, whole)]
+    assert place.repeated(*ends) and losses[0] == pytest.approx(losses[1], rel=place.tolerance(1e-6))
+
+    second.model.adapter.save(tmp_path)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(base, dtype=place.dtype).to(place.device)
+    beside = peft.PeftModel.from_pretrained(theirs, tmp_path / "adapter")
+    with torch.no_grad():
+        (batch,) = second.model.batches(ROWS[:1], 100)
+        ids = torch.tensor(ROWS[0].ids, device=place.device)
+        expected = beside(ids[None]).logits[0].float().log_softmax(-1)[:-1].gather(-1, ids[1:, None])[:, 0]
+        wanted = expected[torch.tensor(ROWS[0].trained[1:], device=place.device)]
+        assert place.alike([second.model.statistics(batch)[0]], [wanted], 1e-4)
+
+
 def test_dropout_is_for_supervised_steps_alone(model, place):
     trained(adapted(model, lora_dropout=0.5))
     said = logits(model)
     model.train()
     assert torch.equal(logits(model), said), "whatever the mode, nothing is dropped where no step is taken"
-    plain, dropped = (Trainer(model, SftConfig(lr=0.0), 1, EngineConfig()) for _ in range(2))
+
+    def step(recompute: bool) -> dict[str, float]:
+        return Trainer(model, SftConfig(lr=0.0), 1, EngineConfig(recompute=recompute)).sft_step(ROWS)
+
+    dropped, again = step(recompute=False), step(recompute=True)
+    assert again["grad_norm"] == pytest.approx(dropped["grad_norm"], rel=place.tolerance(1e-5))
     model.adapter._settings.lora_dropout = 0.0
-    without = plain.sft_step(ROWS)["loss"]
-    model.adapter._settings.lora_dropout = 0.5
-    assert dropped.sft_step(ROWS)["loss"] != pytest.approx(without, rel=1e-3)
+    assert dropped["loss"] != pytest.approx(step(recompute=False)["loss"], rel=1e-3)
 
 
 def test_the_reference_is_the_model_with_its_adapter_switched_off(model, place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ class Adapter:
 
     peft's layers take the place of the model's own. A is random by `seed`, and B is zero, so that a new adapter
     changes nothing. `base` says where the frozen weights are from: a folder or a hub name.
-    Raises ConfigError where the model lacks a target.
+    Raises ConfigError where the model lacks a target, or peft takes none of them.
     """
 
     def __init__(self, model: LanguageModel, config: ModelConfig, seed: int, base: str):
@@ -46,7 +47,12 @@ class Adapter:
         )
         self._seed = seed
         torch.manual_seed(stable_seed(seed, "lora"))
-        self._peft: Any = PeftModel(model.named, self._settings)
+        try:
+            with warnings.catch_warnings(action="ignore", category=FutureWarning):  # between peft and transformers
+                self._peft: Any = PeftModel(model.named, self._settings)
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            raise ConfigError(f"model.lora={config.lora}: {reason}; give other model.lora_targets") from None
         found = model.named.named_modules()
         self._layers: dict[str, Any] = {name: layer for name, layer in found if isinstance(layer, LoraLayer)}
         self._dropout = _Dropout()
