@@ -228,3 +228,10 @@ class Unjudged(PythonDomain):
 
     def make_tasks(self):
         return {"train": [PythonTask("x", "Hello.")]}
+
+
+def variety(trajectory, config):
+    """Episodes that say more characters earn more: a model that has learned nothing has a signal."""
+    reward = standard_score(trajectory, config)
+    said = {letter for turn in trajectory.turns for letter in turn.text}
+    return replace(reward, shaped=reward.shaped + 0.01 * len(said))

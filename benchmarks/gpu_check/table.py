@@ -36,6 +36,7 @@ def _backend(figures: Record) -> str:
 
 STEP = _figures("tokens/s", "MFU", "peak GiB")
 DECODING = _figures("sessions", "tokens/s", "kernels a pass", "cache GiB")
+FAMILY = _figures("SFT tokens/s", "decoding tokens/s", "sampler and trainer apart")
 LINES = (
     Line("bf16 matrix product", "card", "bf16 matrix product", _figures("TFLOP/s")),
     Line("device-to-device copy", "card", "device-to-device copy", _figures("TB/s")),
@@ -59,6 +60,11 @@ LINES = (
     Line("the same, transformers' generate", "decoding", "decoding, 0.6B, transformers", DECODING),
     Line("decoding, Qwen3-4B shape", "decoding", "decoding, 4B", DECODING),
     Line("the same, transformers' generate", "decoding", "decoding, 4B, transformers", DECODING),
+    Line("small dense Qwen3, own decoder", "families", "dense Qwen3, own decoder", FAMILY),
+    Line("the same by transformers, engine.backbone=transformers", "families", "dense Qwen3, transformers", FAMILY),
+    Line("small Qwen3.5", "families", "Qwen3.5, transformers", FAMILY),
+    Line("small Gemma 3", "families", "Gemma 3, transformers", FAMILY),
+    Line("small Qwen3-MoE", "families", "Qwen3-MoE, transformers", FAMILY),
     Line("SmolLM2 on telecom train", "smollm", "SmolLM2", _figures("tasks", "solved", "seconds")),
 )
 
