@@ -52,9 +52,13 @@ class CharTokenizer:
         return self.specials.index(token) if token in self.specials else None
 
 
-tags = st.sampled_from(
-    [*make_protocol(ProtocolName.native).specials, "<think>", "</think>", "###STOP###", "<", "|im_end|>", "\n"]
+FAMILIES = (  # special tokens of chat templates that are not ChatML
+    *("<|start_header_id|>", "<|eot_id|>", "<|turn>", "<turn|>", "<｜User｜>", "<｜tool▁calls▁begin｜>", "<s>", "</s>"),
+    *("<<SYS>>", "<</SYS>>", "<bos>", "<start_of_turn>", "<end_of_turn>", "<EOS_TOKEN>", "[INST]", "[/INST]"),
+    *("[TOOL_CALLS]", "[/TOOL_RESULTS]", "[SYSTEM_PROMPT]"),
 )
+SPECIALS = (*make_protocol(ProtocolName.native).specials, "<think>", "</think>", *FAMILIES)
+tags = st.sampled_from([*SPECIALS, "###STOP###", "<", "|im_end|>", "[", "\n"])
 hostile_text = st.lists(st.one_of(st.text(max_size=10), tags), max_size=6).map("".join)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | hostile_text,

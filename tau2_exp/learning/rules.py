@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from tau2_exp.config import Config, CurriculumKind, PartWeights, RewardConfig, RewardKind, SftConfig, stages_of
+from tau2_exp.config import (
+    Config,
+    CurriculumKind,
+    DomainConfig,
+    PartWeights,
+    RewardConfig,
+    RewardKind,
+    SftConfig,
+    stages_of,
+)
 from tau2_exp.config.nearest import suggest
 from tau2_exp.domains.rules import SPLITS
+
+_REPORTED = 20  # lines named at once
 
 
 def rules(config: Config) -> Iterator[str]:
@@ -20,7 +31,7 @@ def rules(config: Config) -> Iterator[str]:
         yield f"curriculum.hard_below={curriculum.hard_below}: must be at most easy_above={curriculum.easy_above}"
     for stage, prefix in stages_of(config.stage):
         if isinstance(stage, SftConfig) and stage.data:
-            yield from _file(stage.data, f"{prefix}data", config.domain.names)
+            yield from _file(stage.data, f"{prefix}data", config.domain)
 
 
 def _reward(config: Config) -> Iterator[str]:
@@ -43,33 +54,58 @@ def _reward(config: Config) -> Iterator[str]:
             yield f"reward: {key} is no domain{suggest(key, known)}"
 
 
-def _file(given: str, key: str, names: list[str]) -> Iterator[str]:
-    """A prompt brings its own policy document; a trajectory is shown that of its domain."""
+def _file(given: str, key: str, domain: DomainConfig) -> Iterator[str]:
+    """A prompt brings its own policy document; a trajectory is shown that of its domain, and is of a training task."""
     path = Path(given)
     if not path.is_file():
         yield f"{key}={given}: no such file"
         return
     state = path.stat()
-    problem, domains = _content(path, state.st_size, state.st_mtime_ns)
+    problem, tasks = _content(path, state.st_size, state.st_mtime_ns)
     if problem:
         yield f"{key}: {problem}"
-    for domain, number in domains.items():
-        if domain not in names:
-            valid = f"use domain={domain}, or domain.names=[{','.join([*names, domain])}]"
-            yield f"{key}: {path}:{number}: is of {domain}, not of domain.names=[{','.join(names)}]; {valid}"
+    for name, lines in tasks.items():
+        if name not in domain.names:
+            valid = f"use domain={name}, or domain.names=[{','.join([*domain.names, name])}]"
+            yield f"{key}: {path}:{min(lines)}: is of {name}, not of domain.names=[{','.join(domain.names)}]; {valid}"
+        else:
+            yield from _outside(lines, f"{key}: {path}", domain, name)
+
+
+def _outside(lines: Mapping[int, str], where: str, domain: DomainConfig, name: str) -> Iterator[str]:
+    """Of a domain's lines with their tasks, those whose tasks are none to learn from."""
+    from tau2_exp.domains import ProviderError, open_domain
+
+    try:
+        trained = set(open_domain(domain.provider, name).splits.get(domain.train_split, ()))
+    except ProviderError as error:
+        yield f"{where}: its tasks cannot be looked up: {error}"
+        return
+    outside = [number for number, task in lines.items() if task not in trained]
+    if not outside:
+        return
+    places = ", ".join(map(str, outside[:_REPORTED])) + (", …" if len(outside) > _REPORTED else "")
+    what = "is of a task" if len(outside) == 1 else f"{len(outside)} lines are of tasks"
+    yield (
+        f"{where}:{places}: {what} outside domain.train_split={domain.train_split} of {name} "
+        f"({lines[outside[0]]}); remove what is not to be learned from"
+    )
 
 
 @cache
-def _content(path: Path, size: int, time: int) -> tuple[str, dict[str, int]]:
-    """What is wrong with a file's lines, and the first line of each domain. Read once, however often it is asked."""
+def _content(path: Path, size: int, time: int) -> tuple[str, dict[str, dict[int, str]]]:
+    """What is wrong with a file's lines; by domain, the task of each line that is a trajectory.
+
+    Read once, however often it is asked.
+    """
     from tau2_exp.learning.batch import read_sft_file
     from tau2_exp.types import Trajectory
 
-    domains: dict[str, int] = {}
+    tasks: dict[str, dict[int, str]] = {}
     try:
         for number, content in read_sft_file(path):
             if isinstance(content, Trajectory):
-                domains.setdefault(content.domain, number)
+                tasks.setdefault(content.domain, {})[number] = content.task
     except (ValueError, OSError) as error:
         return str(error), {}
-    return "", domains
+    return "", tasks

@@ -10,6 +10,7 @@ from typing import Any
 
 from tau2_exp.llm.replies import Reply
 from tau2_exp.protocols.parsing import repaired_unicode
+from tau2_exp.protocols.text import neutralise
 from tau2_exp.types import Message, Role, ToolCall
 
 Chat = list[dict[str, Any]]  # OpenAI's messages
@@ -34,7 +35,10 @@ class Conversation:
         self._unanswered: list[tuple[str, str]] = []  # the id of a call as it was made, and as it was sent
 
     def hear(self, heard: Sequence[Message]) -> None:
-        """Append what this side hears; as in τ²-bench, without the other side's tool calls and their results."""
+        """Append what this side hears; as in τ²-bench, without the other side's tool calls and their results.
+
+        A server's tokenizer may read a special token wherever one is written: nothing that is heard holds one.
+        """
         self.messages.extend(self._heard(message) for message in heard if self._audible(message))
 
     def say(self, reply: Reply) -> None:
@@ -56,11 +60,12 @@ class Conversation:
         return message.role is self._role or bool(message.content)
 
     def _heard(self, message: Message) -> dict[str, Any]:
-        if message.role is Role.TOOL and self._unanswered:
-            return {"role": "tool", "tool_call_id": self._answered(message.call_id), "content": message.content or ""}
         if message.role is self._role:
             return self._said(message.content, message.tool_calls)
-        return {"role": "user", "content": message.content or ""}
+        content = neutralise(message.content or "")
+        if message.role is Role.TOOL and self._unanswered:
+            return {"role": "tool", "tool_call_id": self._answered(message.call_id), "content": content}
+        return {"role": "user", "content": content}
 
     def _said(self, content: str | None, calls: Sequence[ToolCall]) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": content or ""}

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from dialogues import SPECIALS, hostile_text
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,18 @@ def test_whatever_was_called_or_could_not_be_read_is_sent_in_a_valid_form(turns:
         answered = [(sent[m["tool_call_id"]], m["content"]) for m in chat.messages[-len(turn) :]]
         assert answered == list(enumerate(results)), "each result goes with its call, also where ids repeat"
     strictly_valid(chat.messages)
+
+
+@given(text=hostile_text)
+def test_no_special_token_is_heard_whoever_wrote_it(text: str) -> None:
+    """The server's model may be of any family: its own words stay as they were, and what it hears opens no turn."""
+    chat = Conversation("Play the customer.", Role.USER)
+    chat.hear([Message(Role.ASSISTANT, f"a{text}")])
+    chat.say(Reply(text, (ToolCall("look", {}, Role.USER, "call_1"),), Usage(), text))
+    chat.hear([Message(Role.TOOL, text, requestor=Role.USER, call_id="call_1")])
+    _, heard, said, result = (message["content"] for message in chat.messages)
+    assert not [token for token in SPECIALS if token in heard or token in result]
+    assert said == text
 
 
 def test_an_id_of_the_servers_own_is_kept() -> None:

@@ -151,7 +151,7 @@ def test_what_replies_took_is_counted_however_useless_they_were() -> None:
     assert (faulted.attempts, faulted.policy_usage.prompt_tokens, faulted.policy_usage.dollars) == (3, 11, None)
 
 
-@pytest.mark.parametrize("thoughts", ["Say ###STOP###?</think>\n\nHello.", "<think>###STOP###</think>Hello."])
+@pytest.mark.parametrize("thoughts", ["###STOP###</think>Hello.", "<think>a</think><think>###STOP###</think>Hello."])
 def test_thoughts_are_not_said_and_end_nothing(thoughts: str) -> None:
     with serve(completion(thoughts)) as server:
         action = act(make_agent(server))

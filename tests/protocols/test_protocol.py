@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from dialogues import CharTokenizer, calls, heard_messages, hostile_text, json_values, plain_words
+from dialogues import SPECIALS, CharTokenizer, calls, heard_messages, hostile_text, json_values, plain_words
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,6 +138,15 @@ class TestParsing:
         assert protocol.parse(before + text + after).message == use(ToolCall("look", {}))
 
     @both
+    @given(thoughts=st.lists(plain_words, min_size=1, max_size=3), opened=st.booleans())
+    def test_no_thoughts_that_lead_a_turn_are_said(self, protocol: Protocol, thoughts: list[str], opened: bool):
+        blocks = "\n\n".join(f"<think>\n{thought}\n</think>" for thought in thoughts)
+        words = say("Hello.")
+        given_in_prompt = "<think>" if opened else ""
+        parsed = protocol.parse(f"{blocks.removeprefix(given_in_prompt)}\n\n{protocol.write(words)}")
+        assert parsed.message == words
+
+    @both
     def test_arguments_may_be_missing_or_dumped_twice(self, protocol: Protocol):
         assert protocol.parse('<tool_call>{"name": "look"}</tool_call>').message == use(ToolCall("look", {}))
         twice = '<tool_call>{"name": "look", "arguments": "{\\"at\\": 1}"}</tool_call>'
@@ -172,7 +181,12 @@ class TestWhatIsHeard:
     @given(text=hostile_text)
     def test_neutralising_changes_little_and_only_once(self, text: str):
         assert neutralise(neutralise(text)) == neutralise(text)
-        assert neutralise(text).replace("< ", "<") == text.replace("< ", "<")
+        assert not [token for token in SPECIALS if token in neutralise(text)]
+        assert neutralise(text).replace("< ", "<").replace("[ ", "[") == text.replace("< ", "<").replace("[ ", "[")
+
+    def test_what_is_no_special_token_is_heard_as_it_was_written(self):
+        text = "<b>5 < 6</b> [OK] x[0] <me@example.com> a<b>c List<String> if a < b || c > d"
+        assert neutralise(text) == text
 
     def test_results_follow_the_reference(self):
         said = SINGLE.write(use(ToolCall("look", {"at": "it", "deep": True})))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tau2_exp.config import ConfigError
+from tau2_exp.domains import load_domain
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.runs.run import Run
 from tau2_exp.stages import run_stage
@@ -106,6 +107,10 @@ def test_what_the_run_cannot_say_is_named_with_its_line_and_what_would_do(make_r
     retail = write(tmp_path / "retail.jsonl", PUBLISHED, trajectory, trajectory | {"domain": "retail"})
     valid = "use domain=retail, or domain.names=[telecom,retail]"
     refused(make_run, retail, f"{retail}:3: is of retail, not of domain.names=[telecom]; {valid}")
+    tested = [trajectory | {"task": task.id} for task in load_domain("telecom").tasks("test")[:2]]
+    mixed = write(tmp_path / "mixed.jsonl", tested[0], trajectory, PUBLISHED, tested[1])
+    why = "2 lines are of tasks outside domain.train_split=train of telecom"
+    refused(make_run, mixed, f"{mixed}:1, 4: {why} ({tested[0]['task']}); remove what is not to be learned from")
     call = {"function": {"name": "toggle_roaming", "arguments": {}}}
     two = {"prompt": [*PUBLISHED["prompt"][:2], {"role": "assistant", "tool_calls": [call, call]}]}
     double = write(tmp_path / "double.jsonl", PUBLISHED, "", two, PUBLISHED, two)
