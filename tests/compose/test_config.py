@@ -40,6 +40,8 @@ NEEDS = {  # what a choice cannot do without
     "engine=slime": ["hardware=gpu_8", "model=qwen3_8b"],
     "user=local": ["engine=slime", "hardware=gpu_8", "model=qwen3_8b"],
     "model=hf": ["model.path=owner/model"],
+    "model=smollm2": ["model.path=owner/model"],  # a launcher makes its folder
+    "experiment=smollm2": ["model.path=owner/model"],
     "model=qwen3_30b_a3b_instruct_2507": ["engine=slime", "hardware=gpu_8"],
 }
 
