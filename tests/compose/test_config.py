@@ -142,6 +142,7 @@ REFUSED = [
     (["model.max_new_tokens=4096"], "model.max_new_tokens=4096", "model.context=2048"),
     (["stage=sft", "model.lora_alpha=8"], "model.lora_alpha", "model.lora=RANK"),
     (["stage=sft", "model.lora=0"], "model.lora=0", "must be above 0"),
+    (["stage=grpo", "model.lora=8", "model.lora_targets=[q_prj]"], "model.lora_targets=[q_prj]", "q_proj"),
     (
         ["stage=grpo", "model=qwen3_8b", "engine=slime", "hardware=gpu_8", "model.lora=8"],
         "model.lora=8",

@@ -11,6 +11,7 @@ from tau2_exp.config import ConfigError, EngineConfig, GrpoConfig, ModelConfig, 
 from tau2_exp.engines.torch.checkpoint import load_model, load_training, save_checkpoint
 from tau2_exp.engines.torch.lora import Adapter
 from tau2_exp.engines.torch.model import CausalLM, new_model
+from tau2_exp.engines.torch.shape import LINEAR
 from tau2_exp.engines.torch.trainer import Trainer
 from tests.engines.conftest import SHAPE, lively, row, tokens
 from tests.engines.families import new_family
@@ -49,7 +50,8 @@ def test_training_moves_the_adapter_alone_and_switched_off_it_leaves_the_base(mo
     found = {name.replace(".base_layer.", "."): tensor for name, tensor in model.state_dict().items()}
     assert all(torch.equal(found[name], tensor) for name, tensor in weights.items())
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    assert len(names) == SHAPE.layers * 7 * 2 and all(".lora_" in name for name in names)
+    assert len(names) == SHAPE.layers * len(LINEAR) * 2 and all(".lora_" in name for name in names)
+    assert {name.split(".")[4] for name in names} == set(LINEAR)
     state = trainer.state_dict()["optimiser"]
     assert len(state["adam"]["state"]) == len(names) and not any(m is not None for m in state["masters"])
     assert not torch.equal(logits(model), before)

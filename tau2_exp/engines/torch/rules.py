@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from tau2_exp.config import Backbone, Config, ConfigError
 from tau2_exp.engines.torch.choice import choose, loads_model, read_config, trains
 from tau2_exp.engines.torch.hub import Unreachable
+from tau2_exp.engines.torch.shape import LINEAR
 
 
 def rules(config: Config) -> Iterator[str]:
@@ -20,10 +21,10 @@ def rules(config: Config) -> Iterator[str]:
         yield f"model.experts={model.experts}: random weights are those of a dense model; give model.path=FOLDER"
     if not model.path and not config.parent and backbone is Backbone.transformers:
         yield "engine.backbone=transformers: random weights are the own decoder's; give model.path=FOLDER, or remove it"
-    if model.lora and trains(config) and find_spec("peft") is None:
-        yield f"model.lora={model.lora}: needs peft, which is not installed; pip install 'tau2_exp[hf]'"
     if model.path and loads_model(config):
         yield from _checkpoint(model.path, backbone)
+    if model.lora and trains(config):
+        yield from _lora(config)
 
 
 def _checkpoint(path: str, backbone: Backbone) -> Iterator[str]:
@@ -37,3 +38,23 @@ def _checkpoint(path: str, backbone: Backbone) -> Iterator[str]:
         yield f"model.path={path}: config.json has no {error.args[0]}"
     except (ValueError, OSError) as error:
         yield f"model.path={path}: {error}"
+
+
+def _lora(config: Config) -> Iterator[str]:
+    model = config.model
+    if find_spec("peft") is None:
+        yield f"model.lora={model.lora}: needs peft, which is not installed; pip install 'tau2_exp[hf]'"
+    lacking = [target for target in model.lora_targets if target.rpartition(".")[2] not in LINEAR]
+    if lacking and _is_own(config):
+        given = f"model.lora_targets=[{','.join(model.lora_targets)}]"
+        yield f"{given}: the model has no linear layer {', '.join(lacking)} in its blocks; it has {', '.join(LINEAR)}"
+
+
+def _is_own(config: Config) -> bool:
+    """Whether the own decoder is known to compute the model; the layers of others are seen when they are loaded."""
+    if not config.model.path:
+        return config.engine.backbone is not Backbone.transformers
+    try:
+        return choose(read_config(config.model.path), config.engine.backbone) is Backbone.own
+    except Unreachable:
+        return False

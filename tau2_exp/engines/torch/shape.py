@@ -13,6 +13,7 @@ from typing import Any
 from tau2_exp.config import ModelConfig
 
 INIT_DEVIATION = 0.02
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # a layer's linear ones
 FAMILIES = {
     "qwen3": "Qwen3ForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
