@@ -14,8 +14,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
-# A shell starts what it puts in the background deaf to Ctrl-C, and that is inherited: tests send it to what they start.
+# A shell starts what it puts in the background deaf to Ctrl-C, nohup to a closed terminal, and that is inherited: tests
+# send both to what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # One commit, one verdict: `make test` and CI search the same examples each time, however slow the machine is.
 # `make fuzz` searches others, and more of them.

@@ -8,7 +8,7 @@ from tau2_exp.config.errors import ConfigError
 from tau2_exp.config.hardware import Dtype, HardwareConfig, LauncherKind, SlurmConfig
 from tau2_exp.config.logger import ArtifactKind, LoggerConfig, LoggerKind
 from tau2_exp.config.model import RANDOM_BASE, ModelConfig, ProtocolName, Thinking
-from tau2_exp.config.reward import PartWeights, RewardConfig, RewardKind
+from tau2_exp.config.reward import READ_BY, Anchor, Baseline, PartWeights, RewardConfig, RewardKind
 from tau2_exp.config.rollout import RolloutConfig
 from tau2_exp.config.speakers import OracleKind, PolicyConfig, PolicyKind, UserConfig, UserKind
 from tau2_exp.config.stage import (
@@ -31,10 +31,13 @@ from tau2_exp.config.stage import (
 __all__ = [
     "CHAIN",
     "RANDOM_BASE",
+    "READ_BY",
     "STAGES",
     "TASK_REVISION",
+    "Anchor",
     "ArtifactKind",
     "Backbone",
+    "Baseline",
     "Config",
     "ConfigError",
     "CurriculumConfig",

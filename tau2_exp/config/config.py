@@ -65,6 +65,9 @@ class Config:
         return self.engine.name is EngineName.slime and served
 
 
+_RETIRED = ("progress_over_deviation",)  # settings of a reward that older runs have, and nothing reads now
+
+
 def to_data(config: Config) -> dict[str, Any]:
     """The whole configuration as JSON data, defaults included."""
     return json.loads(json.dumps(dataclasses.asdict(config)))
@@ -73,6 +76,8 @@ def to_data(config: Config) -> dict[str, Any]:
 def from_data(data: dict[str, Any]) -> Config:
     """The configuration that `to_data` wrote. Raises ValueError naming a key that is unknown or of a wrong type."""
     stage = data["stage"]
+    if "reward" in data:
+        data = {**data, "reward": {key: value for key, value in data["reward"].items() if key not in _RETIRED}}
     if stage["name"] not in STAGES:
         raise ValueError(f"Config.stage.name: {stage['name']!r} is not one of {', '.join(STAGES)}")
     config = decode(Config, {**data, "stage": {"name": stage["name"]}})

@@ -15,7 +15,32 @@ class RewardKind(str, Enum):
     outcome = "outcome"
     shaped = "shaped"
     turn_level = "turn_level"
+    anchor = "anchor"
     custom = "custom"
+
+
+class Baseline(str, Enum):
+    """What a turn is compared with: the group's other episodes, or those that were in the same state."""
+
+    group = "group"
+    state = "state"
+
+
+# The states in which turns of several episodes are compared; by call, since one of the names is no identifier.
+Anchor = Enum("Anchor", {"world": "world", "world+last_observation": "world+last_observation"}, type=str)
+
+# The kinds that read a setting; a setting that is not named here is read by every kind.
+_SHAPING = (RewardKind.shaped, RewardKind.turn_level, RewardKind.custom)
+READ_BY: dict[str, tuple[RewardKind, ...]] = {
+    "alpha": (*_SHAPING, RewardKind.anchor),
+    "multipliers": (*_SHAPING, RewardKind.anchor),
+    "weights": _SHAPING,
+    "domain_weights": _SHAPING,
+    "turn_discount": (RewardKind.turn_level, RewardKind.anchor, RewardKind.custom),
+    "baseline": (RewardKind.turn_level, RewardKind.custom),
+    "anchor": (RewardKind.anchor, RewardKind.custom),
+    "outcome_over_deviation": (RewardKind.outcome, RewardKind.shaped, RewardKind.anchor, RewardKind.custom),
+}
 
 
 @dataclass
@@ -35,9 +60,12 @@ class PartWeights:
 class RewardConfig:
     """What an episode and a turn earn in GRPO; RFT ranks its samples by the same weights."""
 
-    kind: RewardKind = setting(RewardKind.shaped, "which reward: outcome, shaped, turn_level, custom (yours)")
+    kind: RewardKind = setting(RewardKind.shaped, "which reward: outcome, shaped, turn_level, anchor, custom (yours)")
     alpha: float = setting(
-        0.25, "weight of the partial score beside the outcome (0 or 1); 0: the outcome alone", at_least=0
+        0.25,
+        "weight beside the outcome of: the partial score (shaped), the turns' own progress (turn_level; 1: as much as "
+        "the outcome), the turns of equal state (anchor); 0: the outcome alone",
+        at_least=0,
     )
     weights: PartWeights = setting(PartWeights, "weights of the parts, for domains without weights of their own")
     domain_weights: dict[str, PartWeights] = setting(
@@ -52,15 +80,24 @@ class RewardConfig:
     unparsable_penalty: float = setting(0.0, "taken off the reward of an episode for each unparsable turn", at_least=0)
     turn_discount: float = setting(
         0.9,
-        "turn_level: discount per turn (γ) of progress still to come; at 1 all turns before progress are equal",
+        "turn_level and anchor: discount per turn (γ) of what is still to come; at 1 all turns before it are equal",
         at_least=0,
         at_most=1,
     )
-    outcome_over_deviation: bool = setting(
-        True, "whether the outcome's advantage is divided by the standard deviation of its group"
+    baseline: Baseline = setting(
+        Baseline.state,
+        "turn_level: what a turn is compared with: group (the task's other episodes) or state (those of them that were "
+        "in the same world; where none was, all)",
     )
-    progress_over_deviation: bool = setting(
-        False, "turn_level: whether the progress part of the advantage is divided by its standard deviation too"
+    anchor: Anchor = setting(
+        Anchor["world+last_observation"],
+        "anchor: which turns are in the same state: world (equal changes to the databases) or world+last_observation "
+        "(and the same last message)",
+    )
+    outcome_over_deviation: bool = setting(
+        True,
+        "outcome, shaped, anchor: whether advantages are divided by the standard deviation of their group; with it, "
+        "alpha cancels in a group of equal outcomes",
     )
     function: str | None = setting(
         None, "custom: module:name of your score(trajectory, config) -> Reward; null only without custom"
@@ -75,4 +112,4 @@ class RewardConfig:
     @property
     def per_turn(self) -> bool:
         """Whether the turns of one episode may be credited differently."""
-        return self.kind is RewardKind.turn_level or self.credit is not None
+        return self.kind in (RewardKind.turn_level, RewardKind.anchor) or self.credit is not None

@@ -1,4 +1,4 @@
-"""Groups of rewards → advantages, one number for each turn of each trajectory.
+"""A group of rewards → two terms of credit for each turn; a step's groups → their advantages, on one scale.
 
 Group-relative advantages are GRPO's (Shao et al. 2024, DeepSeekMath, arXiv:2402.03300).
 """
@@ -6,33 +6,160 @@ Group-relative advantages are GRPO's (Shao et al. 2024, DeepSeekMath, arXiv:2402
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from tau2_exp.config import RewardConfig, RewardKind
+from tau2_exp.config import Baseline, RewardConfig, RewardKind
+from tau2_exp.learning.baseline import NOTHING, less_others
+from tau2_exp.learning.states import anchor_states, by_state, world_states
 from tau2_exp.plugins import PluginError, call
 from tau2_exp.types import Reward, Trajectory
 
-_SAME = 1e-9  # rewards closer than this differ by rounding only
+Turns = tuple[float, ...]  # one number a turn of one trajectory
+Group = Sequence[tuple[Trajectory, Reward]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What a step's terms are divided by: the rms of each over all turns of the step, or 1."""
+
+    episode: float = 1.0
+    turn: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class GroupCredit:
-    """The advantages of one group's trajectories; without `signal` there is nothing to learn from them."""
+    """The credit of one group's trajectories, in their order, before the step's scale.
 
-    advantages: list[tuple[float, ...]]  # one number a turn, for each trajectory in its order
-    signal: bool
-
-
-def group_credit(trajectories: Sequence[Trajectory], rewards: Sequence[Reward], config: RewardConfig) -> GroupCredit:
-    """The credit of one task's trajectories, by `reward.credit` where there is one.
-
-    Then a group has signal where any advantage is not 0. Raises PluginError where the function gives other than one
-    finite number for each turn of each trajectory.
+    `episode` is what each turn gets for its episode's outcome, `turn` what it gets for itself, which counts `alpha`
+    times. `relative` is each episode's outcome less its group's mean, whatever the kind of reward. `matched` tells the
+    turns that began in a state in which another episode of the group was too; empty where no states are compared.
     """
-    if config.credit is None or not rewards:
-        return GroupCredit(advantages(rewards, config) if rewards else [], has_signal(rewards))
-    given = call("reward.credit", config.credit, trajectories, rewards, config)
+
+    episode: list[Turns]
+    turn: list[Turns]
+    alpha: list[float]
+    relative: list[float]
+    matched: list[tuple[bool, ...]] = field(default_factory=list)
+    scaled: bool = False  # whether the terms are divided by their rms over the step
+
+    @property
+    def signal(self) -> bool:
+        """Whether any advantage of the group is not 0, so that there is something to learn."""
+        return any(number != 0.0 for turns in self.advantages(Scale()) for number in turns)
+
+    def advantages(self, scale: Scale) -> list[Turns]:
+        """The advantages of each trajectory: one number a turn."""
+        return [
+            tuple(e / scale.episode + t for e, t in zip(episode, own, strict=True))
+            for episode, own in zip(self.episode, self.own(scale), strict=True)
+        ]
+
+    def own(self, scale: Scale) -> list[Turns]:
+        """What of each turn's advantage is the turn's own."""
+        return [tuple(alpha * t / scale.turn for t in turn) for turn, alpha in zip(self.turn, self.alpha, strict=True)]
+
+
+def group_credit(group: Group, config: RewardConfig) -> GroupCredit:
+    """The credit of one task's scored trajectories, by `reward.credit` or by the reward's kind.
+
+    A group of one has nothing to be compared with: its credit is 0. Raises PluginError where the user's function gives
+    other than one finite number for each turn of each trajectory.
+    """
+    relative = _relative([reward.outcome for _, reward in group], over_deviation=False)
+    if config.credit is not None and group:
+        own = _own_credit(group, config)
+        return GroupCredit([(0.0,) * len(turns) for turns in own], own, [1.0] * len(own), relative)
+    if config.kind is RewardKind.turn_level:
+        return _turn_level(group, config, relative)
+    if config.kind is RewardKind.anchor:
+        return _anchor(group, config, relative)
+    shaped = _relative([reward.shaped for _, reward in group], config.outcome_over_deviation)
+    nothing = [(0.0,) * len(reward.progress) for _, reward in group]
+    return GroupCredit(_spread(shaped, group), nothing, [0.0] * len(group), relative)
+
+
+def step_scale(groups: Iterable[GroupCredit]) -> Scale:
+    """The scale of a step, from the credit of all groups that it trains on."""
+    scaled = [credit for credit in groups if credit.scaled]
+    return Scale(
+        rms(number for credit in scaled for turns in credit.episode for number in turns) or 1.0,
+        rms(number for credit in scaled for turns in credit.turn for number in turns) or 1.0,
+    )
+
+
+def credit_metrics(groups: Sequence[GroupCredit], scale: Scale) -> dict[str, float]:
+    """What a step tells of its credit; nothing where it trains on no turn.
+
+    `credit_share` is the rms of the turns' own term over that of the advantages; `credit_sign` the share of turns
+    whose advantage has the opposite sign of their episode's relative outcome; `credit_matched` the share of turns
+    that began in a state in which another episode of the group was too, where states are compared. The rms by which
+    each term was divided stand beside them: with them the advantages can be computed again.
+    """
+    turns = [
+        (a, own, relative)
+        for credit in groups
+        for advantages, owns, relative in zip(credit.advantages(scale), credit.own(scale), credit.relative, strict=True)
+        for a, own in zip(advantages, owns, strict=True)
+    ]
+    whole = rms(a for a, _, _ in turns)
+    if not whole:
+        return {}
+    figures = {
+        "credit_share": rms(own for _, own, _ in turns) / whole,
+        "credit_sign": sum(a * relative < 0 for a, _, relative in turns) / len(turns),
+        "credit_episode_rms": scale.episode,
+        "credit_turn_rms": scale.turn,
+    }
+    matched = [met for credit in groups for own in credit.matched for met in own]
+    return figures | ({"credit_matched": sum(matched) / len(matched)} if matched else {})
+
+
+def rms(numbers: Iterable[float]) -> float:
+    """√(mean x²); 0 of no numbers."""
+    squares = [number * number for number in numbers]
+    return math.sqrt(math.fsum(squares) / len(squares)) if squares else 0.0
+
+
+# ---------------------------------------------------------------- kinds of reward
+
+
+def _turn_level(group: Group, config: RewardConfig, relative: list[float]) -> GroupCredit:
+    """The outcome (less penalties), and each turn's discounted return of progress, each less its baseline."""
+    families = list(range(len(group)))
+    states = [world_states(trajectory) for trajectory, _ in group] if config.baseline is Baseline.state else None
+    earned = [episode_return(reward) for _, reward in group]
+    returns = [discounted(reward.progress, config.turn_discount) for _, reward in group]
+    episode, matched = less_others(earned, _spread(earned, group), states, families)
+    turn, _ = less_others([_mean(numbers) for numbers in returns], returns, states, families)
+    alphas = [reward.alpha for _, reward in group]
+    return GroupCredit(episode, turn, alphas, relative, matched if states else [], scaled=True)
+
+
+def _anchor(group: Group, config: RewardConfig, relative: list[float]) -> GroupCredit:
+    """The episode's relative outcome, and that of the turns of all episodes which began in the same state.
+
+    GiGPO (Feng et al. 2025, arXiv:2505.10978): the turn's return is its episode's, discounted from the last turn on.
+    The mean, and the deviation where it is asked for, span all turns of the state, the turn itself included; a turn
+    alone in its state gets 0.
+    """
+    earned = [episode_return(reward) for _, reward in group]
+    returns = [_at_the_end(own, len(reward.progress), config) for own, (_, reward) in zip(earned, group, strict=True)]
+    states = [anchor_states(trajectory, config.anchor) for trajectory, _ in group]
+    turn, matched = [[0.0] * len(numbers) for numbers in returns], [[False] * len(numbers) for numbers in returns]
+    for places in by_state(states).values():
+        compared = _relative([returns[i][t] for i, t in places], config.outcome_over_deviation)
+        met = len({i for i, _ in places}) > 1
+        for (i, t), number in zip(places, compared, strict=True):
+            turn[i][t], matched[i][t] = number, met
+    episode = _spread(_relative(earned, config.outcome_over_deviation), group)
+    alphas = [reward.alpha for _, reward in group]
+    return GroupCredit(episode, list(map(tuple, turn)), alphas, relative, list(map(tuple, matched)))
+
+
+def _own_credit(group: Group, config: RewardConfig) -> list[Turns]:
+    trajectories, rewards = [t for t, _ in group], [reward for _, reward in group]
+    given = call("reward.credit", str(config.credit), trajectories, rewards, config)
     found = [tuple(float(number) for number in turns) for turns in given]
     wanted = [len(trajectory.turns) for trajectory in trajectories]
     if [len(turns) for turns in found] != wanted or not all(math.isfinite(a) for turns in found for a in turns):
@@ -40,46 +167,43 @@ def group_credit(trajectories: Sequence[Trajectory], rewards: Sequence[Reward], 
             f"reward.credit={config.credit}: must return finite numbers, {wanted} of them for the turns of "
             f"{len(wanted)} trajectories of {trajectories[0].key}; got {found}"
         )
-    return GroupCredit(found, any(number != 0.0 for turns in found for number in turns))
+    return found
 
 
-def has_signal(group: Sequence[Reward]) -> bool:
-    """Whether outcome or shaped reward varies within the group, so that there is something to learn from."""
-    return _varies([r.outcome for r in group]) or _varies([r.shaped for r in group])
+# ---------------------------------------------------------------- numbers
 
 
-def advantages(group: Sequence[Reward], config: RewardConfig) -> list[tuple[float, ...]]:
-    """The advantages of one task's trajectories, in their order; each has one number a turn.
-
-    `outcome` and `shaped` give all turns of a trajectory its group-relative reward. `turn_level` gives turn t the
-    group-relative outcome (less penalties) plus alpha · (G_t − mean G), where G_t = Σ_(s≥t) γ^(s−t) ΔΦ_s is the
-    progress still to go. The mean, and the deviation where it is asked for, span all turns of the group: statistics
-    of one turn index are biased where the policy decides when to stop. A group of one has nothing to be compared
-    with: its advantages are 0.
-    """
-    if len(group) == 1:
-        return [(0.0,) * len(group[0].progress)]
-    if config.kind is not RewardKind.turn_level:
-        relative = _relative([r.shaped for r in group], config.outcome_over_deviation)
-        return [(a,) * len(r.progress) for a, r in zip(relative, group, strict=True)]
-    relative = _relative([r.shaped - r.alpha * r.partial for r in group], config.outcome_over_deviation)
-    returns = [_returns(r.progress, config.turn_discount) for r in group]
-    credit = iter(_relative([g for gs in returns for g in gs], config.progress_over_deviation))
-    return [tuple(a + r.alpha * next(credit) for _ in r.progress) for a, r in zip(relative, group, strict=True)]
+def episode_return(reward: Reward) -> float:
+    """The outcome less penalties: the reward without its partial score."""
+    return reward.shaped - reward.alpha * reward.partial
 
 
-def _returns(progress: Sequence[float], discount: float) -> list[float]:
-    """The discounted sum of what is still to come, its own turn included, for each turn."""
+def discounted(progress: Sequence[float], discount: float) -> Turns:
+    """G_t = Σ_(s≥t) γ^(s−t) ΔΦ_s: the discounted progress still to come, its own turn's included, for each turn."""
     returns, to_go = [], 0.0
     for earned in reversed(progress):
         to_go = earned + discount * to_go
         returns.append(to_go)
-    return returns[::-1]
+    return tuple(returns[::-1])
+
+
+def _at_the_end(earned: float, turns: int, config: RewardConfig) -> Turns:
+    """The discounted return of each turn where all is earned by the last one."""
+    return discounted([0.0] * (turns - 1) + [earned], config.turn_discount) if turns else ()
+
+
+def _spread(numbers: Sequence[float], group: Group) -> list[Turns]:
+    """One number an episode, for each of its turns."""
+    return [(number,) * len(reward.progress) for number, (_, reward) in zip(numbers, group, strict=True)]
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    return math.fsum(numbers) / len(numbers) if numbers else None
 
 
 def _relative(values: Sequence[float], over_deviation: bool) -> list[float]:
     """Values less their mean, optionally over their sample deviation; zeros where they do not vary."""
-    if not _varies(values):
+    if len(values) < 2 or max(values) - min(values) < NOTHING:
         return [0.0] * len(values)
     mean = math.fsum(values) / len(values)
     centred = [value - mean for value in values]
@@ -87,7 +211,3 @@ def _relative(values: Sequence[float], over_deviation: bool) -> list[float]:
         return centred
     deviation = math.sqrt(math.fsum(c * c for c in centred) / (len(values) - 1))
     return [c / deviation for c in centred]
-
-
-def _varies(values: Sequence[float]) -> bool:
-    return len(values) > 1 and max(values) - min(values) > _SAME

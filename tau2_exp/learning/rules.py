@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from functools import cache
 from pathlib import Path
 
 from tau2_exp.config import (
+    READ_BY,
     Config,
     CurriculumKind,
     DomainConfig,
@@ -38,10 +40,11 @@ def _reward(config: Config) -> Iterator[str]:
     reward = config.reward
     if reward.kind is RewardKind.outcome and reward.alpha != 0:
         yield f"reward.alpha={reward.alpha}: reward=outcome has no shaping; use reward=shaped, or alpha 0"
-    for key in ("turn_discount", "progress_over_deviation"):
-        value = getattr(reward, key)
-        if reward.kind is not RewardKind.turn_level and value != getattr(RewardConfig, key):
-            yield f"reward.{key}={value}: only reward=turn_level has it, not {reward.kind.value}"
+    for key in ("turn_discount", "baseline", "anchor", "outcome_over_deviation"):
+        value, kinds = getattr(reward, key), [kind.value for kind in READ_BY[key]]
+        if reward.kind.value not in kinds and value != getattr(RewardConfig, key):
+            shown = value.value if isinstance(value, Enum) else value
+            yield f"reward.{key}={shown}: read by reward={'|'.join(kinds)} only, not by {reward.kind.value}"
     by_domain = ((f"domain_weights.{name}", weights) for name, weights in reward.domain_weights.items())
     for key, weights in (("weights", reward.weights), *by_domain):
         if not any(dataclasses.astuple(weights)):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tau2_exp.config import PolicyKind, RewardKind, to_data
+from tau2_exp.config import READ_BY, PolicyKind, to_data
 from tau2_exp.evaluation.scores import AGENT, imported_facts
 from tau2_exp.runs.address import LOGGER, NEUTRAL, READS
 from tau2_exp.runs.run import Run
@@ -16,13 +16,6 @@ Values = dict[str, Any]  # the settings of one arm that differ between arms, by 
 
 # Where a server happens to run changes no result.
 _PLACES = {"url", "api_base"}
-# Settings that a kind of reward ignores make no difference between arms.
-_UNREAD = {
-    RewardKind.outcome.value: ("alpha", "weights", "domain_weights", "multipliers", "turn_discount"),
-    RewardKind.shaped.value: ("turn_discount", "progress_over_deviation"),
-    RewardKind.turn_level.value: (),
-    RewardKind.custom.value: (),
-}
 _FIRST = ("reward.kind", "reward.alpha", "samples_per_prompt")  # the order of names in labels
 
 
@@ -100,7 +93,7 @@ def _settings(run: Run) -> dict[str, Any]:
     found = _chosen(data, READS[run.stage])
     if run.stage != "eval":
         found.pop("domain.eval_splits", None)
-    for name in _UNREAD[data["reward"]["kind"]]:
+    for name in (name for name, kinds in READ_BY.items() if run.config.reward.kind not in kinds):
         found = {key: value for key, value in found.items() if not f"{key}.".startswith(f"reward.{name}.")}
     found |= {f"{plugin.key} source": plugin.source for plugin in run.manifest.plugins if plugin.key != LOGGER}
     return found | {key: value for key, value in flatten(data["stage"]) if key != "name"}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
-from tau2_exp.config import RewardConfig
-from tau2_exp.learning.advantage import advantages, group_credit
+from tau2_exp.config import RewardConfig, RewardKind
+from tau2_exp.learning.advantage import Scale, Turns, group_credit
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Reward, Trajectory
 
@@ -16,10 +17,10 @@ from tau2_exp.types import Reward, Trajectory
 class Credit:
     """The advantages of one trajectory, before the curriculum's weight."""
 
-    advantages: tuple[float, ...]  # one a turn
-    share: float  # what every turn received for the episode as a whole
+    advantages: Turns  # one a turn
+    own: Turns  # what of each turn's advantage is the turn's own, not its episode's
     samples: int  # the scored trajectories of its group
-    signal: bool  # False: all of the group earned the same, so it was not trained on
+    signal: bool  # False: no advantage of the group is other than 0, so it was not trained on
 
 
 def steps_of(run: Run) -> list[int]:
@@ -27,29 +28,35 @@ def steps_of(run: Run) -> list[int]:
     return list(accumulate(int(record["episodes"]) for record in run.metrics() if "episodes" in record))
 
 
+def scales_of(run: Run) -> list[Scale | None]:
+    """The scale of each of the run's steps, by its metrics; None where the advantages cannot be computed again.
+
+    A step in which no group had signal has no scale of its own. The steps of turn_level that tell none are of a
+    version that computed it by another formula.
+    """
+    told = [record for record in run.metrics() if "episodes" in record]
+    return [_scale(record, run.config.reward) for record in told]
+
+
 def begins_group(group: Sequence[Trajectory], trajectory: Trajectory) -> bool:
     """Whether a trajectory begins a new group: in a file, a group's samples differ and its task does not."""
     return any(t.sample == trajectory.sample or t.key != trajectory.key for t in group)
 
 
-def credit(group: Sequence[tuple[Trajectory, Reward | None]], config: RewardConfig) -> list[Credit | None]:
+def credit(
+    group: Sequence[tuple[Trajectory, Reward | None]], config: RewardConfig, scale: Scale
+) -> list[Credit | None]:
     """The credit of each trajectory's turns; None for one that ended in a fault."""
     scored = [(trajectory, reward) for trajectory, reward in group if reward]
-    if not scored:
-        return [None] * len(group)
-    rewards = [reward for _, reward in scored]
-    given = group_credit([trajectory for trajectory, _ in scored], rewards, config)
-    turns = given.advantages if given.signal else [(0.0,) * len(reward.progress) for reward in rewards]
-    shares = _shares(rewards, config) if config.per_turn and given.signal else turns
+    given = group_credit(scored, config)
     found = iter(
-        Credit(a, share[0] if share else 0.0, len(rewards), given.signal)
-        for a, share in zip(turns, shares, strict=True)
+        Credit(turns, own, len(scored), given.signal)
+        for turns, own in zip(given.advantages(scale), given.own(scale), strict=True)
     )
     return [next(found) if reward else None for _, reward in group]
 
 
-def _shares(rewards: Sequence[Reward], config: RewardConfig) -> list[tuple[float, ...]]:
-    """What is the episode's alone; a credit function of the user's own tells no such share."""
-    if config.credit is not None:
-        return [() for _ in rewards]
-    return advantages([replace(r, shaped=r.shaped - r.alpha * r.partial, alpha=0.0) for r in rewards], config)
+def _scale(record: dict[str, Any], config: RewardConfig) -> Scale | None:
+    if "credit_episode_rms" in record:
+        return Scale(record["credit_episode_rms"], record["credit_turn_rms"])
+    return None if config.kind is RewardKind.turn_level and record.get("groups") else Scale()

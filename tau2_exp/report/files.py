@@ -17,7 +17,7 @@ from tau2_exp.statistics import Estimate
 from tau2_exp.system.ours import note, refuse_strangers
 
 Rows = list[dict[str, Any]]
-TABLES = ("scores", "comparisons", "curves", "failures", "costs")
+TABLES = ("scores", "comparisons", "curves", "failures", "costs", "credit")
 FILES = (*(f"{name}.csv" for name in TABLES), "report.json")
 
 
@@ -32,6 +32,7 @@ def write_files(findings: Findings, failed: Sequence[tuple[Score, Failures]], fo
         "curves": _curve_rows(findings),
         "failures": _failure_rows(failed),
         "costs": [dataclasses.asdict(cost) for cost in findings.costs],
+        "credit": [dataclasses.asdict(distance) for distance in findings.distances],
     }
     refuse_strangers(folder, FILES, "report")
     folder.mkdir(parents=True, exist_ok=True)

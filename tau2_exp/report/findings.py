@@ -10,6 +10,7 @@ from tau2_exp.report.contrasts import Family, families, names
 from tau2_exp.report.costs import Cost, costs
 from tau2_exp.report.curves import Course, courses
 from tau2_exp.report.failures import Failures, failures
+from tau2_exp.report.treatments import Distance, distances
 from tau2_exp.report.trials import Measured, Subject, Trial
 
 
@@ -31,6 +32,12 @@ class Findings:
     families: tuple[Family, ...]
     courses: tuple[Course, ...]
     costs: tuple[Cost, ...]
+    distances: tuple[Distance, ...]
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence for each pair of arms that is one treatment."""
+        return [distance.warning for distance in self.distances if distance.alike]
 
     def of(self, trial: Trial) -> list[Score]:
         """The scores of one trial."""
@@ -51,6 +58,7 @@ def find(collection: Collection, against: str | None = None) -> Findings:
         tuple(family for trial in collection.trials for family in families(trial, against)),
         tuple(courses(collection)),
         tuple(costs(collection)),
+        tuple(distances(collection)),
     )
 
 

@@ -36,6 +36,8 @@ def answers_section(findings: Findings) -> list[str]:
         f"{paragraph(answer.power)}</div>"
         for answer in answers(findings)
     ]
+    if findings.warnings:
+        parts.append(heading(3, "Arms that are one treatment") + _list(findings.warnings))
     if findings.collection.problems:
         parts.append(heading(3, "Unfinished or skipped runs") + _list(findings.collection.problems))
     if not findings.collection.trials:

@@ -17,6 +17,7 @@ def report_text(findings: Findings) -> str:
     """The tables of all trials and families, then the runs that are unfinished or skipped."""
     parts = [_scores(trial, findings.of(trial)) for trial in findings.collection.trials]
     parts += [_family(family) for family in findings.families]
+    parts += findings.warnings
     if not findings.collection.trials:
         parts.append("no finished evaluation in these folders")
     if findings.collection.problems:

@@ -11,10 +11,11 @@ from typing import Any
 from tau2_exp.codec import decode
 from tau2_exp.config import ConfigError, CurriculumKind, RewardConfig
 from tau2_exp.jsonl import read_jsonl
+from tau2_exp.learning.advantage import Scale
 from tau2_exp.learning.reward import potentials, score
 from tau2_exp.plugins import load
 from tau2_exp.report.checks import list_checks
-from tau2_exp.report.credit import Credit, begins_group, credit, steps_of
+from tau2_exp.report.credit import Credit, begins_group, credit, scales_of, steps_of
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Criteria, Reward, Trajectory
 
@@ -59,15 +60,15 @@ def read_told(run: Run, path: Path) -> Iterator[list[Told]]:
     if run.stage != "grpo":
         yield from ([told] for told in _read(run, path))
         return
-    ends = steps_of(run)
+    ends, scales = steps_of(run), scales_of(run)
     group: list[Told] = []
     for place, told in enumerate(_read(run, path)):
         if place in ends or begins_group([t.trajectory for t in group], told.trajectory):
-            yield _credited(group, run.config.reward)
+            yield _credited(group, run.config.reward, scales)
             group = []
         step = bisect_right(ends, place) + 1
         group.append(replace(told, step=step if step <= len(ends) else None))
-    yield _credited(group, run.config.reward)
+    yield _credited(group, run.config.reward, scales)
 
 
 def episode_record(told: Told, run: Run, criteria: Criteria | None) -> dict[str, Any]:
@@ -77,20 +78,25 @@ def episode_record(told: Told, run: Run, criteria: Criteria | None) -> dict[str,
     turns = []
     for i, turn in enumerate(told.record["turns"]):
         earned = {"phi": phi[i + 1], "progress": phi[i + 1] - phi[i]}
-        turns.append(turn | earned | ({"advantage": given.advantages[i]} if given else {}))
+        turns.append(turn | earned | ({"advantage": given.advantages[i], "own": given.own[i]} if given else {}))
     return told.record | {
         "turns": turns,
         "phi": phi[0],
         "reward": told.reward and {name: getattr(told.reward, name) for name in _REWARD},
         "checks": [_flat(check) for check in list_checks(trajectory, criteria)],
-        "group": given and {"share": given.share, "samples": given.samples, "signal": given.signal},
+        "group": given and {"samples": given.samples, "signal": given.signal},
         "weights": _flat(config.domain_weights.get(trajectory.domain, config.weights)),
         "note": _note(told, run),
     }
 
 
-def _credited(group: Sequence[Told], config: RewardConfig) -> list[Told]:
-    given = credit([(told.trajectory, told.reward) for told in group], config)
+def _credited(group: Sequence[Told], config: RewardConfig, scales: Sequence[Scale | None]) -> list[Told]:
+    """The group with its credit; without, where the step's scale is not known."""
+    step = group[0].step if group else None
+    scale = scales[step - 1] if step is not None else None
+    if scale is None:
+        return list(group)
+    given = credit([(told.trajectory, told.reward) for told in group], config, scale)
     return [replace(told, credit=own) for told, own in zip(group, given, strict=True)]
 
 
@@ -124,6 +130,10 @@ def _note(told: Told, run: Run) -> str:
     """A sentence about the episode's advantages."""
     if run.stage != "grpo":
         return _IN_NO_GROUP.get(run.stage, "")
+    if told.reward is not None and told.step is None:
+        return "Its step was not finished, so its advantage is not known."
+    if told.credit is None and told.reward is not None:
+        return "An earlier version computed its advantage, by another formula of turn_level; it is not shown."
     if told.credit is None and told.trajectory.scored:
         return "What rewarded it was a function of the user's own, whose source is not here as it was."
     if told.credit is None:
@@ -131,6 +141,6 @@ def _note(told: Told, run: Run) -> str:
     if told.credit.samples == 1:
         return "The only scored episode of its group: there is nothing to compare it with, so its advantage is 0."
     if not told.credit.signal:
-        return "All episodes of its group earned the same reward, so it was not trained on."
+        return "No episode of its group did better than another, so it was not trained on."
     weighed = ", before the curriculum's weight" if run.config.curriculum.kind is CurriculumKind.reference else ""
     return f"Advantages relative to its group of {told.credit.samples} episodes{weighed}."

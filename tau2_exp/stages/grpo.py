@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tau2_exp.config import GrpoConfig
-from tau2_exp.learning.advantage import GroupCredit, group_credit
+from tau2_exp.config import GrpoConfig, RewardKind
+from tau2_exp.learning.advantage import GroupCredit, Turns, credit_metrics, group_credit, step_scale
 from tau2_exp.learning.batch import rows_from_trajectory
 from tau2_exp.learning.curriculum import make_curriculum
 from tau2_exp.learning.metrics import ROLLOUTS, Group, rollout_metrics
@@ -68,6 +68,7 @@ class _Grpo:
             self.curriculum.restore(learner.saved["curriculum"])
             self.totals |= learner.saved["totals"]
             self.size.restore(learner.saved.get("size", {}))
+            self._tell_of_another_formula()
         await self.curve.begin()
         label = f"grpo alpha {self.context.config.reward.alpha:g}"
         with (
@@ -85,10 +86,17 @@ class _Grpo:
     def _state(self) -> dict[str, Any]:
         return {"curriculum": self.curriculum.state(), "totals": dict(self.totals), "size": self.size.state()}
 
+    def _tell_of_another_formula(self) -> None:
+        trained = [record for record in self.run.metrics() if record["groups"]]
+        turn_level = self.context.config.reward.kind is RewardKind.turn_level
+        if turn_level and trained and "credit_turn_rms" not in trained[-1]:
+            print(f"grpo: until step {self.learner.step} an earlier version credited turns by another formula")
+
     async def _step(self) -> tuple[dict[str, Any], list[Trajectory]]:
         groups, scored, trajectories = await self._groups()
-        rows = [row for group, credit in groups for row in self._rows(group, credit)]
-        metrics = self._learn(rows)
+        scale = step_scale(credit for _, credit in groups)
+        rows = [row for group, credit in groups for row in self._rows(group, credit.advantages(scale))]
+        metrics = self._learn(rows) | credit_metrics([credit for _, credit in groups], scale)
         self.totals["episodes"] += len(trajectories)
         self.totals["faults"] += sum(not t.scored for t in trajectories)
         self.totals["sampled_tokens"] += sampled_tokens(trajectories)
@@ -118,7 +126,7 @@ class _Grpo:
                 scored += group
                 if group:
                     self.curriculum.record(key, [t.outcome for t, _ in group])
-                if (credit := self._credit(group)).signal:
+                if (credit := group_credit(group, self.context.config.reward)).signal:
                     groups.append((group, credit))
             so_far = Played(so_far.draws + 1, len(drawn), len(groups), sampled_tokens(trajectories))
         self.size.close(so_far)
@@ -138,14 +146,11 @@ class _Grpo:
     def _scored(self, group: Sequence[Trajectory]) -> Group:
         return [(t, score(t, self.context.config.reward)) for t in group if t.scored]
 
-    def _credit(self, group: Group) -> GroupCredit:
-        return group_credit([t for t, _ in group], [reward for _, reward in group], self.context.config.reward)
-
-    def _rows(self, group: Group, credit: GroupCredit) -> list[Row]:
+    def _rows(self, group: Group, advantages: Sequence[Turns]) -> list[Row]:
         """A group's rows; the curriculum's weight of the task scales their advantages."""
         weight = self.curriculum.weight(group[0][0].key)
         return [
             rows_from_trajectory(trajectory, [weight * a for a in turns])
-            for (trajectory, _), turns in zip(group, credit.advantages, strict=True)
+            for (trajectory, _), turns in zip(group, advantages, strict=True)
             if trajectory.turns
         ]

@@ -95,7 +95,7 @@ def test_what_is_called_is_told_in_its_name(monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(PluginError, match=f"reward.function=brought:{path}: {expected}"):
             score(played, dataclasses.replace(custom, function=f"brought:{path}"))
     with pytest.raises(PluginError, match=r"reward.credit=brought:too_few: must return finite numbers, \[1\]"):
-        group_credit([played], [reward], RewardConfig(credit="brought:too_few"))
+        group_credit([(played, reward)], RewardConfig(credit="brought:too_few"))
     config = compose_config(["curriculum=custom", "curriculum.function=brought:Repeats"]).curriculum
     curriculum = make_curriculum(["telecom/1"], config, 0)
     with pytest.raises(PluginError, match="Repeats: draw"):
@@ -111,9 +111,9 @@ def test_own_credit_works_beside_any_reward(kind: str) -> None:
     group = [make_trajectory(*turns, domain="telecom", reward=r) for r in (0.0, 1.0)]
     for path, signal in (("by_turn", True), ("nothing", False)):
         config = RewardConfig(kind=RewardKind(kind), credit=f"brought:{path}")
-        credit = group_credit(group, [score(t, config) for t in group], config)
-        assert credit.signal is signal and [len(turns) for turns in credit.advantages] == [2, 2]
-        assert [turns[0] for turns in credit.advantages] == [0.0, 0.0]
+        credit = group_credit([(t, score(t, config)) for t in group], config)
+        assert credit.signal is signal and [len(turns) for turns in credit.turn] == [2, 2]
+        assert [turns[0] for turns in credit.turn] == [0.0, 0.0]
 
 
 def lab(folder: Path, name: str, text: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tau2_exp.codec import encode
 from tau2_exp.compose.composition import compose_config
@@ -65,22 +66,22 @@ def record(
     folder: Path,
     overrides: Sequence[str],
     files: Mapping[str, Sequence[Trajectory]],
-    episodes_of_steps: Sequence[int] = (),
+    steps: Sequence[Mapping[str, Any]] = (),  # the metrics of each
     parent: Run | None = None,
 ) -> Run:
-    run = Run.create(_compose(*overrides), folder.name.ljust(64, "0"), folder, parent)
+    run = Run.create(compose(*overrides), folder.name.ljust(64, "0"), folder, parent)
     for name, trajectories in files.items():
         with run.write_trajectories(name) as lines:
             for trajectory in trajectories:
                 lines.write(trajectory)
-    for step, count in enumerate(episodes_of_steps, 1):
-        run.log({"episodes": count}, step)
+    for step, metrics in enumerate(steps, 1):
+        run.log(dict(metrics), step)
     run.close()
     return run
 
 
 @cache
-def _compose(*overrides: str) -> Config:
+def compose(*overrides: str) -> Config:
     return compose_config(list(overrides))
 
 

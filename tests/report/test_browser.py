@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, Page
-from recorded import episode, record, record_many, turn
+from recorded import compose, episode, record, record_many, turn
 
+from tau2_exp.learning.advantage import credit_metrics, group_credit, step_scale
+from tau2_exp.learning.reward import score
 from tau2_exp.report.collect import collect
 from tau2_exp.report.episodes import write_episodes
 from tau2_exp.report.findings import find
@@ -29,8 +31,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> str:
     last = turn(1.0, "Roaming is on.", ToolCall("enable_roaming", {"line_id": "L1"}))
     late = [replace(solved, turns=(*solved.turns, last)), replace(failed, turns=(*failed.turns, turn(0.0)))]
     nasty = episode(f"nasty {NASTY}", 0, [0.5], text=NASTY, call=ToolCall(NASTY, {NASTY: NASTY}))
+    config = compose(*GRPO).reward
+    credit = group_credit([(t, score(t, config)) for t in late], config)
+    step = {"episodes": 4, "groups": 1, **credit_metrics([credit], step_scale([credit]))}
     runs = [
-        record(folder / "grpo", GRPO, {"rollouts": [*late, *[episode("sim", s, [0.5]) for s in (0, 1)]]}, [4]),
+        record(folder / "grpo", GRPO, {"rollouts": [*late, *[episode("sim", s, [0.5]) for s in (0, 1)]]}, [step]),
         record(folder / "eval", ["stage=eval"], {"test": [nasty, episode("lost", 0, [0.0], fault=True)]}),
     ]
     return make_page(runs, folder / "page")
@@ -113,7 +118,7 @@ def test_an_episode_shows_which_turn_got_its_credit(browser: Browser, small: str
     ]
     page.press("j")
     page.wait_for("document.querySelector('.pane .verdict').innerText.includes('sample 2')")
-    assert "Every turn received −0.71 for the episode as a whole" in page.text(".note")
+    assert "What is not turn-specific a turn received for its episode" in page.text(".note")
     page.press("k")
     page.wait_for("document.querySelector('.pane .verdict').innerText.includes('sample 1')")
 

@@ -13,17 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
-from recorded import episode, found, record
+from recorded import compose, episode, found, record
 
-from tau2_exp.config import ConfigError, RewardConfig, RewardKind
-from tau2_exp.learning.advantage import advantages, has_signal
+from tau2_exp.config import ConfigError
+from tau2_exp.learning.advantage import credit_metrics, group_credit, step_scale
 from tau2_exp.learning.reward import score
 from tau2_exp.report.checks import list_checks
-from tau2_exp.report.credit import credit
 from tau2_exp.report.episodes import CHUNK, deflate, script, write_episodes
-from tau2_exp.report.viewer_episode import read_told
+from tau2_exp.report.viewer_episode import episode_record, read_told
 from tau2_exp.types import (
     Criteria,
     EnvAssertion,
@@ -72,48 +71,51 @@ class TestCredit:
         a = [episode("a", 0, [0.5, 1.0], 1.0), episode("a", 1, [0.0, 0.5]), episode("a", 2, [0.0], fault=True)]
         b = [episode("b", s, [0.0]) for s in range(3)]  # all the same: no signal
         c = [episode("b", s, [0.5 * s, 0.25 * s]) for s in range(3)]
-        run = record(tmp_path / "run", GRPO, {"rollouts": [*a, *b, *c]}, episodes_of_steps=[6, 3])
+        config = compose(*GRPO).reward
+        groups = [[(t, score(t, config)) for t in group] for group in (a[:2], b, c)]
+        credits = [group_credit(group, config) for group in groups]
+        assert [credit.signal for credit in credits] == [True, False, True]
+        scales = [step_scale(credits[:1]), step_scale(credits[2:])]
+        steps = [
+            {"episodes": n, **credit_metrics([one], s)} for n, one, s in zip((6, 3), credits[::2], scales, strict=True)
+        ]
+        run = record(tmp_path / "run", GRPO, {"rollouts": [*a, *b, *c]}, steps)
         told = [one for group in read_told(run, run.folder / "trajectories/rollouts.jsonl") for one in group]
         assert [one.step for one in told] == [1] * 6 + [2] * 3
-        for group, shown in ((a[:2], told[:2]), (b, told[3:6]), (c, told[6:])):
-            rewards = [score(t, run.config.reward) for t in group]
-            credits = [one.credit for one in shown if one.credit]
-            assert [credit.advantages for credit in credits] == advantages(rewards, run.config.reward)
-            assert {credit.signal for credit in credits} == {has_signal(rewards)} == {group is not b}
+        places = ((scales[0], told[:2]), (scales[0], told[3:6]), (scales[1], told[6:]))
+        for learned, (scale, shown) in zip(credits, places, strict=True):
+            found = [one.credit for one in shown if one.credit]
+            assert [credit.advantages for credit in found] == learned.advantages(scale)
+            assert [credit.own for credit in found] == learned.own(scale)
+            assert {credit.signal for credit in found} == {learned.signal}
         assert told[2].credit is None
 
-    def test_a_group_that_the_learner_passed_over_received_nothing(self):
-        """Their turns earned at different times, and in the end the same."""
-        config = RewardConfig(kind=RewardKind.turn_level, alpha=0.5)
-        played = [episode("a", s, parts) for s, parts in enumerate(([1.0, 1.0], [0.0, 0.0, 1.0]))]
-        group = [(t, score(t, config)) for t in played]
-        assert not has_signal([reward for _, reward in group])
-        assert [(one.advantages, one.share) for one in credit(group, config) if one] == [((0, 0), 0), ((0, 0, 0), 0)]
-
-    @given(
-        episodes=st.lists(
-            st.tuples(st.booleans(), st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=4)),
-            min_size=2,
-            max_size=4,
-        ),
-        kind=st.sampled_from(RewardKind),
-    )
-    @example(episodes=[(False, [0.5]), (False, [0.0, 0.0])], kind=RewardKind.turn_level)  # alike within each episode
-    def test_the_episodes_share_and_the_turns_own_add_up(self, episodes, kind):
-        group = [episode("a", s, parts, float(solved)) for s, (solved, parts) in enumerate(episodes)]
-        config = RewardConfig(kind=kind, alpha=0.5)
-        credits = [one for one in credit([(t, score(t, config)) for t in group], config) if one]
-        own = [a - one.share for one in credits for a in one.advantages]
-        assert sum(own) == pytest.approx(0.0), "turns are credited against the mean of all turns of the group"
-        assert sum(one.share for one in credits) == pytest.approx(0.0)
-        if kind is not RewardKind.turn_level:
-            assert own == [0.0] * len(own)
+    def test_what_cannot_be_computed_again_is_not_shown(self, tmp_path: Path):
+        """A step that an earlier version credited, which told no scale; one that was never finished."""
+        steps = [{"episodes": 2, "groups": 1}]
+        played = [episode("a", s, [0.5 * s], float(s)) for s in range(2)]
+        other = [episode("b", s, [0.5 * s], float(s)) for s in range(2)]
+        old = record(tmp_path / "old", GRPO, {"rollouts": [*played, *other]}, steps)
+        told = [one for group in read_told(old, old.folder / "trajectories/rollouts.jsonl") for one in group]
+        notes = [episode_record(one, old, None)["note"] for one in told]
+        assert all(one.credit is None for one in told) and "earlier version" in notes[0] and "not finished" in notes[2]
+        plain = record(tmp_path / "plain", ("stage=grpo", "reward=shaped"), {"rollouts": played}, steps)
+        told = [one for group in read_told(plain, plain.folder / "trajectories/rollouts.jsonl") for one in group]
+        assert [one.credit.advantages for one in told if one.credit] == [
+            pytest.approx((-(0.5**0.5),)),
+            pytest.approx((0.5**0.5,)),
+        ], "that formula has not changed"
 
     def test_where_there_was_no_group_the_page_says_so(self, tmp_path: Path):
         runs = [
             record(tmp_path / "eval", ["stage=eval"], {"test": [episode("a", 0, [0.5])]}),
             record(tmp_path / "rft", ["stage=rft"], {"samples": [episode("a", 0, [0.5])]}),
-            record(tmp_path / "grpo", GRPO, {"rollouts": [episode("a", 0, [0.5]), episode("b", 0, [0.5], fault=True)]}),
+            record(
+                tmp_path / "grpo",
+                GRPO,
+                {"rollouts": [episode("a", 0, [0.5]), episode("b", 0, [0.5], fault=True)]},
+                [{"episodes": 2, "groups": 0}],
+            ),
         ]
         _, told = write([found(run) for run in runs], tmp_path / "page")
         assert [bool(one["group"]) for one in told] == [False, False, True, False]
@@ -126,7 +128,7 @@ class TestData:
         rollouts = [episode(f"t{i // 8}", i % 8, [0.5] * (1 + i % 3), float(i % 2)) for i in range(96)]
         files = {"test": [episode("x", 0, [0.0])], "test-greedy": [episode("x", 0, [1.0], 1.0)]}
         runs = [
-            found(record(tmp_path / "grpo", GRPO, {"rollouts": rollouts}, [48, 48]), "turn_level"),
+            found(record(tmp_path / "grpo", GRPO, {"rollouts": rollouts}, [{"episodes": 48}] * 2), "turn_level"),
             found(record(tmp_path / "demos", ["stage=demos"], {})),
             found(record(tmp_path / "eval", ["stage=eval"], files)),
         ]

@@ -10,7 +10,7 @@ const KINDS = {
 // `shown` holds {row, episode} once or twice; the first is the one that was opened.
 function renderEpisodes(shown) {
   const scale = widest(shown, (turn) => turn.advantage);
-  const ownScale = widest(shown, (turn, group) => own(turn, group));
+  const ownScale = widest(shown, (turn) => turn.own);
   const sides = shown.map((side, place) => ({ ...side, scale, ownScale, letter: shown.length > 1 ? "AB"[place] : "" }));
   const length = Math.max(...sides.map(({ episode }) => episode.turns.length));
   const line = (cells, kind, id = null) => h(`div.line.${kind}`, { id }, cells);

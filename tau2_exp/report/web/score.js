@@ -23,12 +23,11 @@ function strip(side) {
       { type: "button", title, "aria-label": title, onclick: () => jump(i + 1) },
       h("span.phi", {}, h("span", fill)),
       rows.length > 1 ? h("span.axis", {}, bar(turn.advantage, scale, "vertical")) : null,
-      rows.length > 2 ? h("span.axis", {}, bar(own(turn, group), ownScale, "vertical")) : null,
+      rows.length > 2 ? h("span.axis", {}, bar(turn.own, ownScale, "vertical")) : null,
     );
   });
   const labels = rows.map(([kind, title]) => h(`span.${kind}`, {}, title));
-  const whole =
-    rows.length > 2 && ` Every turn received ${signed(group.share)} for the episode as a whole; the rest is turn-specific.`;
+  const whole = rows.length > 2 && " What is not turn-specific a turn received for its episode's outcome.";
   return h(
     "div.cell",
     {},
@@ -41,13 +40,13 @@ const FINE = 5e-4; // differences below this are shown as 0.000
 
 function describeTurn(turn, i, group) {
   const received = group
-    ? `, advantage ${signed(turn.advantage)}, of which turn-specific ${signed(own(turn, group), 3)}`
+    ? `, advantage ${signed(turn.advantage)}, of which turn-specific ${signed(turn.own, 3)}`
     : "";
   return `Turn ${i + 1}: Φ ${fraction(turn.phi)} (${signed(turn.progress)})${received}`;
 }
 
 // The part of a turn's advantage that other turns of its episode did not receive.
-function own(turn, group) {
+function turn.own {
   return turn.advantage - group.share;
 }
 
@@ -56,7 +55,7 @@ function widest(shown, value) {
   const given = shown.filter(({ episode }) => episode.group);
   return Math.max(
     1e-9,
-    ...given.flatMap(({ episode }) => episode.turns.map((turn) => Math.abs(value(turn, episode.group)))),
+    ...given.flatMap(({ episode }) => episode.turns.map((turn) => Math.abs(value(turn)))),
   );
 }
 
@@ -71,7 +70,7 @@ function bar(value, scale, direction) {
 function credit(side, turn) {
   const { group } = side.episode;
   if (!group) return null;
-  const mine = side.ownScale > FINE ? h("small", {}, ` (turn-specific ${signed(own(turn, group), 3)})`) : null;
+  const mine = side.ownScale > FINE ? h("small", {}, ` (turn-specific ${signed(turn.own, 3)})`) : null;
   const track = h("span.track", { "aria-hidden": "true" }, bar(turn.advantage, side.scale, "horizontal"));
   return h("span.credit", {}, track, h("span.number", {}, `advantage ${signed(turn.advantage)}`, mine));
 }

@@ -15,7 +15,7 @@ from tau2_exp.engines.slime.hooks import entry as hooks
 from tau2_exp.engines.slime.hooks import samples
 from tau2_exp.engines.slime.hooks.context import open_context
 from tau2_exp.engines.slime.hooks.samples import Episode, episode_of
-from tau2_exp.learning.advantage import group_credit
+from tau2_exp.learning.advantage import GroupCredit, group_credit, step_scale
 from tau2_exp.learning.batch import rows_from_trajectory
 from tau2_exp.learning.reward import score
 from tau2_exp.runs.run import Run
@@ -65,21 +65,23 @@ def expected(args: Any, made: list[Any]) -> list[tuple[float, ...]]:
     """Each sample's advantages a turn as the torch engine's step computes them; of a fault, none."""
     context = open_context(args)
     assert context is not None
-    found: list[tuple[float, ...]] = []
-    for start in range(0, len(made), 4):
-        episodes = [episode_of(sample) for sample in made[start : start + 4]]
-        scored = [(e.trajectory, e.reward) for e in episodes if e and e.reward]
-        trajectories, rewards = [t for t, _ in scored], [reward for _, reward in scored]
-        credit = iter(group_credit(trajectories, rewards, context.config.reward).advantages)
+    groups = [[episode_of(sample) for sample in made[start : start + 4]] for start in range(0, len(made), 4)]
+    credits: list[GroupCredit] = [
+        group_credit([(e.trajectory, e.reward) for e in group if e and e.reward], context.config.reward)
+        for group in groups
+    ]
+    scale, found = step_scale(credit for credit in credits if credit.signal), []
+    for start, group, credit in zip(range(0, len(made), 4), groups, credits, strict=True):
+        given = iter(credit.advantages(scale))
         weight = context.groups.curriculum.weight(made[start].prompt)
-        found += [tuple(weight * a for a in next(credit)) if e and e.reward else () for e in episodes]
+        found += [tuple(weight * a for a in next(given)) if e and e.reward else () for e in group]
     return found
 
 
 OWN = "shaped reward.credit=brought:by_turn"
 
 
-@pytest.mark.parametrize("kind", ["outcome", "shaped", "turn_level", OWN])
+@pytest.mark.parametrize("kind", ["shaped", "turn_level", "anchor", OWN])
 def test_uneven_groups_are_relative_to_themselves(slime: SimpleNamespace, make_run, pupil: Run, kind: str) -> None:
     args = arguments(make_run(*f"reward={kind}".split()), pupil)
     made = rollout(slime, args)
@@ -109,7 +111,7 @@ def test_the_curriculum_says_how_much_a_task_counts(slime: SimpleNamespace, make
 
 
 @pytest.mark.parametrize("ranks", [1, 3])
-@pytest.mark.parametrize("kind", ["turn_level", "shaped", OWN])
+@pytest.mark.parametrize("kind", ["turn_level", "anchor", "shaped", OWN])
 def test_each_token_in_the_trainer_has_its_turns_credit(
     slime: SimpleNamespace, make_run: MakeRun, pupil: Run, kind: str, ranks: int
 ) -> None:
@@ -120,7 +122,7 @@ def test_each_token_in_the_trainer_has_its_turns_credit(
     credit = expected(args, made)
     seen = set()
     for data in train_data(slime, made, rewards, ranks):
-        if kind in ("turn_level", OWN):
+        if kind != "shaped":
             hooks.turn_advantages(args, data)
             assert "teacher_log_probs" not in data, "nothing later takes it for a teacher's"
         else:
@@ -136,7 +138,7 @@ def test_each_token_in_the_trainer_has_its_turns_credit(
             assert torch.equal(found, torch.tensor(_row_credit(made[index], credit[index]), dtype=torch.float32))
             seen.add(index)
     assert seen == set(range(16))
-    if kind in ("turn_level", OWN):
+    if kind != "shaped":
         assert any(len(set(turns)) > 1 for turns in credit), "turns of one episode differ"
 
 

@@ -17,10 +17,9 @@ from typing import Any
 
 from tau2_exp.config import RewardConfig
 from tau2_exp.engines.slime.hooks.context import Context
-from tau2_exp.engines.slime.hooks.samples import by_group, episode_of, reward_of
-from tau2_exp.learning.advantage import GroupCredit, group_credit
+from tau2_exp.engines.slime.hooks.samples import by_group, episode_of, reward_of, trajectory_of
+from tau2_exp.learning.advantage import GroupCredit, credit_metrics, group_credit, step_scale
 from tau2_exp.learning.batch import rows_from_trajectory
-from tau2_exp.types import Trajectory
 
 _FIELD = "teacher_log_probs"
 
@@ -31,13 +30,15 @@ def post_process(context: Context | None, samples: Sequence[Any]) -> tuple[list[
     Faulted samples have 0 and 0, and are in no mean. Where turns may be credited differently, the advantage is the mean
     over the sample's turns, and the sample takes its tokens' own advantages along.
     """
-    config = context.config.reward if context else RewardConfig()
+    config = _config(context)
+    groups = [_compared(group) for group in by_group(samples)]
+    credits = [_credit(group, config) for group in groups]
+    scale = step_scale(own for own in credits if own.signal)
     credit: dict[int, tuple[float, ...]] = {}  # by identity: indices may be missing
-    for group in by_group(samples):
-        compared = [sample for sample in group if reward_of(sample) is not None]
-        for sample, own in zip(compared, _credit(compared, config).advantages, strict=True):
+    for group, own in zip(groups, credits, strict=True):
+        for sample, turns in zip(group, own.advantages(scale), strict=True):
             weight = _weight(context, sample)
-            credit[id(sample)] = tuple(weight * a for a in own)
+            credit[id(sample)] = tuple(weight * a for a in turns)
     if config.per_turn:
         for sample in samples:
             setattr(sample, _FIELD, token_credit(sample, credit.get(id(sample), ())))
@@ -73,19 +74,31 @@ def set_advantages(args: Any, rollout_data: dict[str, Any]) -> None:
 
 def teaches(context: Context | None, samples: Sequence[Any]) -> str | None:
     """None where a group has signal, else the reason why it has none: `faults` or `no_signal`."""
-    compared = [sample for sample in samples if reward_of(sample) is not None]
+    compared = _compared(samples)
     if len(compared) < 2:
         return "faults"
-    config = context.config.reward if context else RewardConfig()
-    return None if _credit(compared, config).signal else "no_signal"
+    return None if _credit(compared, _config(context)).signal else "no_signal"
+
+
+def metrics(context: Context | None, groups: Sequence[Sequence[Any]]) -> dict[str, float]:
+    """`credit_metrics` of the groups of samples that a step trains on; those without signal train nothing."""
+    credits = [own for group in groups if (own := _credit(_compared(group), _config(context))).signal]
+    return credit_metrics(credits, step_scale(credits))
+
+
+def _config(context: Context | None) -> RewardConfig:
+    return context.config.reward if context else RewardConfig()
+
+
+def _compared(samples: Sequence[Any]) -> list[Any]:
+    """The samples of a group that have a reward: no fault but the agent's ended them."""
+    return [sample for sample in samples if reward_of(sample) is not None]
 
 
 def _credit(samples: Sequence[Any], config: RewardConfig) -> GroupCredit:
-    """The credit of one group's samples, which all have a reward. Samples of another function have no turns."""
-    rewards = [reward for sample in samples if (reward := reward_of(sample)) is not None]
-    episodes = [episode_of(sample) for sample in samples]
-    trajectories: list[Trajectory] = [episode.trajectory for episode in episodes if episode is not None]
-    return group_credit(trajectories, rewards, config)
+    """The credit of one group's samples, which all have a reward."""
+    pairs = [(trajectory_of(sample), reward) for sample in samples if (reward := reward_of(sample)) is not None]
+    return group_credit(pairs, config)
 
 
 def _weight(context: Context | None, sample: Any) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tau2_exp.config import GrpoConfig, RftConfig, SftConfig
 from tau2_exp.engines.slime.hooks.context import Context
+from tau2_exp.engines.slime.hooks.credit import metrics as credit_metrics
 from tau2_exp.engines.slime.hooks.credit import teaches
 from tau2_exp.engines.slime.hooks.groups import scored
 from tau2_exp.engines.slime.hooks.samples import by_group
@@ -54,7 +55,7 @@ def _episodes(context: Context, rollout_id: int, samples: Sequence[Any]) -> dict
     check_faults(trajectories, f"grpo step {rollout_id + 1}")
     learned = sum(teaches(context, group) is None for group in trained)
     pairs = [(e.trajectory, e.reward) for e in scored(ended) if e.reward is not None]
-    return rollout_metrics(learned, pairs, trajectories)
+    return rollout_metrics(learned, pairs, trajectories) | credit_metrics(context, trained)
 
 
 def _progress(context: Context, step: int, metrics: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tau2_exp.interfaces import Tokenizer
-from tau2_exp.types import Fault, Reward, Row, StopReason, Trajectory
+from tau2_exp.types import Fault, Reward, Row, StopReason, Trajectory, Turn
 
 KEY = "tau2_exp"  # of a sample's metadata: its Episode
 _TRUNCATED = (StopReason.MAX_STEPS, StopReason.CONTEXT_FULL)
@@ -34,6 +34,12 @@ def reward_of(sample: Any) -> Reward | None:
     if not isinstance(sample.reward, (int, float)):
         return None
     return Reward(outcome=sample.reward, partial=0.0, shaped=sample.reward, progress=(0.0,), alpha=0.0)
+
+
+def trajectory_of(sample: Any) -> Trajectory:
+    """The trajectory of a sample; of another function's, one turn of which nothing is known."""
+    episode = episode_of(sample)
+    return _record(sample, (Turn("", ()),), StopReason.AGENT_STOP) if episode is None else episode.trajectory
 
 
 def task_key(sample: Any) -> str:
@@ -92,8 +98,7 @@ def end(sample: Any) -> None:
 
 def unplayed(sample: Any, fault: Fault) -> Trajectory:
     """The record of an episode that did not even begin."""
-    domain, _, task = task_key(sample).partition("/")
-    return Trajectory(task, domain, 0, 0, (), (), StopReason.FAULT, None, fault=fault)
+    return _record(sample, (), StopReason.FAULT, fault)
 
 
 def row_sample(row: Row, index: int) -> Any:
@@ -114,6 +119,11 @@ def by_group(samples: Iterable[Any]) -> list[list[Any]]:
     for sample in samples:
         groups.setdefault(sample.group_index, []).append(sample)
     return list(groups.values())
+
+
+def _record(sample: Any, turns: tuple[Turn, ...], stop: StopReason, fault: Fault | None = None) -> Trajectory:
+    domain, _, task = task_key(sample).partition("/")
+    return Trajectory(task, domain, 0, 0, (), turns, stop, None, fault=fault)
 
 
 def _stand_in(sample: Any) -> None:

@@ -1,0 +1,117 @@
+"""How far apart the arms' credit is on the same episodes: arms of equal credit are one treatment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
+
+from tau2_exp.config import ConfigError, RewardConfig
+from tau2_exp.learning.advantage import group_credit, step_scale
+from tau2_exp.learning.metrics import ROLLOUTS
+from tau2_exp.learning.reward import score
+from tau2_exp.report.collect import Collection
+from tau2_exp.report.credit import begins_group, steps_of
+from tau2_exp.report.trials import Found
+from tau2_exp.report.viewer_episode import read_recorded
+from tau2_exp.runs.run import Run
+from tau2_exp.types import Trajectory
+
+ALIKE = 0.98  # a correlation above this says that two arms are one treatment
+STEPS = 4  # that are read of a run
+Step = list[list[Trajectory]]  # its groups of scored episodes
+
+
+@dataclass(frozen=True)
+class Distance:
+    """The correlation of two arms' advantages, turn by turn, over episodes that one of them or the other sampled."""
+
+    a: str
+    b: str
+    correlation: float
+    turns: int
+
+    @property
+    def alike(self) -> bool:
+        """Whether the two arms are one treatment."""
+        return self.correlation > ALIKE
+
+    @property
+    def warning(self) -> str:
+        """A sentence about two arms that are alike."""
+        return (
+            f"{self.a} and {self.b} are one treatment: their advantages correlate at {self.correlation:.3f} on the "
+            f"same {self.turns} turns; a difference between their scores does not come from the reward"
+        )
+
+
+def distances(collection: Collection) -> list[Distance]:
+    """Every pair of GRPO arms whose rewards differ. Arms with a function of the user's own are not computed again."""
+    arms: dict[str, tuple[Run, RewardConfig]] = {}
+    for found in sorted((f for f in collection.runs if f.run.stage == "grpo"), key=_by_seed):
+        reward = found.run.config.reward
+        if reward.function is None and reward.credit is None:
+            arms.setdefault(found.arm, (found.run, reward))
+    pairs = [(a, b) for a, b in combinations(arms, 2) if arms[a][1] != arms[b][1]]
+    steps = {arm: _steps(arms[arm][0]) for arm in dict.fromkeys(arm for pair in pairs for arm in pair)}
+    credit = {
+        (arm, of): [a for step in steps[of] for a in _advantages(step, arms[arm][1])]
+        for pair in pairs
+        for arm in pair
+        for of in pair
+    }
+    measured = ((a, b, credit[a, a] + credit[a, b], credit[b, a] + credit[b, b]) for a, b in pairs)
+    return [
+        Distance(a, b, r, len(ours)) for a, b, ours, others in measured if (r := correlation(ours, others)) is not None
+    ]
+
+
+def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
+    """Pearson's correlation; None where one of the two does not vary."""
+    if len(xs) < 2:
+        return None
+    mean_x, mean_y = math.fsum(xs) / len(xs), math.fsum(ys) / len(ys)
+    spread = math.sqrt(math.fsum((x - mean_x) ** 2 for x in xs) * math.fsum((y - mean_y) ** 2 for y in ys))
+    shared = math.fsum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
+    return shared / spread if spread > 0 else None
+
+
+def _advantages(step: Step, config: RewardConfig) -> list[float]:
+    """What this reward gives the turns of a step, in their order; 0 in groups that it does not train on."""
+    credits = [group_credit([(t, score(t, config)) for t in group], config) for group in step]
+    scale = step_scale(credit for credit in credits if credit.signal)
+    return [a for credit in credits for turns in credit.advantages(scale) for a in turns]
+
+
+def _steps(run: Run) -> list[Step]:
+    """The first steps of a run, as far as it has recorded them; none where its episodes cannot be read."""
+    ends = steps_of(run)[:STEPS]
+    groups: list[Step] = [[] for _ in ends]
+    group: list[Trajectory] = []
+    try:
+        for step, begins, trajectory in _placed(run, ends):
+            if begins or begins_group(group, trajectory):
+                group = []
+                groups[step].append(group)
+            group.append(trajectory)
+    except ConfigError:  # the viewer names the file and what is wrong with it
+        return []
+    return [[[t for t in group if t.scored] for group in step] for step in groups]
+
+
+def _placed(run: Run, ends: Sequence[int]) -> Iterator[tuple[int, bool, Trajectory]]:
+    """Each episode with the index of its step, and whether it begins one."""
+    if not ends:
+        return
+    step = 0
+    recorded = read_recorded(run.folder / "trajectories" / f"{ROLLOUTS}.jsonl")
+    for place, (_, trajectory) in enumerate(islice(recorded, ends[-1])):
+        begins = place == 0
+        while place >= ends[step]:
+            step, begins = step + 1, True
+        yield step, begins, trajectory
+
+
+def _by_seed(found: Found) -> tuple[int, str]:
+    return len(found.seed), found.seed

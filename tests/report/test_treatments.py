@@ -1,0 +1,54 @@
+"""Before arms are compared, the report says how far apart the credit is that they give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from recorded import episode, record
+
+from tau2_exp.report.collect import collect
+from tau2_exp.report.findings import find
+from tau2_exp.report.terminal import report_text
+from tau2_exp.report.treatments import correlation, distances
+
+
+def test_arms_of_one_treatment_are_named(tmp_path: Path) -> None:
+    """Solved episodes make their progress early here, so that turns and outcome say different things of late turns."""
+    solved = [episode("a", s, [0.5, 1.0, 1.0, 1.0], 1.0) for s in (0, 1)]
+    failed = [episode("a", s, [0.0, 0.0, 0.5, 0.5]) for s in (2, 3)]
+    steps = [{"episodes": 4, "groups": 1}]
+    arms = {
+        "outcome": ["reward=outcome"],
+        "shaped": ["reward=shaped"],
+        "little": ["reward=turn_level", "reward.alpha=0.05"],
+        "much": ["reward=turn_level", "reward.alpha=2"],
+    }
+    runs = {
+        name: record(tmp_path / name, ["stage=grpo", *settings], {"rollouts": [*solved, *failed]}, steps)
+        for name, settings in arms.items()
+    }
+    collection = collect([run.folder for run in runs.values()])
+    label = {name: collection.of(run).arm for name, run in runs.items()}
+    found = {frozenset((d.a, d.b)): d for d in distances(collection)}
+    assert len(found) == 6 and {d.turns for d in found.values()} == {32}, "each on the episodes of both"
+    one = found[frozenset((label["outcome"], label["little"]))]
+    other = found[frozenset((label["outcome"], label["much"]))]
+    assert one.alike and not other.alike and other.correlation < one.correlation
+    told = report_text(find(collection))
+    assert one.warning in " ".join(told.split()) and other.warning not in " ".join(told.split())
+
+
+def test_a_run_whose_episodes_are_damaged_is_left_out(tmp_path: Path) -> None:
+    group = [episode("a", s, [0.5 * s], float(s)) for s in (0, 1)]
+    steps = [{"episodes": 2, "groups": 1}]
+    whole = record(tmp_path / "whole", ["stage=grpo", "reward=outcome"], {"rollouts": group}, steps)
+    torn = record(tmp_path / "torn", ["stage=grpo", "reward=shaped"], {"rollouts": group}, steps)
+    (torn.folder / "trajectories/rollouts.jsonl").write_text('{"task": 3}\n')
+    assert [d.turns for d in distances(collect([whole.folder, torn.folder]))] == [2]
+
+
+def test_correlation_is_pearsons() -> None:
+    assert correlation([1.0, 2.0, 4.0], [2.0, 4.0, 8.0]) == pytest.approx(1.0)
+    assert correlation([0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0]) == pytest.approx(0.0)
+    assert correlation([1.0, 1.0], [0.0, 1.0]) is None
