@@ -70,12 +70,14 @@ def group_credit(group: Group, config: RewardConfig) -> GroupCredit:
     if config.credit is not None and group:
         own = _own_credit(group, config)
         return GroupCredit([(0.0,) * len(turns) for turns in own], own, [1.0] * len(own), relative)
+    nothing = [(0.0,) * len(reward.progress) for _, reward in group]
+    if len(group) < 2:
+        return GroupCredit(nothing, nothing, [0.0] * len(group), relative)
     if config.kind is RewardKind.turn_level:
         return _turn_level(group, config, relative)
     if config.kind is RewardKind.anchor:
         return _anchor(group, config, relative)
     shaped = _relative([reward.shaped for _, reward in group], config.outcome_over_deviation)
-    nothing = [(0.0,) * len(reward.progress) for _, reward in group]
     return GroupCredit(_spread(shaped, group), nothing, [0.0] * len(group), relative)
 
 

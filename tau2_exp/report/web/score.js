@@ -45,11 +45,6 @@ function describeTurn(turn, i, group) {
   return `Turn ${i + 1}: Φ ${fraction(turn.phi)} (${signed(turn.progress)})${received}`;
 }
 
-// The part of a turn's advantage that other turns of its episode did not receive.
-function turn.own {
-  return turn.advantage - group.share;
-}
-
 // The largest of what the turns of all shown groups received.
 function widest(shown, value) {
   const given = shown.filter(({ episode }) => episode.group);

@@ -25,7 +25,7 @@ from tau2_exp.learning.batch import epochs
 from tau2_exp.learning.metrics import rollout_metrics
 from tau2_exp.learning.reward import score
 from tau2_exp.runs.run import Run
-from tau2_exp.types import Fault, FaultSource, Row
+from tau2_exp.types import Fault, FaultSource, Row, Turn
 from tests.stages.conftest import make
 
 FAULT = Fault(FaultSource.ENGINE, "the server is gone")
@@ -37,7 +37,8 @@ def end(source: DataSource, groups: list[list[Any]], solved: float = 1.0, fault:
     for sample in (sample for group in groups for sample in group):
         task = sample.prompt.removeprefix("telecom/")
         outcome = solved if sample.index % 2 else 0.0
-        trajectory = make_trajectory(task=task, domain="telecom", reward=outcome, fault=FAULT if fault else None)
+        fault_ = FAULT if fault else None
+        trajectory = make_trajectory(Turn("", ()), task=task, domain="telecom", reward=outcome, fault=fault_)
         reward = None if fault else score(trajectory, source.context.config.reward)
         sample.reward, sample.loss_mask = outcome, [1]
         sample.metadata["tau2_exp"] = Episode(trajectory, reward)
