@@ -87,7 +87,7 @@ class _Grpo:
         return {"curriculum": self.curriculum.state(), "totals": dict(self.totals), "size": self.size.state()}
 
     def _tell_of_another_formula(self) -> None:
-        trained = [record for record in self.run.metrics() if record["groups"]]
+        trained = [record for record in self.run.metrics() if record.get("groups")]
         turn_level = self.context.config.reward.kind is RewardKind.turn_level
         if turn_level and trained and "credit_turn_rms" not in trained[-1]:
             print(f"grpo: until step {self.learner.step} an earlier version credited turns by another formula")

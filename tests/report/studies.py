@@ -41,6 +41,7 @@ class Study:
         self.tasks = [f"fault{i}" for i in range(tasks)]
         self.difficulty = np.linspace(-0.25, 0.25, tasks)
         self._chance: dict[str, float] = {}
+        self._evaluated: list[Run] = []
 
     def train(self, stage: str, seed: int, parent: Run | None, chance: float, **arm: Any) -> Run:
         """A finished training run, whose model solves a task of middling difficulty with `chance`."""
@@ -66,7 +67,8 @@ class Study:
             setattr(settings.user if name == "temperature" else settings.domain, name, value)
         run = self._create(settings, parent)
         run.record(provider=PROVIDER)
-        rng = np.random.default_rng(int(run.manifest.address[:8], 16))
+        rng = np.random.default_rng(len(self._evaluated))  # addresses change with every new setting
+        self._evaluated.append(run)
         chances = self._chance[parent.manifest.address] + self.difficulty
         played = {s: self._play(rng, np.clip(chances, 0, 1), self.samples, lost) for s in self.splits}
         played |= {f"{s}-greedy": self._play(rng, np.round(chances), 1, 0) for s in self.splits}

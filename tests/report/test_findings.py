@@ -148,7 +148,7 @@ class TestAnswers:
         assert "(1 seed)" in text and "training again may change the order" in text
 
     def test_without_arms_the_stages_are_compared(self, tmp_path: Path):
-        make_study(tmp_path, [{"alpha": 0.1}], lambda arm, seed: 0.9, seeds=2)
+        make_study(tmp_path, [{"alpha": 0.1}], lambda arm, seed: 0.9, seeds=4)
         (answer,) = answers(find(collect([tmp_path])))
         assert answer.lines == ["Differences in pass@1:"]
         (line,) = answer.arms
