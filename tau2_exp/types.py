@@ -218,6 +218,7 @@ class TokenSpan:
     context: tuple[int, ...]
     sampled: tuple[int, ...]
     log_probs: tuple[float, ...]
+    entropy: float | None = None  # of the first token's distribution, in nats; None: was not asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +391,7 @@ class Sampling:
     top_k: int = 0  # 0: off
     max_tokens: int = 512
     stop_ids: tuple[int, ...] = ()
+    entropy: bool = False  # whether the entropy of a turn's first token is recorded; the torch engine can
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +401,7 @@ class Generation:
     ids: tuple[int, ...]
     log_probs: tuple[float, ...]
     finish: str  # "stop" or "length"
+    entropy: float | None = None  # of the first token's distribution at the sampling temperature, in nats
 
 
 def stable_seed(*names: object) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,10 @@ from tau2_exp.types import (
     StopReason,
     Task,
     ToolCall,
+    Turn,
     Usage,
     Verdict,
+    stable_seed,
 )
 
 
@@ -117,3 +120,61 @@ class ScriptAgent:
 
     def close(self) -> None:
         self.closed += 1
+
+
+class LockWorld:
+    """Opens by the key that is pressed at one of its moments, which its task's id names; the other keys do nothing."""
+
+    policy = "Press a key at every moment."
+    MOMENTS = 6
+
+    def __init__(self, task: Task):
+        self.task, self.pressed = task, ""
+
+    def schemas(self, requestor: Role) -> list[Schema]:
+        return []
+
+    def call(self, call: ToolCall) -> Message:
+        self.pressed += call.name
+        return Message(Role.TOOL, "Click.", requestor=call.requestor, call_id=call.id)
+
+    def parts(self, messages: Sequence[Message]) -> Parts:
+        return Parts()
+
+    def verdict(self, messages: Sequence[Message], stop: StopReason) -> Verdict:
+        return Verdict(reward=float(stop.natural and self.pressed[int(self.task.id)] == "b"))
+
+    def changes(self) -> dict[str, Any]:
+        return {"agent.pressed": self.pressed}
+
+    def fork(self) -> LockWorld:
+        return copy.copy(self)
+
+
+class PressingPolicy:
+    """Presses `b` as often as `chance` says, else `a`, at every moment of a lock; each seed presses other keys."""
+
+    name = "pressing"
+
+    def __init__(self, chance: float = 0.5):
+        self.chance = chance
+
+    def make_agent(self, world: World, spec: EpisodeSpec) -> PressingAgent:
+        return PressingAgent(self, spec, 0)
+
+    def continue_agent(self, world: World, spec: EpisodeSpec, turns: Sequence[Turn]) -> PressingAgent:
+        return PressingAgent(self, spec, len(turns))
+
+
+class PressingAgent:
+    def __init__(self, policy: PressingPolicy, spec: EpisodeSpec, turn: int):
+        self.policy, self.spec, self.turn = policy, spec, turn
+
+    async def act(self, heard: Sequence[Message]) -> Action:
+        self.turn += 1
+        if self.turn > LockWorld.MOMENTS:
+            return Action(None, "done", done=True)
+        key = "b" if random.Random(stable_seed(self.spec.seed, self.turn)).random() < self.policy.chance else "a"
+        return Action(Message(Role.ASSISTANT, tool_calls=(ToolCall(key, {}),)), key, usage=Usage(0, 10))
+
+    def close(self) -> None: ...

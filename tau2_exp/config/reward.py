@@ -16,6 +16,7 @@ class RewardKind(str, Enum):
     shaped = "shaped"
     turn_level = "turn_level"
     anchor = "anchor"
+    branch = "branch"
     custom = "custom"
 
 
@@ -60,7 +61,9 @@ class PartWeights:
 class RewardConfig:
     """What an episode and a turn earn in GRPO; RFT ranks its samples by the same weights."""
 
-    kind: RewardKind = setting(RewardKind.shaped, "which reward: outcome, shaped, turn_level, anchor, custom (yours)")
+    kind: RewardKind = setting(
+        RewardKind.shaped, "which reward: outcome, shaped, turn_level, anchor, branch, custom (yours)"
+    )
     alpha: float = setting(
         0.25,
         "weight beside the outcome of: the partial score (shaped), the turns' own progress (turn_level; 1: as much as "
@@ -112,4 +115,4 @@ class RewardConfig:
     @property
     def per_turn(self) -> bool:
         """Whether the turns of one episode may be credited differently."""
-        return self.kind in (RewardKind.turn_level, RewardKind.anchor) or self.credit is not None
+        return self.kind in (RewardKind.turn_level, RewardKind.anchor, RewardKind.branch) or self.credit is not None

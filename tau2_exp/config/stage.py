@@ -101,6 +101,27 @@ class RftConfig(TrainingConfig):
     batch_size: int = setting(16, _BATCH, above=0)
 
 
+class PointChoice(str, Enum):
+    """How the turns are chosen that an episode is continued from."""
+
+    random = "random"
+    entropy = "entropy"
+
+
+@dataclass
+class BranchConfig:
+    """Where, and how often, reward=branch plays on from the middle of an episode."""
+
+    points: int = setting(2, "turns that an episode is continued from, at most", above=0)
+    width: int = setting(2, "continuations from each of them", above=0)
+    choice: PointChoice = setting(
+        PointChoice.random,
+        "which turns: random (the places of a random episode of the same task) or entropy (the first ones whose first "
+        "token has an entropy above threshold)",
+    )
+    threshold: float = setting(0.5, "entropy: in nats, at the sampling temperature", at_least=0)
+
+
 @dataclass
 class LearningCurveConfig:
     """Evaluations during training, which make a learning curve; they change nothing of what is trained."""
@@ -151,6 +172,7 @@ class GrpoConfig(TrainingConfig):
         "further draws of tasks in a step, to replace groups without signal; none where tokens are counted",
         at_least=0,
     )
+    branch: BranchConfig = setting(BranchConfig, "reward=branch: the continuations of each episode")
     eval: LearningCurveConfig = setting(LearningCurveConfig, "evaluations during training")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tau2_exp.config import Config, DomainConfig, EvalConfig, GrpoConfig, RewardKind
+from tau2_exp.config import READ_BY, Config, DomainConfig, EvalConfig, GrpoConfig
 from tau2_exp.dispatch.step import Step
 from tau2_exp.engines.torch.choice import told
 from tau2_exp.plugins import is_path
@@ -85,7 +85,7 @@ def _settings(step: Step) -> str:
     shown = [f"{key}={getattr(stage, key)}" for key in KEY_SETTINGS if hasattr(stage, key)]
     if isinstance(stage, GrpoConfig):
         shown.append(f"reward={config.reward.kind.value}")
-        if config.reward.kind is not RewardKind.outcome:
+        if config.reward.kind in READ_BY["alpha"]:
             shown.append(f"alpha={config.reward.alpha}")
     if isinstance(stage, EvalConfig):
         shown.append(f"splits={','.join(config.domain.eval_splits)} policy={config.policy.kind.value}")

@@ -6,11 +6,12 @@ Group-relative advantages are GRPO's (Shao et al. 2024, DeepSeekMath, arXiv:2402
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tau2_exp.config import Baseline, RewardConfig, RewardKind
-from tau2_exp.learning.baseline import NOTHING, less_others
+from tau2_exp.learning.baseline import NOTHING, less_others, rounded
+from tau2_exp.learning.branching import branch_credit
 from tau2_exp.learning.states import anchor_states, by_state, world_states
 from tau2_exp.plugins import PluginError, call
 from tau2_exp.types import Reward, Trajectory
@@ -42,6 +43,7 @@ class GroupCredit:
     relative: list[float]
     matched: list[tuple[bool, ...]] = field(default_factory=list)
     scaled: bool = False  # whether the terms are divided by their rms over the step
+    first: list[int] = field(default_factory=list)  # of each trajectory, the first turn of its own; empty: 0
 
     @property
     def signal(self) -> bool:
@@ -54,6 +56,11 @@ class GroupCredit:
             tuple(e / scale.episode + t for e, t in zip(episode, own, strict=True))
             for episode, own in zip(self.episode, self.own(scale), strict=True)
         ]
+
+    def trained(self, numbers: Sequence[Turns]) -> Iterator[float]:
+        """The numbers of the turns that are trained on: a continuation's prefix is not."""
+        first = self.first or [0] * len(numbers)
+        return (number for turns, start in zip(numbers, first, strict=True) for number in turns[start:])
 
     def own(self, scale: Scale) -> list[Turns]:
         """What of each turn's advantage is the turn's own."""
@@ -77,6 +84,8 @@ def group_credit(group: Group, config: RewardConfig) -> GroupCredit:
         return _turn_level(group, config, relative)
     if config.kind is RewardKind.anchor:
         return _anchor(group, config, relative)
+    if config.kind is RewardKind.branch:
+        return _branch(group)
     shaped = _relative([reward.shaped for _, reward in group], config.outcome_over_deviation)
     return GroupCredit(_spread(shaped, group), nothing, [0.0] * len(group), relative)
 
@@ -85,8 +94,8 @@ def step_scale(groups: Iterable[GroupCredit]) -> Scale:
     """The scale of a step, from the credit of all groups that it trains on."""
     scaled = [credit for credit in groups if credit.scaled]
     return Scale(
-        rms(number for credit in scaled for turns in credit.episode for number in turns) or 1.0,
-        rms(number for credit in scaled for turns in credit.turn for number in turns) or 1.0,
+        rms(number for credit in scaled for number in credit.trained(credit.episode)) or 1.0,
+        rms(number for credit in scaled for number in credit.trained(credit.turn)) or 1.0,
     )
 
 
@@ -99,10 +108,14 @@ def credit_metrics(groups: Sequence[GroupCredit], scale: Scale) -> dict[str, flo
     each term was divided stand beside them: with them the advantages can be computed again.
     """
     turns = [
-        (a, own, relative)
+        told
         for credit in groups
-        for advantages, owns, relative in zip(credit.advantages(scale), credit.own(scale), credit.relative, strict=True)
-        for a, own in zip(advantages, owns, strict=True)
+        for told in zip(
+            credit.trained(credit.advantages(scale)),
+            credit.trained(credit.own(scale)),
+            credit.trained([(r,) * len(t) for r, t in zip(credit.relative, credit.turn, strict=True)]),
+            strict=True,
+        )
     ]
     whole = rms(a for a, _, _ in turns)
     if not whole:
@@ -157,6 +170,26 @@ def _anchor(group: Group, config: RewardConfig, relative: list[float]) -> GroupC
     episode = _spread(_relative(earned, config.outcome_over_deviation), group)
     alphas = [reward.alpha for _, reward in group]
     return GroupCredit(episode, list(map(tuple, turn)), alphas, relative, list(map(tuple, matched)))
+
+
+def _branch(group: Group) -> GroupCredit:
+    """What playing on from before and after a turn tells of it, times the turn's weight (`branching`)."""
+    outcomes = [episode_return(reward) for _, reward in group]
+    trajectories = [trajectory for trajectory, _ in group]
+    found = branch_credit(trajectories, outcomes)
+    turn = [
+        tuple(rounded(weight * number) for weight, number in zip(weights, numbers, strict=True))
+        for weights, numbers in zip(found.weights, found.advantages, strict=True)
+    ]
+    mean = _mean([outcome for t, outcome in zip(trajectories, outcomes, strict=True) if t.branch is None]) or 0.0
+    return GroupCredit(
+        episode=[(0.0,) * len(numbers) for numbers in turn],
+        turn=turn,
+        alpha=[1.0] * len(turn),
+        relative=[outcome - mean for outcome in outcomes],
+        scaled=True,
+        first=[trajectory.first_turn for trajectory in trajectories],
+    )
 
 
 def _own_credit(group: Group, config: RewardConfig) -> list[Turns]:

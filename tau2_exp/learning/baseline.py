@@ -35,7 +35,7 @@ def less_others(
         for t, number in enumerate(numbers):
             there = _mean_of_others(met[states[i][t]], i, families) if states is not None else None
             baseline = others if there is None else there
-            own.append(0.0 if baseline is None else _rounded(number - baseline))
+            own.append(0.0 if baseline is None else rounded(number - baseline))
             found.append(there is not None)
         credit.append(tuple(own))
         matched.append(tuple(found))
@@ -60,5 +60,6 @@ def _mean_of_others(numbers: dict[int, float], own: int, families: Sequence[int]
     return math.fsum(others) / len(others) if others else None
 
 
-def _rounded(number: float) -> float:
+def rounded(number: float) -> float:
+    """The number, or 0 where it is rounding alone."""
     return 0.0 if abs(number) < NOTHING else number

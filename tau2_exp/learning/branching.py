@@ -45,17 +45,18 @@ def branch_credit(trajectories: Sequence[Trajectory], outcomes: Sequence[float])
 
     A point without a scored continuation is none, and the turns around it are of one segment.
     """
-    trunks = {t.sample: i for i, t in enumerate(trajectories) if t.branch is None}
+    trunks = [i for i, t in enumerate(trajectories) if t.branch is None]
+    named = {trajectories[i].sample: i for i in trunks}
     played = _continuations(trajectories)
     values = {point: _mean([outcomes[i] for i in found]) for point, found in played.items()}
     advantages, weights = [], []
     for i, trajectory in enumerate(trajectories):
         if trajectory.branch is None:
-            others = [outcomes[j] for j in trunks.values() if j != i]
+            others = [outcomes[j] for j in trunks if j != i]
             one, many = _of_trunk(trajectory, outcomes[i], others, values, played)
         else:
             origin, turn = trajectory.branch.trunk, trajectory.branch.turn
-            siblings = [j for j in (*played[origin, turn], *_one(trunks.get(origin))) if j != i]
+            siblings = [j for j in (*played[origin, turn], *_one(named.get(origin))) if j != i]
             credit = outcomes[i] - _mean([outcomes[j] for j in siblings]) if siblings else 0.0
             one = _spread([turn, len(trajectory.turns) - turn], [0.0, credit])
             many = _spread([turn, len(trajectory.turns) - turn], [0.0, 1 / (len(siblings) + 1)])
@@ -82,6 +83,20 @@ def choose_points(trunks: Sequence[Trajectory], points: int, seed: int) -> list[
         drawn = draw.sample(places, min(points, len(places)))
         chosen.append(tuple(sorted(turn for turn in drawn if turn < len(trunk.turns))))
     return chosen
+
+
+def uncertain_points(trunk: Trajectory, points: int, threshold: float) -> tuple[int, ...]:
+    """The first turns, at most `points` and none of them the trunk's first, whose first token's entropy is above it.
+
+    Raises ValueError where a turn's entropy was not recorded.
+    """
+    found = []
+    for turn, made in enumerate(trunk.turns[1:], start=1):
+        if made.tokens is None or made.tokens.entropy is None:
+            raise ValueError(f"{trunk.key}: turn {turn} has no record of its first token's entropy")
+        if made.tokens.entropy > threshold:
+            found.append(turn)
+    return tuple(found[:points])
 
 
 def _continuations(trajectories: Sequence[Trajectory]) -> dict[Point, list[int]]:

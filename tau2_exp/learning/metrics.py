@@ -14,8 +14,13 @@ Group = list[tuple[Trajectory, Reward]]  # the scored trajectories of one task
 
 
 def rollout_metrics(groups: int, scored: Group, trajectories: Sequence[Trajectory]) -> dict[str, Any]:
-    """Means over the `scored` of all `trajectories`; `groups` is the number of groups that are learned from."""
-    count, stops = max(len(scored), 1), Counter(t.stop.value for t in trajectories)
+    """Means over the `scored` of all `trajectories`; `groups` is the number of groups that are learned from.
+
+    Continuations are in no mean: they begin where an episode had come to, and say less of the policy as a whole.
+    """
+    faults = len(trajectories) - len(scored)
+    scored, whole = ([(t, r) for t, r in scored if t.branch is None], [t for t in trajectories if t.branch is None])
+    count, stops = max(len(scored), 1), Counter(t.stop.value for t in whole)
     figures = {
         "outcome": sum(r.outcome for _, r in scored) / count,
         "shaped": sum(r.shaped for _, r in scored) / count,
@@ -25,8 +30,10 @@ def rollout_metrics(groups: int, scored: Group, trajectories: Sequence[Trajector
         "truncated": sum(turn.truncated for t, _ in scored for turn in t.turns) / count,
         "groups": groups,
         "episodes": len(trajectories),
-        "faults": len(trajectories) - len(scored),
+        "faults": faults,
     }
+    if len(whole) < len(trajectories):
+        figures["continuations"] = len(trajectories) - len(whole)
     return figures | _parts([t for t, _ in scored]) | {f"stop/{s}": n for s, n in stops.items()}
 
 

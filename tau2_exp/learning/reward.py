@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from itertools import pairwise
 
-from tau2_exp.config import PartWeights, RewardConfig, RewardKind
+from tau2_exp.config import READ_BY, PartWeights, RewardConfig, RewardKind
 from tau2_exp.plugins import PluginError, call
 from tau2_exp.types import Parts, Reward, Trajectory
 
@@ -46,13 +46,15 @@ def standard_score(trajectory: Trajectory, config: RewardConfig) -> Reward:
     """The project's own formula, which a `reward.function` may begin with. Raises ValueError as `score` does.
 
     `shaped` is the reference pipeline's formula: outcome + alpha · multiplier · partial, and a premature ending has
-    no partial score. `turn_level` scores the world as it stands however the episode ended. `outcome` has alpha 0.
+    no partial score. `turn_level` scores the world as it stands however the episode ended. `outcome` and `branch` have
+    alpha 0.
     """
     _check_scored(trajectory)
     phi = potentials(trajectory, config)
     stands = config.kind is RewardKind.turn_level or trajectory.stop.natural
     partial = phi[-1] if stands else 0.0
-    alpha = 0.0 if config.kind is RewardKind.outcome else config.alpha * config.multipliers.get(trajectory.domain, 1.0)
+    shapes = config.kind in READ_BY["alpha"]
+    alpha = config.alpha * config.multipliers.get(trajectory.domain, 1.0) if shapes else 0.0
     penalty = config.unparsable_penalty * sum(turn.error is not None for turn in trajectory.turns)
     return Reward(
         outcome=trajectory.outcome,

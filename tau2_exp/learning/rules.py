@@ -10,10 +10,13 @@ from pathlib import Path
 
 from tau2_exp.config import (
     READ_BY,
+    BranchConfig,
     Config,
     CurriculumKind,
     DomainConfig,
+    GrpoConfig,
     PartWeights,
+    PointChoice,
     RewardConfig,
     RewardKind,
     SftConfig,
@@ -32,14 +35,16 @@ def rules(config: Config) -> Iterator[str]:
     if curriculum.kind is not CurriculumKind.none and curriculum.hard_below > curriculum.easy_above:
         yield f"curriculum.hard_below={curriculum.hard_below}: must be at most easy_above={curriculum.easy_above}"
     for stage, prefix in stages_of(config.stage):
+        if isinstance(stage, GrpoConfig):
+            yield from _branch(stage.branch, f"{prefix}branch.", config.reward)
         if isinstance(stage, SftConfig) and stage.data:
             yield from _file(stage.data, f"{prefix}data", config.domain)
 
 
 def _reward(config: Config) -> Iterator[str]:
     reward = config.reward
-    if reward.kind is RewardKind.outcome and reward.alpha != 0:
-        yield f"reward.alpha={reward.alpha}: reward=outcome has no shaping; use reward=shaped, or alpha 0"
+    if reward.kind not in READ_BY["alpha"] and reward.alpha != 0:
+        yield f"reward.alpha={reward.alpha}: reward={reward.kind.value} has no shaping; use reward=shaped, or alpha 0"
     for key in ("turn_discount", "baseline", "anchor", "outcome_over_deviation"):
         value, kinds = getattr(reward, key), [kind.value for kind in READ_BY[key]]
         if reward.kind.value not in kinds and value != getattr(RewardConfig, key):
@@ -55,6 +60,18 @@ def _reward(config: Config) -> Iterator[str]:
     for key in (*reward.domain_weights, *reward.multipliers):
         if key not in (known := {*SPLITS, *config.domain.names}):
             yield f"reward: {key} is no domain{suggest(key, known)}"
+
+
+def _branch(branch: BranchConfig, prefix: str, reward: RewardConfig) -> Iterator[str]:
+    for field in dataclasses.fields(branch):
+        value, default = getattr(branch, field.name), field.default
+        if value != default and reward.kind is not RewardKind.branch:
+            shown = value.value if isinstance(value, Enum) else value
+            yield f"{prefix}{field.name}={shown}: read by reward=branch only, not by {reward.kind.value}"
+    if branch.threshold != BranchConfig.threshold and branch.choice is not PointChoice.entropy:
+        yield f"{prefix}threshold={branch.threshold}: read by {prefix}choice=entropy only; use that, or remove it"
+    if reward.kind is RewardKind.branch and reward.credit is not None:
+        yield f"reward.credit={reward.credit}: reward=branch credits turns itself; use another reward, or remove it"
 
 
 def _file(given: str, key: str, domain: DomainConfig) -> Iterator[str]:

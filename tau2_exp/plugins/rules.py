@@ -34,4 +34,10 @@ def rules(config: Config) -> Iterator[str]:
     if isinstance(config.stage, CustomConfig) and config.engine.name is EngineName.slime:
         yield "engine=slime: has no part in a stage of your own; use engine=torch"
     for key, path in named(config).items():
-        load(key, path)
+        found = load(key, path)
+        forks = not isinstance(found, type) or hasattr(found, "fork")
+        if key == "user.function" and config.reward.kind is RewardKind.branch and not forks:
+            yield (
+                f"{key}={path}: has no method fork(world, seed), and reward=branch plays on from the middle of "
+                "episodes; give it one (docs/extending.md), or use another reward"
+            )

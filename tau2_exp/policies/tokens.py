@@ -104,7 +104,7 @@ class _TokenAgent:
             done=parsed.done,
             error=parsed.error,
             truncated=cut,
-            tokens=TokenSpan(tuple(context), generation.ids, generation.log_probs),
+            tokens=TokenSpan(tuple(context), generation.ids, generation.log_probs, generation.entropy),
             usage=Usage(len(self.ids) - len(generation.ids), len(generation.ids)),
         )
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tau2_exp.config import READ_BY, PolicyKind, to_data
+from tau2_exp.config import READ_BY, PolicyKind, RewardKind, to_data
 from tau2_exp.evaluation.scores import AGENT, imported_facts
 from tau2_exp.runs.address import LOGGER, NEUTRAL, READS
 from tau2_exp.runs.run import Run
@@ -96,7 +96,9 @@ def _settings(run: Run) -> dict[str, Any]:
     for name in (name for name, kinds in READ_BY.items() if run.config.reward.kind not in kinds):
         found = {key: value for key, value in found.items() if not f"{key}.".startswith(f"reward.{name}.")}
     found |= {f"{plugin.key} source": plugin.source for plugin in run.manifest.plugins if plugin.key != LOGGER}
-    return found | {key: value for key, value in flatten(data["stage"]) if key != "name"}
+    branches = run.config.reward.kind is RewardKind.branch
+    stage = {key: value for key, value in flatten(data["stage"]) if key != "name"}
+    return found | {key: value for key, value in stage.items() if branches or not key.startswith("branch.")}
 
 
 def _agent(run: Run) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tau2_exp.config import GrpoConfig, RewardKind
+from tau2_exp.config import GrpoConfig, PointChoice, RewardKind
 from tau2_exp.learning.advantage import GroupCredit, Turns, credit_metrics, group_credit, step_scale
 from tau2_exp.learning.batch import rows_from_trajectory
 from tau2_exp.learning.curriculum import make_curriculum
@@ -55,7 +55,14 @@ class _Grpo:
         self.tasks = {task.key: task for task in context.tasks(context.config.domain.train_split)}
         self.curriculum = make_curriculum(list(self.tasks), context.config.curriculum, context.config.seed)
         self.learner = Learner(context)
-        sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, context.config.model.max_new_tokens)
+        self.branch = stage.branch if context.config.reward.kind is RewardKind.branch else None
+        sampling = Sampling(
+            stage.temperature,
+            stage.top_p,
+            stage.top_k,
+            context.config.model.max_new_tokens,
+            entropy=self.branch is not None and self.branch.choice is PointChoice.entropy,
+        )
         self.policy = self.learner.policy(sampling)
         self.curve = LearningCurve(context, self.learner, stage)
         self.size = step_size(stage)
@@ -125,7 +132,7 @@ class _Grpo:
                 group = self._scored(episodes)
                 scored += group
                 if group:
-                    self.curriculum.record(key, [t.outcome for t, _ in group])
+                    self.curriculum.record(key, [t.outcome for t, _ in group if t.branch is None])
                 if (credit := group_credit(group, self.context.config.reward)).signal:
                     groups.append((group, credit))
             so_far = Played(so_far.draws + 1, len(drawn), len(groups), sampled_tokens(trajectories))
@@ -141,7 +148,7 @@ class _Grpo:
             for sample in range(samples):
                 seeded = stable_seed(seed, ROLLOUTS, step, draw, key, before + sample)
                 specs.append(EpisodeSpec(self.tasks[key], sample, seeded, place * samples + sample))
-        return await play_groups(self.context.episode_setting, self.policy, specs, samples)
+        return await play_groups(self.context.episode_setting, self.policy, specs, samples, self.branch)
 
     def _scored(self, group: Sequence[Trajectory]) -> Group:
         return [(t, score(t, self.context.config.reward)) for t in group if t.scored]

@@ -13,7 +13,10 @@ from dialogues import make_trajectory
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tau2_exp.config import RewardConfig, RewardKind
+from tau2_exp.learning.advantage import group_credit, rms, step_scale
 from tau2_exp.learning.branching import branch_credit, choose_points
+from tau2_exp.learning.reward import standard_score
 from tau2_exp.types import Branch, Fault, FaultSource, Trajectory, Turn
 
 
@@ -172,3 +175,12 @@ def test_the_expected_gradient_is_the_true_one_and_would_not_be_with_places_of_t
     assert expected_gradient(lambda own, other: range(1, len(other))) == pytest.approx(wanted)
     biased = expected_gradient(lambda own, other: range(len(own)))
     assert max(abs(biased[s] - wanted[s]) for s in wanted) > 1e-3
+
+
+@given(forests())
+def test_a_steps_rms_over_the_turns_that_are_trained_is_one(forest: list[Trajectory]) -> None:
+    config = RewardConfig(kind=RewardKind.branch, alpha=0.0)
+    credit = group_credit([(t, standard_score(t, config)) for t in forest], config)
+    given = list(credit.trained(credit.advantages(step_scale([credit]))))
+    assert len(given) == sum(len(t.turns) - t.first_turn for t in forest)
+    assert rms(given) == pytest.approx(1.0) if credit.signal else not any(given)

@@ -11,7 +11,7 @@ import torch
 from tau2_exp.config import EngineConfig
 from tau2_exp.engines.torch.backbone import LanguageModel, SessionCache
 from tau2_exp.engines.torch.cache import Row
-from tau2_exp.engines.torch.sampling import sample, uniforms
+from tau2_exp.engines.torch.sampling import entropies, sample, uniforms
 from tau2_exp.types import FaultError, FaultSource, Generation, Sampling
 
 Ends = Callable[[Sequence[int]], bool]  # whether the ids of a turn so far are a whole turn
@@ -42,6 +42,7 @@ class _Turn:
     ends: Ends | None
     ids: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
+    entropy: float | None = None  # of its first token's distribution, where it is asked for
 
 
 class TorchGenerator:
@@ -226,6 +227,9 @@ class TorchGenerator:
         joining = [(turn.row, len(turn.feed)) for turn in turns[decoding:]]
         ids = [token for turn in turns for token in turn.feed]
         logits = self.model.next_logits(self._cache, rows, joining, ids)
+        asked = [i for i, turn in enumerate(turns) if turn.sampling.entropy and not turn.ids]
+        for i, entropy in zip(asked, entropies(logits[asked], [turns[i].sampling for i in asked]), strict=True):
+            turns[i].entropy = entropy
         draws = [turn.draws[len(turn.ids)] for turn in turns]
         sampled, log_probs = sample(logits, draws, [turn.sampling for turn in turns])
         return sampled.tolist(), log_probs.tolist()
@@ -244,7 +248,7 @@ class TorchGenerator:
         if stopped or len(turn.ids) >= turn.sampling.max_tokens:
             del self._turns[session]
             finish = "stop" if stopped else "length"
-            _answer(turn.future, Generation(tuple(turn.ids), tuple(turn.log_probs), finish))
+            _answer(turn.future, Generation(tuple(turn.ids), tuple(turn.log_probs), finish, turn.entropy))
 
     def _fail(self, error: Exception) -> None:
         """Fail every turn with the engine's error, and drop the cache."""

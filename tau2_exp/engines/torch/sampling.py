@@ -45,6 +45,12 @@ def sample(logits: Tensor, draws: Sequence[float], samplings: Sequence[Sampling]
     return ids[:, 0], log_probs[:, 0]
 
 
+def entropies(logits: Tensor, samplings: Sequence[Sampling]) -> list[float]:
+    """The entropy of each row's softmax(logits / temperature) in nats, before top-p and top-k."""
+    log_probs = _scale(logits.float(), samplings).log_softmax(-1)
+    return torch.special.entr(log_probs.exp()).sum(-1).tolist()
+
+
 def _scale(logits: Tensor, samplings: Sequence[Sampling]) -> Tensor:
     temperatures = [s.temperature or 1.0 for s in samplings]
     if all(t == 1.0 for t in temperatures):

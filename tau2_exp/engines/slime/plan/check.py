@@ -16,6 +16,8 @@ from tau2_exp.config import (
     EvalConfig,
     GrpoConfig,
     ModelConfig,
+    RewardConfig,
+    RewardKind,
     RftConfig,
     SftConfig,
     StageConfig,
@@ -69,7 +71,7 @@ def _of_stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
         yield f"hardware.user_gpus={user_gpus(config)}: leaves none of {_count(config.hardware.gpus)} to the policy"
         return
     if isinstance(stage, GrpoConfig):
-        yield from _not_here(stage, prefix)
+        yield from _not_here(config.reward, stage, prefix)
     if isinstance(stage, TrainingConfig):
         if config.model.lora:
             yield f"model.lora={config.model.lora}: engine=slime trains all weights; use engine=torch, or remove it"
@@ -202,7 +204,12 @@ def _training(config: Config, stage: TrainingConfig, prefix: str, layout: Layout
         yield f"{given}: must be a multiple of {copies}, the model's copies on {_count(layout.train)}{_apart(config)}"
 
 
-def _not_here(stage: GrpoConfig, prefix: str) -> Iterator[str]:
+def _not_here(reward: RewardConfig, stage: GrpoConfig, prefix: str) -> Iterator[str]:
+    if reward.kind is RewardKind.branch:
+        yield (
+            "reward=branch: engine=slime would need a rollout function that plays on from the middle of an episode, "
+            "and groups of several sizes in one batch; use engine=torch, or reward=turn_level"
+        )
     if stage.sampled_tokens is not None:
         mend = f"use {prefix}prompts_per_step=N {prefix}sampled_tokens=null, or engine=torch"
         yield f"{prefix}sampled_tokens={stage.sampled_tokens}: a step of slime's is a number of episodes; {mend}"
