@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkpoints import QWEN3
+from checkpoints import make_checkpoint
 
 from tau2_exp.compose.choices import CONF
 from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
@@ -265,7 +264,7 @@ def test_an_address_follows_its_parents_and_the_content_of_its_data(tmp_path: Pa
 
 
 def test_an_address_follows_a_local_model_that_is_trained_anew_in_place(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(QWEN3))
+    make_checkpoint(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(b"one")
     config = compose_config(["stage=eval", f"model.path={tmp_path}"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from checkpoints import QWEN3
+from checkpoints import make_checkpoint
 
 from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
 from tau2_exp.compose.overrides import given, read
@@ -110,8 +109,7 @@ def test_text_stays_text_in_a_sweep_and_in_the_chain() -> None:
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home with a model and a file of conversations, and a working directory without a `~` in it."""
     folder = tmp_path / "home"
-    (folder / "m").mkdir(parents=True)
-    (folder / "m" / "config.json").write_text(json.dumps(QWEN3))
+    make_checkpoint(folder / "m")
     (folder / "x.jsonl").write_text(CONVERSATION)
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.chdir(tmp_path)

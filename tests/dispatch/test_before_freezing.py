@@ -78,6 +78,7 @@ def test_bad_lines_of_a_file_of_conversations(folder: Path, lines: str, told: st
         ('{"model_type": "t5", "is_encoder_decoder": true}', "takes causal language models, which have no encoder"),
         ('{"model_type": "bert", "architectures": ["BertForMaskedLM"]}', "architectures is ['BertForMaskedLM']"),
         ('{"model_type": "qwen3"}', "config.json has no vocab_size"),
+        ('{"model_type": "gemma3_text"}', "holds no weights (model.safetensors)"),
         ("{", "Expecting property name"),
     ],
 )
@@ -86,6 +87,13 @@ def test_a_model_that_the_engine_cannot_load(folder: Path, config: str, told: st
     (folder / "m" / "config.json").write_text(config)
     assert told in refusal("stage=eval", "model.path=m")
     assert told in refusal("stage=grpo", "model.path=./m", "parent=model", "dry_run=true")
+
+
+def test_a_model_without_a_tokenizer(folder: Path) -> None:
+    (folder / "m").mkdir()
+    (folder / "m" / "config.json").write_text('{"model_type": "gemma3_text"}')
+    (folder / "m" / "pytorch_model.bin").touch()
+    assert refusal("stage=eval", "model.path=m", "dry_run=true") == "model.path=m: holds no tokenizer.json"
 
 
 def test_a_backbone_that_is_not_to_be_had(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

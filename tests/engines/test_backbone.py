@@ -165,6 +165,9 @@ def test_auto_is_part_of_a_run_only_where_it_is_not_the_own_decoder(tmp_path, mo
     windowed = transformers.MistralConfig(**SIZES | {"sliding_window": 64})
     transformers.MistralForCausalLM(windowed).save_pretrained("windowed")
 
+    for path in ("gemma3", "dense", "windowed"):
+        (tmp_path / path / "tokenizer.json").touch()
+
     def composed(path, *more):
         return compose_config(["stage=eval", "model=hf", f"model.path={path}", *more])
 

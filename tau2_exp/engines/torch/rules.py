@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 from tau2_exp.config import Backbone, Config, ConfigError
+from tau2_exp.config.paths import is_hub_name
 from tau2_exp.engines.torch.choice import choose, loads_model, read_config, trains
 from tau2_exp.engines.torch.hub import Unreachable
 from tau2_exp.engines.torch.shape import LINEAR
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLED = ("pytorch_model.bin", "pytorch_model.bin.index.json")  # read by transformers alone
+TOKENIZER = "tokenizer.json"
 
 
 def rules(config: Config) -> Iterator[str]:
@@ -29,7 +35,7 @@ def rules(config: Config) -> Iterator[str]:
 
 def _checkpoint(path: str, backbone: Backbone) -> Iterator[str]:
     try:
-        choose(read_config(path), backbone)
+        chosen = choose(read_config(path), backbone)
     except Unreachable:
         return
     except ConfigError as error:
@@ -38,6 +44,18 @@ def _checkpoint(path: str, backbone: Backbone) -> Iterator[str]:
         yield f"model.path={path}: config.json has no {error.args[0]}"
     except (ValueError, OSError) as error:
         yield f"model.path={path}: {error}"
+    else:
+        if not is_hub_name(path):
+            yield from _files(Path(path), chosen)
+
+
+def _files(folder: Path, backbone: Backbone) -> Iterator[str]:
+    """What a local folder lacks beside its config.json."""
+    weights = WEIGHTS if backbone is Backbone.own else (*WEIGHTS, *PICKLED)
+    if not any((folder / name).is_file() for name in weights):
+        yield f"model.path={folder}: holds no weights ({WEIGHTS[0]})"
+    if not (folder / TOKENIZER).is_file():
+        yield f"model.path={folder}: holds no {TOKENIZER}"
 
 
 def _lora(config: Config) -> Iterator[str]:
