@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice
 
-from tau2_exp.config import ConfigError, RewardConfig
+from tau2_exp.config import ConfigError, RewardConfig, RewardKind
 from tau2_exp.learning.advantage import group_credit, step_scale
 from tau2_exp.learning.metrics import ROLLOUTS
 from tau2_exp.learning.reward import score
@@ -61,9 +61,12 @@ def distances(collection: Collection) -> list[Distance]:
         for arm in pair
         for of in pair
     }
-    measured = ((a, b, credit[a, a] + credit[a, b], credit[b, a] + credit[b, b]) for a, b in pairs)
+    told = {pair: [of for of in pair if _can_tell([arms[arm][1] for arm in pair], arms[of][1])] for pair in pairs}
+    joined = {pair: [[x for of in told[pair] for x in credit[arm, of]] for arm in pair] for pair in pairs}
     return [
-        Distance(a, b, r, len(ours)) for a, b, ours, others in measured if (r := correlation(ours, others)) is not None
+        Distance(a, b, r, len(ours))
+        for (a, b), (ours, others) in joined.items()
+        if (r := correlation(ours, others)) is not None
     ]
 
 
@@ -77,11 +80,27 @@ def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
     return shared / spread if spread > 0 else None
 
 
+def _can_tell(pair: Sequence[RewardConfig], of: RewardConfig) -> bool:
+    """Whether both rewards can be computed on these episodes: branches are credited where some were played."""
+    return of.kind is RewardKind.branch or all(config.kind is not RewardKind.branch for config in pair)
+
+
 def _advantages(step: Step, config: RewardConfig) -> list[float]:
-    """What this reward gives the turns of a step, in their order; 0 in groups that it does not train on."""
-    credits = [group_credit([(t, score(t, config)) for t in group], config) for group in step]
+    """What this reward gives the turns of a step, in their order; 0 in groups that it does not train on.
+
+    The turns are those of whole episodes: a continuation is read by `branch` alone.
+    """
+    branches = config.kind is RewardKind.branch
+    groups = [[t for t in group if branches or t.branch is None] for group in step]
+    credits = [group_credit([(t, score(t, config)) for t in group], config) for group in groups]
     scale = step_scale(credit for credit in credits if credit.signal)
-    return [a for credit in credits for turns in credit.advantages(scale) for a in turns]
+    return [
+        a
+        for group, credit in zip(groups, credits, strict=True)
+        for trajectory, turns in zip(group, credit.advantages(scale), strict=True)
+        for a in turns
+        if trajectory.branch is None
+    ]
 
 
 def _steps(run: Run) -> list[Step]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from importlib import resources
 
-_SCRIPTS = ("dom", "data", "filters", "list", "score", "messages", "episode", "viewer")
+_SCRIPTS = ("dom", "data", "filters", "list", "score", "tree", "messages", "episode", "viewer")
 
 
 def viewer_style() -> str:

@@ -16,6 +16,7 @@ from tau2_exp.learning.reward import potentials, score
 from tau2_exp.plugins import load
 from tau2_exp.report.checks import list_checks
 from tau2_exp.report.credit import Credit, begins_group, credit, scales_of, steps_of
+from tau2_exp.report.tree import trees
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Criteria, Reward, Trajectory
 
@@ -36,6 +37,7 @@ class Told:
     reward: Reward | None  # None after a fault that is not the agent's
     step: int | None = None  # of GRPO, from 1; None before the step was finished
     credit: Credit | None = None
+    tree: dict[str, Any] | None = None  # what was played on from it, or what it is a part of
 
 
 def read_recorded(path: Path) -> Iterator[tuple[dict[str, Any], Trajectory]]:
@@ -84,6 +86,7 @@ def episode_record(told: Told, run: Run, criteria: Criteria | None) -> dict[str,
         "phi": phi[0],
         "reward": told.reward and {name: getattr(told.reward, name) for name in _REWARD},
         "checks": [_flat(check) for check in list_checks(trajectory, criteria)],
+        "tree": told.tree,
         "group": given and {"samples": given.samples, "signal": given.signal},
         "weights": _flat(config.domain_weights.get(trajectory.domain, config.weights)),
         "note": _note(told, run),
@@ -91,13 +94,14 @@ def episode_record(told: Told, run: Run, criteria: Criteria | None) -> dict[str,
 
 
 def _credited(group: Sequence[Told], config: RewardConfig, scales: Sequence[Scale | None]) -> list[Told]:
-    """The group with its credit; without, where the step's scale is not known."""
+    """The group with its credit, and the trees of its branches; without credit, where the step's scale is not known."""
     step = group[0].step if group else None
     scale = scales[step - 1] if step is not None else None
-    if scale is None:
-        return list(group)
-    given = credit([(told.trajectory, told.reward) for told in group], config, scale)
-    return [replace(told, credit=own) for told, own in zip(group, given, strict=True)]
+    given: list[Credit | None] = [None] * len(group)
+    if scale is not None:
+        given = credit([(told.trajectory, told.reward) for told in group], config, scale)
+    grown = trees([(told.trajectory, told.reward, own) for told, own in zip(group, given, strict=True)])
+    return [replace(told, credit=own, tree=tree) for told, own, tree in zip(group, given, grown, strict=True)]
 
 
 def _read(run: Run, path: Path) -> Iterator[Told]:
@@ -142,5 +146,15 @@ def _note(told: Told, run: Run) -> str:
         return "The only scored episode of its group: there is nothing to compare it with, so its advantage is 0."
     if not told.credit.signal:
         return "No episode of its group did better than another, so it was not trained on."
+    if (branch := told.trajectory.branch) is not None:
+        return (
+            f"Goes on from sample {branch.trunk + 1} before turn {branch.turn + 1}: what comes earlier is context, and "
+            "was not trained on again. Its own turns got its outcome less the mean of its siblings and its trunk."
+        )
+    if told.tree is not None:
+        return (
+            "What was played on from its turns credits them: each got V̂ after its stretch less V̂ before it. At the "
+            "start the mean of the task's other whole episodes stands for V̂, at the end its own outcome."
+        )
     weighed = ", before the curriculum's weight" if run.config.curriculum.kind is CurriculumKind.reference else ""
     return f"Advantages relative to its group of {told.credit.samples} episodes{weighed}."

@@ -16,7 +16,7 @@ from tau2_exp.report.episodes import write_episodes
 from tau2_exp.report.findings import find
 from tau2_exp.report.page import write_page
 from tau2_exp.runs.run import Run
-from tau2_exp.types import Criteria, EnvAssertion, GoldAction, Role, ToolCall, Trajectory
+from tau2_exp.types import Branch, Criteria, EnvAssertion, GoldAction, Role, ToolCall, Trajectory
 
 pytest.importorskip("plotly", reason="plotly is not installed (the extra 'report')")
 NASTY = "</script><script>window.hacked = true</script><img src=x onerror='window.hacked = true'><!-- \u2028"
@@ -196,3 +196,31 @@ def test_of_ten_thousand_episodes_it_loads_what_is_looked_at(browser: Browser, t
 
 def scripts(page: Page) -> list[str]:
     return [url.rsplit("/", 1)[1] for url in page.requested() if url.endswith(".js")]
+
+
+def test_a_tree_shows_what_was_played_on_from_where_and_leads_to_it(browser: Browser, tmp_path: Path):
+    trunks = [episode("roam", sample, [0.0] * 4, 1.0 - sample) for sample in (0, 1)]
+    ways = [(2, 0, 1.0), (2, 1, 0.0), (3, 0, 1.0)]
+    others = [
+        replace(episode("roam", 2 + i, [0.0] * 5, outcome), branch=Branch(0, first, number))
+        for i, (first, number, outcome) in enumerate(ways)
+    ]
+    settings = ("stage=grpo", "reward=branch")
+    config = compose(*settings).reward
+    credit = group_credit([(t, score(t, config)) for t in (*trunks, *others)], config)
+    step = {"episodes": 5, "groups": 1, **credit_metrics([credit], step_scale([credit]))}
+    run = record(tmp_path / "grpo", settings, {"rollouts": [*trunks, *others]}, [step])
+    page = browser.open(f"{make_page([run], tmp_path / 'page')}#episodes&open=grpo/rollouts/1")
+    page.wait_for("document.querySelector('.viewer .tree')")
+    told = page.text(".viewer .tree").split("\n")
+    assert [words for words in told if "V̂" in words] == ["V̂ 0.50 before turn 3", "V̂ 1.00 before turn 4"]
+    assert told.count("✓") == 3 and told.count("✗") == 1
+    shown = page.run("[...document.querySelectorAll('.tree .step')].map(e => e.title)")
+    assert len(shown) == 4 + 3 + 3 + 2
+    assert shown[2:4] == ["Turn 3: advantage +0.88", "Turn 4: advantage 0.00"], "V̂ rises by a half, then not at all"
+    page.run("document.querySelectorAll('.tree a')[1].click()")
+    page.wait_for("document.querySelector('.pane .verdict').innerText.includes('sample 4')")
+    assert "Goes on from sample 1 before turn 3" in page.text(".strips .note")
+    page.run("document.querySelector('.tree a').click()")
+    page.wait_for("document.querySelector('.pane .verdict').innerText.includes('sample 1')")
+    assert not page.errors()

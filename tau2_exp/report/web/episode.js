@@ -10,11 +10,15 @@ const KINDS = {
 // `shown` holds {row, episode} once or twice; the first is the one that was opened.
 function renderEpisodes(shown) {
   const scale = widest(shown, (turn) => turn.advantage);
-  const ownScale = widest(shown, (turn) => turn.own);
+  const allOwn = shown.every(({ episode }) => episode.turns.every((turn) => turn.own === turn.advantage));
+  const ownScale = allOwn ? 0 : widest(shown, (turn) => turn.own);
   const sides = shown.map((side, place) => ({ ...side, scale, ownScale, letter: shown.length > 1 ? "AB"[place] : "" }));
   const length = Math.max(...sides.map(({ episode }) => episode.turns.length));
   const line = (cells, kind, id = null) => h(`div.line.${kind}`, { id }, cells);
   const lines = [line(sides.map(head), "heads"), line(sides.map(strip), "strips")];
+  if (shown.some(({ episode }) => episode.tree)) {
+    lines.push(line(sides.map((side) => tree(side) || h("section.cell.none")), "trees"));
+  }
   if (sides.length > 1) lines.push(h("p.same", {}, sameUntil(sides)));
   lines.push(line(sides.map(opening), "opening"));
   for (let turn = 0; turn < length; turn++) {
