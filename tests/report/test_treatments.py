@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tau2_exp.report.collect import collect
 from tau2_exp.report.findings import find
 from tau2_exp.report.terminal import report_text
 from tau2_exp.report.treatments import correlation, distances
+from tau2_exp.types import Branch
 
 
 def test_arms_of_one_treatment_are_named(tmp_path: Path) -> None:
@@ -52,3 +54,19 @@ def test_correlation_is_pearsons() -> None:
     assert correlation([1.0, 2.0, 4.0], [2.0, 4.0, 8.0]) == pytest.approx(1.0)
     assert correlation([0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 1.0, 1.0]) == pytest.approx(0.0)
     assert correlation([1.0, 1.0], [0.0, 1.0]) is None
+
+
+def test_branches_are_compared_on_whole_episodes_that_were_played_on_from(tmp_path: Path) -> None:
+    """Elsewhere `branch` has nothing to say but the outcome, and the two would look like one treatment."""
+    trunks = [episode("a", s, [0.0] * 4, 1.0 - s) for s in (0, 1)]
+    others = [
+        replace(episode("a", 2 + number, [0.0] * 5, outcome), branch=Branch(0, 2, number))
+        for number, outcome in enumerate((0.0, 0.0))
+    ]
+    by_branch, by_outcome = ["stage=grpo", "reward=branch"], ["stage=grpo", "reward=outcome"]
+    runs = [
+        record(tmp_path / "one", by_branch, {"rollouts": [*trunks, *others]}, [{"episodes": 4, "groups": 1}]),
+        record(tmp_path / "other", by_outcome, {"rollouts": trunks}, [{"episodes": 2, "groups": 1}]),
+    ]
+    (found,) = distances(collect([run.folder for run in runs]))
+    assert found.turns == 8 and found.correlation < 0.9
