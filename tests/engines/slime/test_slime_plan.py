@@ -203,7 +203,10 @@ class TestRefused:
             (["user=local", "user.api_base=http://host/v1"], "remove one of the two"),
             (["user=local", "user.kind=scripted"], "use user=local"),
             (["engine=torch"], "hardware.gpus=8: engine=torch computes on one device"),
-            (["engine=torch", "hardware=gpu_1", "model=qwen3_30b_a3b_instruct_2507"], "no mixtures of experts"),
+            (
+                ["engine=torch", "hardware=gpu_1", "model=qwen3_30b_a3b_instruct_2507", "model.path=null"],
+                "random weights are those of a dense model",
+            ),
             (["engine=torch", "hardware=gpu_1", "user=local"], "user.api_base=URL"),
             (["engine=torch", "hardware=gpu_1", "hardware.nodes=2"], "hardware.nodes=2"),
             (["dry_run=yaml"], "must be true (a shell script), json (data)"),
