@@ -66,6 +66,12 @@ class HardwareConfig:
     )
     nodes: int = setting(1, "number of machines; more than one needs engine=slime", above=0)
     gpus: int = setting(0, "GPUs of each node; more than one needs engine=slime", at_least=0)
+    gpu_memory_gb: int = setting(
+        80,
+        "slime: memory of one GPU, in GB; where training's weights, gradients and optimizer would take more than three "
+        "quarters of it, the optimizer lies in the machine's memory",
+        above=0,
+    )
     colocate: bool = setting(True, "slime: whether training and rollouts take turns on the same GPUs")
     train_gpus: int | None = setting(
         None, "slime with colocate=false: GPUs of each node that train; null: half of them", above=0

@@ -1,4 +1,4 @@
-"""The commands of every shipped experiment, as they were when a person last looked at them.
+"""The commands of every shipped experiment and of GRPO on one GPU, as they were when a person last looked at them.
 
 python -m tests.engines.slime.golden      writes them anew; look at the difference before it is committed
 """
@@ -19,12 +19,14 @@ from tau2_exp.system.commands import Command
 
 FOLDER = Path(__file__).with_name("golden")
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("reference_*.yaml"))
+ONE_GPU = {"grpo_gpu_1": ("experiment=reference_grpo", "hardware=gpu_1", "user=litellm", "user.model=gpt-4.1-mini")}
+PLANS = {name: (f"experiment={name}",) for name in EXPERIMENTS} | ONE_GPU
 
 
-def commands_of(experiment: str) -> list[Command]:
-    """Of one experiment from its base model on; of the pipeline, all its runs."""
-    alone = [] if experiment == "reference_pipeline" else ["parent=model"]
-    overrides = [f"experiment={experiment}", "name=NAME", "outputs=/OUTPUTS", *alone]
+def commands_of(plan: str) -> list[Command]:
+    """Of one of PLANS from its base model on; of the pipeline, all its runs."""
+    alone = [] if plan == "reference_pipeline" else ["parent=model"]
+    overrides = [*PLANS[plan], "name=NAME", "outputs=/OUTPUTS", *alone]
     target = Planner(Path("/OUTPUTS")).plan(compose_config(overrides), partial(chain_settings, overrides))
     return [command for part in parts([target], {}) for command in part.commands]
 
@@ -50,6 +52,6 @@ def _lines(command: Command) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    for experiment in EXPERIMENTS:
-        (FOLDER / f"{experiment}.txt").write_text(as_text(commands_of(experiment)))
-        print(os.path.relpath(FOLDER / f"{experiment}.txt"))
+    for plan in PLANS:
+        (FOLDER / f"{plan}.txt").write_text(as_text(commands_of(plan)))
+        print(os.path.relpath(FOLDER / f"{plan}.txt"))

@@ -25,6 +25,7 @@ from tau2_exp.config import STAGES, Config, ConfigError, GrpoConfig, RewardKind,
 from tau2_exp.engines.slime.cluster.execute import left_to_do
 from tau2_exp.engines.slime.plan.flags import FACTS, known_flags
 from tau2_exp.engines.slime.plan.layout import make_layout
+from tau2_exp.engines.slime.plan.memory import OFFLOAD, parameters
 from tau2_exp.engines.slime.plan.plan import TAU2_EXP, make_plan
 from tau2_exp.system.commands import Command
 from tests.engines.slime import golden
@@ -174,7 +175,7 @@ class TestRefused:
             (["hardware=cpu"], "use hardware=gpu_8, or engine=torch"),
             (["hardware.dtype=float32"], "slime trains in bfloat16"),
             (["model=tiny"], "model.path=null"),
-            (["hardware=gpu_1"], "use engine.slime.tensor_parallel=1"),
+            (["hardware.gpus=1"], "use engine.slime.tensor_parallel=1"),
             (["hardware.nodes=2", "engine.slime.tensor_parallel=3"], "must divide model.heads=32"),
             (["engine.slime.tensor_parallel=16", "hardware.nodes=2"], "must divide model.kv_heads=8"),
             (["engine.slime.pipeline_parallel=5"], "must divide model.layers=36"),
@@ -254,15 +255,15 @@ class TestLayout:
 
 
 class TestPlan:
-    @pytest.mark.parametrize("experiment", golden.EXPERIMENTS)
-    def test_every_shipped_experiment_is_as_it_was_looked_at(self, experiment: str) -> None:
-        written = (golden.FOLDER / f"{experiment}.txt").read_text()
-        assert golden.as_text(golden.commands_of(experiment)) == written, "python -m tests.engines.slime.golden"
+    @pytest.mark.parametrize("plan", golden.PLANS)
+    def test_every_shipped_experiment_is_as_it_was_looked_at(self, plan: str) -> None:
+        written = (golden.FOLDER / f"{plan}.txt").read_text()
+        assert golden.as_text(golden.commands_of(plan)) == written, "python -m tests.engines.slime.golden"
 
-    @pytest.mark.parametrize("experiment", golden.EXPERIMENTS)
-    def test_what_a_plan_asks_of_us_is_what_our_commands_take(self, experiment: str) -> None:
+    @pytest.mark.parametrize("plan", golden.PLANS)
+    def test_what_a_plan_asks_of_us_is_what_our_commands_take(self, plan: str) -> None:
         parser = make_parser()
-        ours = [command.argv for command in golden.commands_of(experiment) if command.argv[:3] == TAU2_EXP]
+        ours = [command.argv for command in golden.commands_of(plan) if command.argv[:3] == TAU2_EXP]
         assert all(parser.parse_args(argv[3:]).command == argv[3] for argv in ours)
 
     def test_asynchronous_rollouts_have_their_own_script_and_no_filter(self) -> None:
@@ -372,6 +373,36 @@ def test_every_combination_is_refused_in_a_line_or_taken_by_slimes_parser(config
         assert said["use_tis"] == (config.stage.tis_clip is not None)
     else:
         assert not any(name.startswith("sglang_") and value for name, value in said.items())
+
+
+class TestOneGpu:
+    def test_parameters_are_the_checkpoints(self) -> None:
+        """As the hub counts them."""
+        counts = [sum(parameters(_composed(f"model={model}").model)) for model in MODELS]
+        assert counts == [596049920, 1720574976, 4022468096, 8190735360, 14768307200, 30532122624]
+
+    @pytest.mark.parametrize("stage", ["sft", "rft", "grpo"])
+    @pytest.mark.parametrize(("model", "offload"), list(zip(MODELS[:4], (False, False, True, True), strict=True)))
+    def test_the_optimizer_leaves_the_gpu_where_it_takes_too_much(self, model: str, stage: str, offload: bool) -> None:
+        said = parsed(grpo("hardware=gpu_1", f"model={model}", f"stage={stage}"))
+        assert (said["tensor_model_parallel_size"], said["actor_num_gpus_per_node"]) == (1, 1)
+        assert not said["sequence_parallel"] and said["colocate"] == (stage == "grpo")
+        assert said["rollout_num_gpus_per_engine"] == (1 if stage == "grpo" else None)
+        assert {said[flag.replace("-", "_")] for flag in OFFLOAD} == {offload}
+
+    @pytest.mark.parametrize(("model", "told"), [(MODELS[4], "take 89 GB"), (MODELS[5], "use more GPUs")])
+    def test_what_cannot_fit_on_it_is_refused(self, model: str, told: str) -> None:
+        assert told in refusal("hardware=gpu_1", f"model={model}")
+        assert make_plan(grpo("hardware=gpu_1", f"model={model}", "stage=eval"), RUN, "/models/it")
+
+    def test_a_larger_gpu_keeps_it_and_a_flag_decides_against_it(self) -> None:
+        assert not parsed(grpo("hardware=gpu_1", "hardware.gpu_memory_gb=141"))["optimizer_cpu_offload"]
+        flags = "engine.slime.flags={optimizer-cpu-offload: false, overlap-cpu-optimizer-d2h-h2d: false}"
+        assert not parsed(grpo("hardware=gpu_1", flags))["optimizer_cpu_offload"]
+
+    def test_a_mixture_of_experts_leaves_it_on_one_node_and_not_on_two(self) -> None:
+        assert parsed(grpo(f"model={MODELS[5]}"))["optimizer_cpu_offload"]
+        assert not parsed(grpo(f"model={MODELS[5]}", "hardware=slurm_2x8gpu"))["optimizer_cpu_offload"]
 
 
 @pytest.mark.parametrize(("model", "stage"), list(product(MODELS, ("sft", "rft", "grpo", "eval"))))

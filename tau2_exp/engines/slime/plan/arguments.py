@@ -12,6 +12,7 @@ from typing import Any
 from tau2_exp.config import Config, ConfigError, GrpoConfig, RftConfig, SftConfig, TrainingConfig
 from tau2_exp.engines.slime.plan.flags import find_flag, write_flag, write_flags
 from tau2_exp.engines.slime.plan.layout import Layout, make_layout
+from tau2_exp.engines.slime.plan.memory import offload_flags
 from tau2_exp.engines.slime.plan.model import Given, model_flags
 from tau2_exp.engines.slime.plan.places import BASE, CHECKPOINTS, ROWS, SETTINGS, TASKS
 
@@ -88,6 +89,7 @@ def _given(config: Config, stage: TrainingConfig, folder: Path, model: str) -> I
     yield from _checkpoints(folder, model, stage)
     yield from _parallel(config)
     yield from _optimiser(stage)
+    yield from offload_flags(config, layout)
     yield from _precision()
     yield from _run(config, folder, stage)
     if isinstance(stage, GrpoConfig):

@@ -28,6 +28,7 @@ from tau2_exp.config import (
 from tau2_exp.config.paths import is_hub_name
 from tau2_exp.engines.slime.plan.arguments import train_flags
 from tau2_exp.engines.slime.plan.layout import Layout, data_parallel, make_layout, train_gpus, user_gpus
+from tau2_exp.engines.slime.plan.memory import kept_gb
 from tau2_exp.engines.slime.plan.rules import refused
 
 # Of a checkpoint's config.json, what has to be the model's sizes.
@@ -77,6 +78,7 @@ def _of_stage(config: Config, stage: StageConfig, prefix: str) -> Iterator[str]:
             yield f"model.lora={config.model.lora}: engine=slime trains all weights; use engine=torch, or remove it"
         yield from _model(config.model)
         yield from _parallel(config, layout)
+        yield from _memory(config)
         yield from _training(config, stage, prefix, layout)
     if isinstance(stage, GrpoConfig):
         yield from _grpo(config, stage, prefix, layout)
@@ -170,8 +172,16 @@ def _experts(config: Config, layout: Layout) -> Iterator[str]:
     elif model.experts and model.experts % experts:
         yield f"{given}: must divide model.experts={model.experts}"
     elif layout.train % (experts * pipeline):
+        gpus = f"{_count(layout.train)} that train{_apart(config)}"
+        yield f"{given} × pipeline_parallel={pipeline}: must divide the {gpus}; use more GPUs"
+
+
+def _memory(config: Config) -> Iterator[str]:
+    kept, gpu = kept_gb(config), config.hardware.gpu_memory_gb
+    if kept > gpu:
         yield (
-            f"{given} × pipeline_parallel={pipeline}: must divide the {_count(layout.train)} that train{_apart(config)}"
+            f"hardware.gpu_memory_gb={gpu}: weights and gradients of model={config.model.name} take {kept:.0f} GB of "
+            f"each GPU that trains, the optimizer not counted{_apart(config)}; use more GPUs, or a smaller model"
         )
 
 
