@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import os
 import signal
@@ -12,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flows import find
 
-from benchmarks.gpu_check import check, target, weights
+from benchmarks.gpu_check import check, smollm, target, weights
 from benchmarks.gpu_check.parts import PARTS, Part
+from benchmarks.gpu_check.report import Report
 from benchmarks.gpu_check.settings import Settings
 from benchmarks.gpu_check.table import status, table
 from tests.conftest import ROOT
@@ -150,6 +154,24 @@ def test_weights_travel_in_parts_and_a_lost_one_is_named(tmp_path):
         weights.join(out, tmp_path / "once more")
     index.unlink()
     assert weights.join(out, tmp_path / "none") is None
+
+
+def test_the_pipeline_on_real_tasks_tells_each_stage_that_is_done(smoke, smoke_outputs: Path, tmp_path: Path) -> None:
+    """A tiny model in the place of SmolLM2; and a pipeline that cannot begin fails with run.py's own words."""
+    scratch, parts, stream = tmp_path / "scratch", tmp_path / "parts", io.StringIO()
+    scratch.mkdir()
+    parts.mkdir()
+    weights.split(find(smoke_outputs, "sft")[0] / "checkpoints/last", 40, scratch, parts)
+    settings = Settings("cpu", True, tmp_path, parts)
+    smollm.run(settings, Report("smollm", stream))
+    records = {record["name"]: record["figures"] for record in map(json.loads, stream.getvalue().splitlines())}
+    assert list(records) == ["SFT", "after SFT", "GRPO", "after GRPO", "pipeline"]
+    assert records["SFT"]["tokens/s"] > 0 and records["after GRPO"]["tasks"] == 1
+    assert records["pipeline"]["cut short"] is False
+
+    report = Report("smollm", io.StringIO())
+    smollm.run(dataclasses.replace(settings, device="cuda"), report)
+    assert report.failures == ["pipeline: hardware.device=cuda: there is no GPU here; use hardware=cpu"]
 
 
 def test_what_the_target_lacks_is_named_with_the_mend(tmp_path, monkeypatch):

@@ -21,6 +21,6 @@ PARTS = (
     Part("lora", "LoRA steps at 4B, random weights", 0.09),
     Part("decoding", "Decoding, random weights", 0.11),
     Part("families", "Families that transformers computes, random weights", 0.08),
-    Part("smollm", "SmolLM2 on the 74 train tasks of telecom", 0.12),
+    Part("smollm", "SmolLM2's pipeline on the 74 train tasks of telecom", 0.12),
 )
 NAMES = tuple(part.name for part in PARTS)

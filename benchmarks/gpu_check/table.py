@@ -37,6 +37,7 @@ def _backend(figures: Record) -> str:
 STEP = _figures("tokens/s", "MFU", "peak GiB")
 DECODING = _figures("sessions", "tokens/s", "kernels a pass", "cache GiB")
 FAMILY = _figures("SFT tokens/s", "decoding tokens/s", "sampler and trainer apart")
+SCORES = _figures("tasks", "greedy pass@1", "pass@1")
 LINES = (
     Line("bf16 matrix product", "card", "bf16 matrix product", _figures("TFLOP/s")),
     Line("device-to-device copy", "card", "device-to-device copy", _figures("TB/s")),
@@ -65,7 +66,10 @@ LINES = (
     Line("small Qwen3.5", "families", "Qwen3.5, transformers", FAMILY),
     Line("small Gemma 3", "families", "Gemma 3, transformers", FAMILY),
     Line("small Qwen3-MoE", "families", "Qwen3-MoE, transformers", FAMILY),
-    Line("SmolLM2 on telecom train", "smollm", "SmolLM2", _figures("tasks", "solved", "seconds")),
+    Line("SmolLM2's SFT on telecom train", "smollm", "SFT", _figures("tokens/s", "loss")),
+    Line("the same, evaluated", "smollm", "after SFT", SCORES),
+    Line("SmolLM2's GRPO on telecom train", "smollm", "GRPO", _figures("steps with signal", "tokens/s")),
+    Line("the same, evaluated", "smollm", "after GRPO", SCORES),
 )
 
 
