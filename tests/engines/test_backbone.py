@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from tau2_exp.compose.composition import compose_config
-from tau2_exp.config import Backbone, ConfigError, EngineConfig, GrpoConfig, ModelConfig, SftConfig
+from tau2_exp.config import Backbone, ConfigError, EngineConfig, GrpoConfig, SftConfig
 from tau2_exp.engines.torch.backbone import LanguageModel
 from tau2_exp.engines.torch.checkpoint import load_model, load_training, save_checkpoint
 from tau2_exp.engines.torch.generation import TorchGenerator
-from tau2_exp.engines.torch.lora import Adapter
 from tau2_exp.engines.torch.tokenizer import train_tokenizer
 from tau2_exp.engines.torch.trainer import Trainer
 from tau2_exp.runs.address import content_address
@@ -140,20 +139,6 @@ def test_a_resumed_run_ends_with_the_same_weights_and_its_folder_opens(folder, t
         found = first.model.statistics(batch)[0]
     wanted = whole(last, place, ids)[:-1].gather(-1, place.tensor(ids[1:])[:, None])[:, 0]
     assert torch.allclose(found, wanted, atol=place.tolerance(1e-4))
-
-
-def test_an_adapter_is_trained_beside_it_and_merged_when_it_is_saved(folder, model, tmp_path, place):
-    pytest.importorskip("peft")
-    model.adapter = Adapter(model, ModelConfig(name="hf", lora=4), seed=3, base=str(folder))
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items() if ".lora_" not in name}
-    trainer = Trainer(model, SftConfig(lr=0.05, warmup=0.0), 4, EngineConfig(recompute=True))
-    losses = [trainer.sft_step(ROWS)["loss"] for _ in range(3)]
-    assert losses[0] != losses[-1] and all(torch.equal(model.state_dict()[name], before[name]) for name in before)
-    save_checkpoint(tmp_path / "last", model, train_tokenizer(["hello\n"], 300, ["<|im_end|>"]))
-    merged = load_model(tmp_path / "last", place.hardware)
-    with torch.no_grad():
-        for one, two in zip(model.batches(ROWS, 80), merged.batches(ROWS, 80), strict=True):
-            assert place.alike([merged.statistics(two)[0]], [model.statistics(one)[0]], 1e-4)
 
 
 def test_auto_is_part_of_a_run_only_where_it_is_not_the_own_decoder(tmp_path, monkeypatch):
