@@ -58,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     from tau2_exp.report import command as report
     from tau2_exp.report import workspace
     from tau2_exp.serve import command as serve
+    from tau2_exp.stages import credit_command
 
     parser = argparse.ArgumentParser(prog=_program(), description="Train and evaluate agents on τ²-bench.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -65,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     _register_freeze(commands)
     _register_work(commands)
     evaluations = (replay, exporting, importing, merge)
-    for room in (status, logs, *evaluations, workspace, report, serve, cached, ray_cluster, reference):
+    for room in (status, logs, *evaluations, workspace, report, credit_command, serve, cached, ray_cluster, reference):
         room.register(commands)
     _register_slime(commands)
     return parser

@@ -7,10 +7,18 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from tau2_exp.config import READ_BY, RewardConfig, RewardKind
 from tau2_exp.types import Parts, Reward, Trajectory
 
 ROLLOUTS = "rollouts"  # the file of trajectories
 Group = list[tuple[Trajectory, Reward]]  # the scored trajectories of one task
+
+
+def grpo_label(reward: RewardConfig) -> str:
+    """What a GRPO run's progress is called: its reward, with alpha where that kind reads it."""
+    kind = reward.kind
+    told = kind in READ_BY["alpha"] and kind is not RewardKind.custom
+    return f"grpo {kind.value}" + (f" alpha {reward.alpha:g}" if told else "")
 
 
 def rollout_metrics(groups: int, scored: Group, trajectories: Sequence[Trajectory]) -> dict[str, Any]:

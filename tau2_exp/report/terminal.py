@@ -75,7 +75,7 @@ def _scores(trial: Trial, scores: Sequence[Score]) -> str:
     for score in scores:
         cells = (measured_text(score.measures.get(name)) for name in trial.measures)
         rows.append((score.subject.label, str(len(score.subject.seeds)), *cells))
-    return _table(trial.title, ("", "seeds", *trial.measures), rows)
+    return text_table(trial.title, ("", "seeds", *trial.measures), rows)
 
 
 def _family(family: Family) -> str:
@@ -97,11 +97,12 @@ def _family(family: Family) -> str:
         )
         for pair, c in family.comparisons.items()
     ]
-    text = _table(f"{title} ({family.note})", headings, rows)
+    text = text_table(f"{title} ({family.note})", headings, rows)
     return f"{text}\n{ranked}" if family.ranks else text
 
 
-def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def text_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows under headings, the first column and those without a heading to the left, under a title."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, islice
 
 from tau2_exp.config import ConfigError, RewardConfig, RewardKind
@@ -68,6 +68,14 @@ def distances(collection: Collection) -> list[Distance]:
         for (a, b), (ours, others) in joined.items()
         if (r := correlation(ours, others)) is not None
     ]
+
+
+def correlation_with_outcome(run: Run) -> float | None:
+    """The correlation of a GRPO run's advantages with those of reward=outcome, on its own episodes."""
+    steps = _steps(run)
+    outcome = replace(run.config.reward, kind=RewardKind.outcome, alpha=0.0, credit=None, function=None)
+    ours, others = ([a for step in steps for a in _advantages(step, c)] for c in (run.config.reward, outcome))
+    return correlation(ours, others)
 
 
 def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:

@@ -26,11 +26,11 @@ async def play_groups(
     groups = [played[start : start + samples] for start in range(0, len(played), samples)]
     if branch is not None and kept is not None:
         own = [specs[start : start + samples] for start in range(0, len(specs), samples)]
-        await _continue(setting, policy, groups, own, kept, branch)
+        await continue_groups(setting, policy, groups, own, kept, branch)
     return groups
 
 
-async def _continue(
+async def continue_groups(
     setting: EpisodeSetting,
     policy: Policy,
     groups: Sequence[Group],
@@ -38,7 +38,10 @@ async def _continue(
     kept: dict[int, list[State]],
     branch: BranchConfig,
 ) -> None:
-    """Play the continuations of all trunks, and add them to their groups."""
+    """Play the continuations of all trunks, and add them to their groups.
+
+    `specs` are the trunks', by group; `kept` has the states before each of their turns, by their index.
+    """
     begun: list[EpisodeSpec] = []
     starts: dict[int, State] = {}
     places: list[Group] = []

@@ -9,7 +9,7 @@ from tau2_exp.config import GrpoConfig, PointChoice, RewardKind
 from tau2_exp.learning.advantage import GroupCredit, Turns, credit_metrics, group_credit, step_scale
 from tau2_exp.learning.batch import rows_from_trajectory
 from tau2_exp.learning.curriculum import make_curriculum
-from tau2_exp.learning.metrics import ROLLOUTS, Group, rollout_metrics
+from tau2_exp.learning.metrics import ROLLOUTS, Group, grpo_label, rollout_metrics
 from tau2_exp.learning.reward import score
 from tau2_exp.rollouts.rollout import check_faults
 from tau2_exp.runs.run import Run
@@ -77,10 +77,9 @@ class _Grpo:
             self.size.restore(learner.saved.get("size", {}))
             self._tell_of_another_formula()
         await self.curve.begin()
-        label = f"grpo alpha {self.context.config.reward.alpha:g}"
         with (
             self.run.write_trajectories(ROLLOUTS, keep=self.totals["episodes"]) as file,
-            ProgressBar(label, stage.steps, self.run, learner.step) as bar,
+            ProgressBar(grpo_label(self.context.config.reward), stage.steps, self.run, learner.step) as bar,
         ):
             while learner.step < stage.steps:
                 metrics, trajectories = await self._step()

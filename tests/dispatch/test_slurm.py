@@ -199,7 +199,7 @@ def test_a_chain_is_one_job_a_run_each_after_what_it_stands_on(
     assert "grpo" in tau2_exp("logs", outputs / "chain-grpo")
     told, _ = followed.communicate(timeout=PATIENCE)
     assert followed.returncode == 0
-    assert told.index("sft training:") < told.index("rft training:") < told.index("grpo alpha")
+    assert told.index("sft training:") < told.index("rft training:") < told.index("grpo turn_level alpha")
 
 
 def test_keys_travel_by_the_environment_and_stand_nowhere(chain: str, outputs: Path) -> None:

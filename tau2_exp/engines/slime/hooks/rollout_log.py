@@ -12,7 +12,7 @@ from tau2_exp.engines.slime.hooks.credit import metrics as credit_metrics
 from tau2_exp.engines.slime.hooks.credit import teaches
 from tau2_exp.engines.slime.hooks.groups import scored
 from tau2_exp.engines.slime.hooks.samples import by_group
-from tau2_exp.learning.metrics import ROLLOUTS, rollout_metrics
+from tau2_exp.learning.metrics import ROLLOUTS, grpo_label, rollout_metrics
 from tau2_exp.rollouts.rollout import check_faults
 from tau2_exp.runs.progress import Progress
 
@@ -61,7 +61,7 @@ def _episodes(context: Context, rollout_id: int, samples: Sequence[Any]) -> dict
 def _progress(context: Context, step: int, metrics: dict[str, Any]) -> None:
     stage, seconds = context.config.stage, time.monotonic() - context.clock
     if isinstance(stage, GrpoConfig):
-        label, total = f"grpo alpha {context.config.reward.alpha:g}", stage.steps
+        label, total = grpo_label(context.config.reward), stage.steps
         values = {"reward": metrics["outcome"], "shaped": metrics["shaped"]}
     else:
         assert isinstance(stage, (SftConfig, RftConfig))

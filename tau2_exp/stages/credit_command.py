@@ -1,0 +1,138 @@
+"""`python -m tau2_exp credit RUN`: which credit knows best what a turn was worth, with a run's model."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tau2_exp.codec import decode, encode
+from tau2_exp.config import BranchConfig, ConfigError, EngineName, UserKind
+from tau2_exp.evaluation.credit_bench import Bench, MeasuredGroup, estimators, judge
+from tau2_exp.jsonl import JsonlWriter, read_jsonl, write_json
+from tau2_exp.types import Sampling, Task
+
+if TYPE_CHECKING:
+    from tau2_exp.interfaces import Policy
+    from tau2_exp.rollouts.setting import RolloutSetting
+    from tau2_exp.runs.run import Run
+
+PLAN, GROUPS = "plan.json", "groups.jsonl"
+
+
+def register(subparsers: Any) -> None:
+    """Add the `credit` command to a parser's subcommands."""
+    parser = subparsers.add_parser(
+        "credit", help="measure what turns were worth by playing on, and which credit knows it best"
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN", help="a finished run with a model: SFT, RFT or GRPO")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="ids of tasks (default: drawn from the split)")
+    parser.add_argument("--split", default="train", help="the split that tasks are drawn from (default: train)")
+    parser.add_argument("--groups", type=int, default=8, help="tasks, each with a group of 8 episodes (default: 8)")
+    parser.add_argument("--turns", type=int, default=12, help="turns of each group that are measured (default: 12)")
+    parser.add_argument(
+        "--continuations", type=int, default=64, help="times that each state is played on from (default: 64)"
+    )
+    parser.add_argument("--temperature", type=float, default=1.0, help="of the policy's sampling (default: 1)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: RUN-credit beside it)")
+    parser.add_argument("--svg", action="store_true", help="draw the figure as an SVG file too; takes Chromium")
+    parser.set_defaults(run=_command)
+
+
+def _command(args: argparse.Namespace) -> int:
+    from tau2_exp.report.credit_bench import bench_text, write_bench, write_svg
+    from tau2_exp.runs.run import Run
+
+    for name in ("groups", "turns", "continuations"):
+        least = 2 if name == "continuations" else 1
+        if getattr(args, name) < least:
+            raise ConfigError(f"--{name} {getattr(args, name)}: must be {least} or more")
+    if args.temperature <= 0:
+        raise ConfigError(f"--temperature {args.temperature:g}: must be above 0: without chance all turns are worth 0")
+    run = Run.open(args.folder)
+    out = args.out or run.folder.parent / f"{run.folder.name}-credit"
+    bench = measure(run, args, out)
+    text = bench_text(bench, run)
+    print(text)
+    if args.svg:
+        write_svg(bench, out / "figure.svg")
+    print(f"files: {', '.join(path.name for path in write_bench(bench, text, out))} in {out}")
+    return 0
+
+
+def measure(run: Run, args: argparse.Namespace, out: Path) -> Bench:
+    """Play the groups that `out` does not hold yet, and judge all of them.
+
+    Raises ConfigError where `out` holds a bench of other settings, or the run has no model to play with.
+    """
+    from tau2_exp.rollouts.setting import RolloutSetting
+    from tau2_exp.stages.credit_bench import BenchPlan, measure_group
+
+    setting = RolloutSetting(run)
+    plan = BenchPlan(args.turns, args.continuations, BranchConfig(), args.seed)
+    tasks = _tasks(setting, args)
+    _freeze(out, {"run": run.manifest.address, "temperature": args.temperature, **encode(plan)})
+    policy = _policy(setting, Sampling(args.temperature, max_tokens=run.config.model.max_new_tokens))
+    path = out / GROUPS
+    known = {record["task"]: decode(MeasuredGroup, record["group"]) for record in read_jsonl(path)}
+    begun, groups = time.monotonic(), []
+    with JsonlWriter(path) as file:
+        for number, task in enumerate(tasks, start=1):
+            if task.key not in known:
+                known[task.key] = asyncio.run(measure_group(setting.episode_setting, policy, task, plan))
+                file.write({"task": task.key, "group": encode(known[task.key])})
+                seconds = time.monotonic() - begun
+                print(f"credit: {number}/{len(tasks)} groups, {task.key}, {seconds:.0f} s", flush=True)
+            groups.append(known[task.key])
+    return judge(groups, estimators(run.config.reward))
+
+
+def _tasks(setting: RolloutSetting, args: argparse.Namespace) -> list[Task]:
+    """The named tasks, or so many drawn from the split. Raises ConfigError for a task that it does not have."""
+    try:
+        found = {task.id: task for task in setting.tasks(args.split)}
+    except ValueError as error:
+        raise ConfigError(f"--split {args.split}: {error}") from None
+    if args.tasks:
+        if unknown := [name for name in args.tasks if name not in found]:
+            raise ConfigError(f"--tasks {unknown[0]}: the split {args.split} has no task of that id")
+        return [found[name] for name in args.tasks]
+    names = list(found)
+    return [found[name] for name in random.Random(args.seed).sample(names, min(args.groups, len(names)))]
+
+
+def _freeze(out: Path, settings: dict[str, Any]) -> None:
+    """Note what is measured; a folder of other measurements is refused."""
+    path = out / PLAN
+    if path.is_file():
+        if json.loads(path.read_text()) != settings:
+            raise ConfigError(f"{out}: holds a bench of other settings; name another folder with --out")
+        return
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError(f"{out}: is there, and holds no bench; name another folder with --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(path, settings)
+
+
+def _policy(setting: RolloutSetting, sampling: Sampling) -> Policy:
+    from tau2_exp.runs.run import RunStatus
+
+    run, config = setting.run, setting.config
+    if run.status is not RunStatus.finished or "model" not in run.results:
+        raise ConfigError(f"{run.folder}: has no model of its own to play with; name a finished SFT, RFT or GRPO run")
+    from tau2_exp.engines.torch.checkpoint import load_model
+    from tau2_exp.engines.torch.generation import TorchGenerator
+    from tau2_exp.engines.torch.tokenizer import load_tokenizer
+
+    start = run.folder / run.results["model"]
+    tokenizer = setting.adopt(load_tokenizer(start), start)
+    model = load_model(start, config.hardware, config.engine.backbone)
+    local = config.user.kind in (UserKind.scripted, UserKind.custom)
+    engine = dataclasses.replace(config.engine, name=EngineName.torch, lockstep=config.engine.lockstep and local)
+    return setting.token_policy(TorchGenerator(model, engine), tokenizer, sampling)
