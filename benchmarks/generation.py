@@ -1,8 +1,10 @@
 """Multi-turn sampling: the engine beside transformers' `generate` on a padded batch, and beside no cache at all.
 
     python benchmarks/generation.py [--shape tiny] [--device cpu] [--sessions 96] [--turns 10]
+    python benchmarks/generation.py --sessions 64 --turns 6 --shared 2500 --engine-only
 
-Every session hears 10–40 tokens and says 5–40, turn after turn; tokens said a second are counted.
+Every session hears 10–40 tokens and says 5–40, turn after turn; tokens said a second are counted. With `--shared` all
+begin with the same prompt, as the episodes of a domain do.
 """
 
 from __future__ import annotations
@@ -22,19 +24,25 @@ from tau2_exp.types import Sampling
 Plan = list[list[tuple[list[int], int]]]  # of each session, of each turn: what is heard, how many tokens are said
 
 
-def make_plan(sessions: int, turns: int, prompt: int, vocab_size: int) -> Plan:
+def make_plan(sessions: int, turns: int, prompt: int, shared: int, vocab_size: int) -> Plan:
     draw = random.Random(0)
 
     def heard(count: int) -> list[int]:
         return [draw.randrange(vocab_size) for _ in range(count)]
 
+    begin = heard(shared)
     return [
-        [(heard(draw.randint(10, 40) + prompt * (turn == 0)), draw.randint(5, 40)) for turn in range(turns)]
+        [
+            (begin * (turn == 0) + heard(draw.randint(10, 40) + prompt * (turn == 0)), draw.randint(5, 40))
+            for turn in range(turns)
+        ]
         for _ in range(sessions)
     ]
 
 
 def engine(model: CausalLM, plan: Plan, lockstep: bool) -> None:
+    """Play the plan; say how many tokens went through the model, and how large the cache was."""
+    sizes: list[int] = []
     generator = TorchGenerator(model, EngineConfig(lockstep=lockstep))
 
     async def play(number: int) -> None:
@@ -43,6 +51,7 @@ def engine(model: CausalLM, plan: Plan, lockstep: bool) -> None:
             ids += heard
             answer = await generator.generate(number, ids, Sampling(max_tokens=count), 1000 * number + turn)
             ids += answer.ids
+        sizes.append(generator.cache_bytes)
         generator.close(number)
 
     async def main() -> None:
@@ -51,6 +60,8 @@ def engine(model: CausalLM, plan: Plan, lockstep: bool) -> None:
         await asyncio.gather(*map(play, range(len(plan))))
 
     asyncio.run(main())
+    size = max(sizes) / 2**20
+    print(f"engine, lockstep {lockstep}: {generator.computed} tokens computed, a cache of {size:.0f} MiB", flush=True)
 
 
 def padded(model, plan: Plan) -> None:
@@ -100,19 +111,23 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=96)
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--prompt", type=int, default=60, help="tokens before the first words")
+    parser.add_argument("--shared", type=int, default=0, help="tokens of a prompt before those, the same for all")
+    parser.add_argument("--engine-only", action="store_true")
     parser.add_argument("--repeats", type=int, default=1)
     given = parser.parse_args()
     model = random_model(SHAPES[given.shape], given.device)
-    plan = make_plan(given.sessions, given.turns, given.prompt, model.shape.vocab_size)
+    plan = make_plan(given.sessions, given.turns, given.prompt, given.shared, model.shape.vocab_size)
     few = [session[:] for session in plan[: max(1, given.sessions // 12)]]  # enough to time what is slow
-    theirs = peer(model)
-    rates = {}
-    for name, work, sessions in (
+    ways = [
         ("engine, lockstep", lambda p: engine(model, p, True), plan),
         ("engine, as they come", lambda p: engine(model, p, False), plan),
-        ("transformers, padded batch", lambda p: padded(theirs, p), plan),
-        ("no cache", lambda p: uncached(model, p), few),
-    ):
+    ]
+    if not given.engine_only:
+        theirs = peer(model)
+        ways.append(("transformers, padded batch", lambda p: padded(theirs, p), plan))
+        ways.append(("no cache", lambda p: uncached(model, p), few))
+    rates = {}
+    for name, work, sessions in ways:
         said = sum(count for session in sessions for _, count in session)
         rates[name] = said / cost(lambda w=work, s=sessions: w(s), given.device, given.repeats)
     unit = "CPU s" if given.device == "cpu" else "s"

@@ -14,18 +14,16 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from unittest import mock
 
 import uvicorn
 from engine import SHAPES, cost, hardware, random_model
 from generation import Plan, make_plan
 
 from tau2_exp.config import EngineConfig, PolicyConfig
-from tau2_exp.engines.torch import scheduler as scheduler
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.model import CausalLM
+from tau2_exp.engines.torch.scheduler import Scheduler
 from tau2_exp.engines.torch.server import Service
-from tau2_exp.engines.torch.slots import CacheSlots
 from tau2_exp.engines.torch.tokenizer import train_tokenizer
 from tau2_exp.interfaces import Generator
 from tau2_exp.policies.sglang import SglangGenerator
@@ -56,23 +54,13 @@ def play(make: Callable[[], Generator], plan: Plan, prompt: list[int]) -> None:
 def start(model: CausalLM, device: str, rows: int) -> str:
     """The address of a server in threads of this process, which ends with it."""
     tokenizer = train_tokenizer(["hello\n"], 300, ["<|im_end|>"])
-    served = scheduler.Scheduler(model, tokenizer, hardware(device), rows)
+    served = Scheduler(model, tokenizer, hardware(device), rows)
     app = Service(served, "random", model.shape.vocab_size, model.shape.context, ()).app(TOKEN, "127.0.0.1")
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
     threading.Thread(target=server.run, daemon=True).start()
     while not server.started:
         time.sleep(0.01)
     return f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-
-
-class Forgetful(CacheSlots):
-    """No request finds anything cached."""
-
-    def _continues(self, session: int, ids: list[int]) -> int:
-        return 0
-
-    def _nearest(self, ids: list[int]) -> tuple[int, int]:
-        return -1, 0
 
 
 def main() -> None:
@@ -85,21 +73,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     given = parser.parse_args()
     model = random_model(SHAPES[given.shape], given.device).requires_grad_(False)
-    plan = make_plan(given.sessions, given.turns, 0, model.shape.vocab_size)
+    plan = make_plan(given.sessions, given.turns, 0, 0, model.shape.vocab_size)
     draw = random.Random(1)
     prompt = [draw.randrange(model.shape.vocab_size) for _ in range(given.prompt)]
     said = sum(count for session in plan for _, count in session)
 
-    def through(slots: type[CacheSlots]) -> Callable[[], Generator]:
-        with mock.patch.object(scheduler, "CacheSlots", slots):
-            url = start(model, given.device, given.sessions)
-        return lambda: SglangGenerator(PolicyConfig(url=url, timeout=600), TOKEN)
-
+    url = start(model, given.device, given.sessions)
     rates = {}
     for name, make in (
         ("in process", lambda: TorchGenerator(model, EngineConfig(lockstep=False))),
-        ("through the server", through(CacheSlots)),
-        ("the same, nothing reused", through(Forgetful)),
+        ("through the server", lambda: SglangGenerator(PolicyConfig(url=url, timeout=600), TOKEN)),
     ):
         rates[name] = said / cost(lambda m=make: play(m, plan, prompt), given.device, given.repeats)
     unit = "CPU s" if given.device == "cpu" else "s"

@@ -50,7 +50,7 @@ def test_an_error_in_one_part_does_not_stop_the_next(tmp_path, monkeypatch, sign
     assert parts["card"]["status"] == parts["attention"]["status"] == "done"
     assert parts["card"]["records"][0]["figures"]["TFLOP/s"] > 0
     sites = {record["name"]: record for record in parts["attention"]["records"]}
-    assert len(sites) == 10
+    assert len(sites) == 12
     for record in sites.values():
         assert record["figures"]["backend"] in ("flash", "math") and record["figures"]["best ms"] > 0
     assert "flash: lower right, repeated heads" in sites["training branch, 4B"]["details"]["ms of each"]

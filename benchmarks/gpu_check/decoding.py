@@ -22,16 +22,21 @@ def run(settings: Settings, report: Report) -> None:
     for name in size.shapes:
         wanted = size.sessions[name]
         held = _most(f"decoding, {name}", wanted, _ours(name, size, settings.device), report)
+        _most(
+            f"decoding after a shared prefix, {name}", wanted, _ours(name, size, settings.device, size.prefix), report
+        )
         _most(f"decoding, {name}, transformers", held or wanted, _theirs(name, size, settings.device), report)
 
 
-def _ours(name: str, size: Sizes, device: str) -> Work:
+def _ours(name: str, size: Sizes, device: str, shared: int = 0) -> Work:
     shape = size.shapes[name]
     model = random_model(shape, device)
     engine = EngineConfig(lockstep=False, batch_tokens=size.batch_tokens)
 
     def work(sessions: int) -> Figures:
-        return engine_decoding(model, prompts(sessions, _length(size), shape.vocab_size), size.decoded, engine, device)
+        contexts = prompts(sessions, _length(size), shape.vocab_size)
+        contexts = [contexts[0][:shared] + context[shared:] for context in contexts]
+        return engine_decoding(model, contexts, size.decoded, engine, device)
 
     return work
 

@@ -47,6 +47,6 @@ def _rollout(config: Config, size: Sizes, settings: Settings) -> Figures:
     return {
         "sessions": count,
         PROMPT: size.prefix,
-        "cache GiB": sessions.cache_bytes / 2**30,
+        "cache GiB": sessions.generator.cache_bytes / 2**30,
         "peak GiB": peak_gib(settings.device),
     }

@@ -45,11 +45,6 @@ class Sessions:
         for context, answer in zip(self._contexts, await asyncio.gather(*asked), strict=True):
             context += answer.ids
 
-    @property
-    def cache_bytes(self) -> int:
-        """What the cache's slabs hold, filled or not."""
-        return sum(slab.numel() * slab.element_size() for slab in self.generator._cache._all())
-
 
 def engine_decoding(
     model: CausalLM, contexts: list[list[int]], decoded: int, engine: EngineConfig, device: str
@@ -73,7 +68,7 @@ def engine_decoding(
         "first pass of a turn, ms": first,
         "kernels a pass": _kernels_a_pass(sessions, device),
         "prefill tokens/s": 1e3 * sum(map(len, contexts)) / prefill,
-        "cache GiB": sessions.cache_bytes / 2**30,
+        "cache GiB": sessions.generator.cache_bytes / 2**30,
         "peak GiB": peak_gib(device),
     }
 

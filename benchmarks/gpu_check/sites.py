@@ -15,11 +15,14 @@ from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
 from benchmarks.gpu_check.sizes import Sizes
+from tau2_exp.config import EngineConfig
 from tau2_exp.engines.torch import attention as attention_module
-from tau2_exp.engines.torch import cache as cache_module
+from tau2_exp.engines.torch import decoding as decoding_module
 from tau2_exp.engines.torch.attention import causal_attention
-from tau2_exp.engines.torch.cache import Cache
+from tau2_exp.engines.torch.cache import Cache, Row
+from tau2_exp.engines.torch.room import Room
 from tau2_exp.engines.torch.shape import ModelShape
+from tau2_exp.engines.torch.slabs import Slabs
 
 Call = Callable[[], Tensor]
 
@@ -39,7 +42,7 @@ class Site:
     leaves: tuple[Tensor, ...] = ()  # with a gradient, where the site is trained through
 
 
-KINDS = ("continued turn", "decode", "training branch", "training root", "prefill")
+KINDS = ("continued turn", "decode", "decode after a shared prefix", "training branch", "training root", "prefill")
 
 
 def site(kind: str, shape: ModelShape, sessions: int, size: Sizes, device: str, extra: int = 0) -> Site:
@@ -50,8 +53,9 @@ def site(kind: str, shape: ModelShape, sessions: int, size: Sizes, device: str, 
     if kind == "training branch":
         return _training(kind, shape, size.branch + extra, size.prefix, device, dtype)
     length = size.context - 64 + extra
-    if kind == "decode":
-        return _decode(kind, shape, sessions, length, device, dtype)
+    if kind.startswith("decode"):
+        shared = size.prefix if "prefix" in kind else 0
+        return _decode(kind, shape, sessions, length, shared, device, dtype)
     return _prefill(kind, shape, length, size.heard if kind == "continued turn" else length, device, dtype)
 
 
@@ -70,41 +74,64 @@ def _training(kind: str, shape: ModelShape, rows: int, before: int, device: str,
 
 def _prefill(kind: str, shape: ModelShape, length: int, fed: int, device: str, dtype: torch.dtype) -> Site:
     """A row whose first `length` − `fed` tokens are cached takes `fed` more."""
-    cache = Cache(dataclasses.replace(shape, layers=1), torch.device(device), dtype)
+    cache = _cache(shape, device, dtype)
     row = cache.acquire()
     if fed < length:
         cache.step([], [(row, length - fed)], [0] * (length - fed))
-        _fill(cache)
+        _fill(cache.slabs)
     attend = cache.step([], [(row, fed)], [0] * fed)
     q, k, v = _fed(shape, fed, device, dtype)
 
     def whole() -> Tensor:
         return attend(0, q, k, v)
 
-    keys, values = (slab[row.slot : row.slot + 1, :, :length] for slab in cache._slabs[0])
+    keys, values = (slab[row.slot : row.slot + 1, :, :length] for slab in cache.slabs.layers[0])
     others = _causal(q.transpose(0, 1)[None], keys, values)
     return Site(kind, f"{fed} of {length}", whole, others)
 
 
-def _decode(kind: str, shape: ModelShape, sessions: int, length: int, device: str, dtype: torch.dtype) -> Site:
-    """Rows of unlike lengths, up to `length`, take one token each."""
-    cache = Cache(dataclasses.replace(shape, layers=1), torch.device(device), dtype)
-    rows = [cache.acquire() for _ in range(sessions)]
-    held = [length - 1 - number % min(32, length // 2) for number in range(sessions)]
-    cache.step([], list(zip(rows, held, strict=True)), [0] * sum(held))
-    _fill(cache)
+def _decode(
+    kind: str, shape: ModelShape, sessions: int, length: int, shared: int, device: str, dtype: torch.dtype
+) -> Site:
+    """Rows of unlike lengths, up to `length`, take one token each; they begin with the same `shared` tokens."""
+    cache = _cache(shape, device, dtype)
+    held = [length - 1 - number % min(32, (length - shared) // 2) for number in range(sessions)]
+    contexts = [[0] * shared + [number + 1] * (count - shared) for number, count in enumerate(held)]
+    rows = [cache.acquire(ids if shared else [], contexts[number + 1 :]) for number, ids in enumerate(contexts)]
+    feeds = [(row, count - len(row.ids)) for row, count in zip(rows, held, strict=True)]
+    cache.step([], feeds, [0] * sum(count for _, count in feeds))
+    _fill(cache.slabs)
+    if shared:
+        _fill(rows[0].prefix.slabs)
     attend = cache.step(rows, [], [0] * sessions)
     q, k, v = _fed(shape, sessions, device, dtype)
 
     def whole() -> Tensor:
         return attend(0, q, k, v)
 
+    whole()
     longest = max(held) + 1
-    keys, values = (slab[:sessions, :, :longest] for slab in cache._slabs[0])
+    keys, values = (_laid_out(cache, rows, side, longest) for side in range(2))
     ends = torch.tensor(held, device=device)[:, None] + 1
     mask = (torch.arange(longest, device=device) < ends)[:, None, None]
     others = _masked(q[:, :, None], keys, values, mask)
     return Site(kind, f"{sessions} × 1 of {longest}", whole, others)
+
+
+def _cache(shape: ModelShape, device: str, dtype: torch.dtype) -> Cache:
+    """A cache of one layer."""
+    place = torch.device(device)
+    return Cache(dataclasses.replace(shape, layers=1), place, dtype, Room(EngineConfig(), place, shape.context))
+
+
+def _laid_out(cache: Cache, rows: list[Row], side: int, longest: int) -> Tensor:
+    """The keys (0) or values (1) of all rows as one tensor, [rows, kv_heads, longest, head_dim]."""
+    own = cache.slabs.layers[0][side][: len(rows)]
+    prefix = rows[0].prefix
+    if prefix is None:
+        return own[:, :, :longest]
+    first = prefix.slabs.layers[0][side].expand(len(rows), -1, -1, -1)
+    return torch.cat((first, own), 2)[:, :, :longest]
 
 
 def _fed(shape: ModelShape, tokens: int, device: str, dtype: torch.dtype) -> list[Tensor]:
@@ -112,9 +139,9 @@ def _fed(shape: ModelShape, tokens: int, device: str, dtype: torch.dtype) -> lis
     return [torch.randn(tokens, count, shape.head_dim, device=device, dtype=dtype) for count in heads]
 
 
-def _fill(cache: Cache) -> None:
+def _fill(slabs: Slabs) -> None:
     """Random keys and values: zeros can run faster than real ones."""
-    for slab in cache._slabs[0]:
+    for slab in slabs.layers[0]:
         slab.normal_()
 
 
@@ -162,7 +189,7 @@ def replayed(whole: Call) -> Call:
     """The calls of torch's attention that `whole` makes, alone; `whole` itself where it makes none."""
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
     heard = _Heard(calls)
-    with patch.object(cache_module, "F", heard), patch.object(attention_module, "F", heard):
+    with patch.object(attention_module, "F", heard), patch.object(decoding_module, "F", heard):
         whole()
     if not calls:
         return whole

@@ -65,5 +65,19 @@ class EngineConfig:
         "torch: what computes a checkpoint's model: own (packed rows, shared prefixes: dense Qwen3, Qwen2, Llama, "
         "Mistral), transformers (any causal language model: padded, slower), auto (own where it can)",
     )
-    recompute: bool = setting(False, "whether the backward pass computes the activations again: less memory, more time")
+    recompute: bool | None = setting(
+        None,
+        "whether the backward pass computes the activations again: less memory, more time; null: with engine=torch on "
+        "a GPU",
+    )
+    cache_gib: float | None = setting(
+        None,
+        "torch: GiB that the keys and values of open episodes may take, the others wait; null: on a GPU 0.8 of what is "
+        "free when a rollout begins, on a CPU half of the machine's memory",
+        above=0,
+    )
     slime: SlimeConfig = setting(SlimeConfig, "settings of engine=slime alone")
+
+    def recomputes(self, device: str) -> bool:
+        """Whether engine=torch computes activations again on this kind of device (cpu, cuda)."""
+        return device == "cuda" if self.recompute is None else self.recompute

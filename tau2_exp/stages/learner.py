@@ -62,7 +62,8 @@ class Learner:
 
     def policy(self, sampling: Sampling) -> TokenPolicy:
         """A policy of this model, which samples with its newest weights."""
-        return self.context.token_policy(TorchGenerator(self.model, self.context.engine), self.tokenizer, sampling)
+        generator = TorchGenerator(self.model, self.context.engine, self.context.config.model.context)
+        return self.context.token_policy(generator, self.tokenizer, sampling)
 
     def begin(self, total_steps: int) -> None:
         """Make the trainer for `total_steps` steps; where a checkpoint of a killed run exists, continue from it."""

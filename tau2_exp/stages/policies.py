@@ -46,7 +46,8 @@ def make_policy_factory(context: StageContext) -> PolicyFactory:
     from tau2_exp.engines.torch.generation import TorchGenerator
 
     model = load_model(start, context.config.hardware, context.config.engine.backbone)
-    return partial(context.token_policy, TorchGenerator(model, context.engine), tokenizer)
+    generator = TorchGenerator(model, context.engine, context.config.model.context)
+    return partial(context.token_policy, generator, tokenizer)
 
 
 def demonstrator(context: StageContext) -> Policy:

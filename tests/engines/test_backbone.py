@@ -68,23 +68,24 @@ def test_sampler_trainer_and_one_pass_say_the_same(folder, model, place):
 
 def test_a_context_that_goes_another_way_is_read_again(model, place):
     """An attention's cache is cut where the contexts part; a recurrent state cannot be, and nothing is shared."""
-    generator = TorchGenerator(model, EngineConfig(lockstep=False))
-    first, greedy = tokens(20), Sampling(temperature=0.0, max_tokens=4)
-    other = [*first[:12], *tokens(6, seed=9)]
+    generator, alone = (TorchGenerator(model, EngineConfig(lockstep=False)) for _ in range(2))
+    first, greedy = tokens(50), Sampling(temperature=0.0, max_tokens=4)
+    other = [*first[:40], *tokens(6, seed=9)]
 
     async def sample():
-        for session in range(3):
-            generator.open(session)
+        generator.open(0)
+        generator.open(1)
+        alone.open(0)
         await generator.generate(0, first, greedy, 0)
-        shared = generator.share(0, 1, 12)
-        parted = [await generator.generate(session, other, greedy, 0) for session in (0, 1, 2)]
-        return shared, parted
+        shared = generator.begin(1, other)
+        parted = [await generator.generate(session, other, greedy, 0) for session in (0, 1)]
+        return shared, parted, await alone.generate(0, other, greedy, 0)
 
-    shared, parted = asyncio.run(sample())
+    shared, parted, expected = asyncio.run(sample())
     kind = model.config["model_type"]
-    assert shared == (0 if kind == "qwen3_5_text" else 12)
-    for answer in parted[:2]:
-        assert answer.log_probs == pytest.approx(parted[2].log_probs, abs=place.tolerance(1e-4))
+    assert shared == (0 if kind == "qwen3_5_text" else 40)
+    for answer in parted:
+        assert answer.log_probs == pytest.approx(expected.log_probs, abs=place.tolerance(1e-4))
 
 
 def gradients(model: LanguageModel, config, engine: EngineConfig) -> list[torch.Tensor]:

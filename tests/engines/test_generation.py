@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import pytest
 import torch
 from patience import PATIENCE
 
 from tau2_exp.config import EngineConfig, SftConfig
-from tau2_exp.engines.torch import cache
+from tau2_exp.engines.torch import attention, cache, decoding
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.engines.torch.sampling import uniforms
 from tau2_exp.engines.torch.trainer import Trainer
 from tau2_exp.types import FaultError, FaultSource, Generation, Sampling
-from tests.engines.conftest import BF16, Place, row, tokens
+from tests.engines.conftest import BF16, SHAPE, Place, row, tokens
 
 STOP = tuple(range(0, 97, 6))
+NOTHING = ((),)
+SHARED = (tokens(90), (*tokens(70), 5, *tokens(60, 2)), tokens(75, 3))  # two begin alike, beyond which one is longer
 
 
 def naive(model: CausalLM, ids: list[int], sampling: Sampling, seed: int) -> Generation:
@@ -62,15 +65,15 @@ def check(place: Place, model: CausalLM, ids: list[int], sampling: Sampling, see
 
 
 class Dialogue:
-    """A session that hears random tokens between its turns; keeps all that was said."""
+    """A session that hears random tokens between its turns, after `prompt`; keeps all that was said."""
 
-    def __init__(self, generator: TorchGenerator, number: int, sampling: Sampling, turns: int = 3):
-        self.generator, self.number, self.sampling, self.turns = generator, number, sampling, turns
+    def __init__(self, generator: TorchGenerator, number: int, sampling: Sampling, turns: int, prompt: Sequence[int]):
+        self.generator, self.number, self.sampling, self.turns, self.prompt = generator, number, sampling, turns, prompt
         self.asked: list[tuple[list[int], int]] = []
         self.answers: list[Generation] = []
 
     async def play(self, dawdle: int = 0) -> None:
-        ids: list[int] = []
+        ids = list(self.prompt)
         for turn in range(self.turns):
             for _ in range(dawdle):
                 await asyncio.sleep(0)
@@ -83,8 +86,17 @@ class Dialogue:
         self.generator.close(self.number)
 
 
-def play(generator: TorchGenerator, sampling: Sampling, count: int = 6, shuffled: int | None = None) -> list[Dialogue]:
-    dialogues = [Dialogue(generator, number, sampling, turns=2 + number % 3) for number in range(count)]
+def play(
+    generator: TorchGenerator,
+    sampling: Sampling,
+    count: int = 6,
+    shuffled: int | None = None,
+    prompts: Sequence[Sequence[int]] = ((),),
+) -> list[Dialogue]:
+    """Dialogues at once, each with the next of the prompts."""
+    dialogues = [
+        Dialogue(generator, number, sampling, 2 + number % 3, prompts[number % len(prompts)]) for number in range(count)
+    ]
     order = list(dialogues)
     draw = random.Random(shuffled)
     if shuffled is not None:
@@ -101,24 +113,30 @@ def play(generator: TorchGenerator, sampling: Sampling, count: int = 6, shuffled
 
 
 @pytest.mark.parametrize("lockstep", [True, False])
-@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
-def test_cached_turns_equal_recomputed_ones(model, place, temperature, lockstep):
+@pytest.mark.parametrize(("temperature", "prompts"), [(0.0, NOTHING), (0.7, NOTHING), (1.0, NOTHING), (0.7, SHARED)])
+def test_cached_turns_equal_recomputed_ones(model, place, temperature, lockstep, prompts):
     sampling = Sampling(temperature=temperature, max_tokens=12, stop_ids=STOP)
+    generator = TorchGenerator(model, EngineConfig(lockstep=lockstep, batch_tokens=20))
     finishes = set()
-    for dialogue in play(TorchGenerator(model, EngineConfig(lockstep=lockstep, batch_tokens=20)), sampling):
+    for dialogue in play(generator, sampling, prompts=prompts):
         for (ids, seed), answer in zip(dialogue.asked, dialogue.answers, strict=True):
             check(place, model, ids, sampling, seed, answer)
             finishes.add(answer.finish)
-    assert finishes == {"stop", "length"}
+    assert finishes == {"stop", "length"} or (prompts is SHARED and "stop" in finishes)
 
 
-def test_rows_of_many_lengths_keep_their_places(model, place, monkeypatch):
-    """Small buckets and frequent ordering move rows about; nobody notices."""
+@pytest.mark.parametrize("on_a_gpu", [False, True])
+def test_rows_of_many_lengths_keep_their_places(model, place, monkeypatch, on_a_gpu):
+    """Small buckets and frequent ordering move rows about, and a GPU joins attention its own way; nobody notices."""
+    if on_a_gpu:
+        monkeypatch.setattr(attention, "attend_part", attention.by_products)
+        monkeypatch.setattr(decoding, "attend_part", attention.by_products)
     monkeypatch.setattr(cache, "CPU_BUCKET", 3)
     monkeypatch.setattr(cache, "SORT_EVERY", 2)
     monkeypatch.setattr(cache, "LENGTH_STEP", 8)
     sampling = Sampling(max_tokens=15, stop_ids=STOP)
-    for dialogue in play(TorchGenerator(model, EngineConfig(lockstep=False)), sampling, count=10, shuffled=3):
+    generator = TorchGenerator(model, EngineConfig(lockstep=False))
+    for dialogue in play(generator, sampling, count=14, shuffled=3, prompts=(*NOTHING, *SHARED)):
         for (ids, seed), answer in zip(dialogue.asked, dialogue.answers, strict=True):
             check(place, model, ids, sampling, seed, answer)
 
@@ -126,7 +144,7 @@ def test_rows_of_many_lengths_keep_their_places(model, place, monkeypatch):
 def test_lockstep_gives_one_result_bit_for_bit_whoever_arrives_first(model):
     sampling = Sampling(max_tokens=12, stop_ids=STOP)
     first, *others = (
-        [d.answers for d in play(TorchGenerator(model, EngineConfig()), sampling, count=8, shuffled=order)]
+        [d.answers for d in play(TorchGenerator(model, EngineConfig()), sampling, 8, order, (*NOTHING, *SHARED))]
         for order in (None, 1, 2)
     )
     assert others == [first, first]
@@ -141,10 +159,75 @@ def test_a_batch_gives_the_same_bits_whatever_was_played_before_it(model):
     assert second == [d.answers for d in play(TorchGenerator(model, EngineConfig()), sampling, count=40)]
 
 
+def computed(generator: TorchGenerator, prompts: Sequence[Sequence[int]], heard: int = 5, turns: int = 2) -> int:
+    """How many tokens the model computes for sessions that begin with these prompts and say three tokens a turn."""
+
+    async def one(number: int) -> None:
+        ids = list(prompts[number])
+        for turn in range(turns):
+            ids += tokens(heard, number)
+            ids += (await generator.generate(number, ids, Sampling(max_tokens=3), turn)).ids
+        generator.close(number)
+
+    async def main() -> None:
+        for number in range(len(prompts)):
+            generator.open(number)
+        await asyncio.gather(*map(one, range(len(prompts))))
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    return generator.computed
+
+
+@pytest.mark.parametrize("lockstep", [True, False])
+def test_what_sessions_begin_with_is_computed_once(model, lockstep):
+    engine = EngineConfig(lockstep=lockstep, batch_tokens=150)
+    alone = computed(TorchGenerator(model, engine), [()] * 12)
+    for prompts in ([tokens(100)] * 12, [tokens(100), tokens(80, 3)] * 6):
+        once = sum(map(len, {tuple(prompt) for prompt in prompts}))
+        extra = computed(TorchGenerator(model, engine), prompts) - alone
+        assert once <= extra <= once + 2, "a context may begin as the other prompt goes on"
+
+
+@pytest.mark.parametrize("lockstep", [True, False])
+def test_sessions_wait_for_room_in_the_cache(model, place, monkeypatch, lockstep):
+    """Three of the eight fit at a time: what they share once, and each grown to `longest`."""
+    seen: list[tuple[int, int]] = []
+    step = cache.Cache.step
+
+    def watched(self: cache.Cache, *given):
+        attend = step(self, *given)
+        seen.append((len(self.rows), self.bytes))
+        return attend
+
+    monkeypatch.setattr(cache.Cache, "step", watched)
+    monkeypatch.setattr(cache, "LENGTH_STEP", 1)
+    size = 2 * SHAPE.layers * SHAPE.kv_heads * SHAPE.head_dim * model.head.element_size()
+    room = (100 + 3 * 100) * size
+    generator = TorchGenerator(model, EngineConfig(lockstep=lockstep, cache_gib=room / 2**30), longest=200)
+    sampling = Sampling(max_tokens=8)
+    for dialogue in play(generator, sampling, 8, prompts=[tokens(100)]):
+        for (ids, seed), answer in zip(dialogue.asked, dialogue.answers, strict=True):
+            check(place, model, ids, sampling, seed, answer)
+    assert max(rows for rows, _ in seen) == 3
+    assert max(held for _, held in seen) <= room
+
+
+def test_sessions_that_stay_open_give_their_rows_to_those_that_wait(model):
+    generator = TorchGenerator(model, EngineConfig(lockstep=False, cache_gib=1e-9))
+
+    async def main() -> list[Generation]:
+        for number in range(5):
+            generator.open(number)
+        asked = (generator.generate(n, tokens(5, n), Sampling(max_tokens=3), n) for n in range(5))
+        return await asyncio.gather(*asked)
+
+    assert [len(a.ids) for a in asyncio.run(asyncio.wait_for(main(), PATIENCE))] == [3] * 5
+
+
 def test_the_cache_is_freed_when_the_last_session_closes(model):
     generator = TorchGenerator(model, EngineConfig())
     play(generator, Sampling(max_tokens=4))
-    assert not generator._cache._all()
+    assert not generator._cache.bytes
 
 
 def test_lockstep_waits_for_the_unpaused(model):
@@ -226,7 +309,7 @@ def test_draws_follow_the_distribution(model, place):
         p = model.logits(model.packed(place.tensor(ids), [10]))[-1].float().div(1.5).softmax(-1).cpu()
 
     async def draw() -> list[Generation]:
-        generator = TorchGenerator(model, EngineConfig(lockstep=False))
+        generator = TorchGenerator(model, EngineConfig(lockstep=False), longest=20)
         sampling = Sampling(temperature=1.5, max_tokens=1)
         for number in range(3000):
             generator.open(number)

@@ -20,8 +20,8 @@ from patience import PATIENCE
 
 from tau2_exp.config import PolicyConfig
 from tau2_exp.engines.torch.model import CausalLM
+from tau2_exp.engines.torch.prefix import common_length
 from tau2_exp.engines.torch.scheduler import Scheduler
-from tau2_exp.engines.torch.slots import common_length
 from tau2_exp.engines.torch.tokenizer import TextTokenizer
 from tau2_exp.engines.torch.wire import Refused, Request, read_request
 from tau2_exp.policies.sglang import SglangGenerator

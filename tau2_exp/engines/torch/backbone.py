@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from tau2_exp.engines.torch.cache import Row as CacheRow
 from tau2_exp.engines.torch.lora import Adapter
+from tau2_exp.engines.torch.room import Room
 from tau2_exp.types import Row
 
 CONFIG = "config.json"
@@ -32,14 +33,24 @@ class Batch(Protocol):
 class SessionCache(Protocol):
     """What a model keeps of its sessions' contexts, a row each. `Row.ids` are the tokens that a row holds."""
 
-    def acquire(self) -> CacheRow:
-        """A new, empty row."""
+    @property
+    def bytes(self) -> int:
+        """What it takes, filled or not."""
+
+    def held(self, ids: Sequence[int]) -> int:
+        """How many tokens of a new context a row for it would have at least."""
+
+    def has_room(self, ids: Sequence[int]) -> bool:
+        """Whether memory allows one more row, for the context `ids`."""
+
+    def acquire(self, ids: Sequence[int], waiting: Sequence[Sequence[int]] = ()) -> CacheRow:
+        """A new row for the context `ids`, which holds what the cache has of its beginning, and never all of it.
+
+        `waiting` are the contexts that come next. Where there are such, the row has to be fed in the next pass.
+        """
 
     def release(self, row: Any) -> None:
         """Free a row."""
-
-    def copy(self, source: Any, target: Any, count: int) -> int:
-        """Give a new row the first `count` tokens of another; how many it has then, which may be none."""
 
     def cut(self, row: Any, count: int) -> int:
         """Keep a row's first `count` tokens; how many are kept, which may be none."""
@@ -107,8 +118,8 @@ class LanguageModel(nn.Module, ABC):
         """
 
     @abstractmethod
-    def new_cache(self) -> SessionCache:
-        """An empty cache."""
+    def new_cache(self, room: Room) -> SessionCache:
+        """An empty cache, for as many sessions as `room` allows."""
 
     @abstractmethod
     def next_logits(

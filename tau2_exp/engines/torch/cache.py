@@ -1,4 +1,4 @@
-"""Keys and values of many growing rows: one slab a layer, rows side by side, attention cut to what is filled."""
+"""Keys and values of many growing rows: what rows begin with alike is stored once, their own tokens side by side."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from tau2_exp.engines.torch.attention import Attend, attend_last
+from tau2_exp.engines.torch.attention import Attend
+from tau2_exp.engines.torch.decoding import Pass
+from tau2_exp.engines.torch.prefix import WORTH_SHARING, Prefix, best_prefix, shared_length
+from tau2_exp.engines.torch.room import Room
 from tau2_exp.engines.torch.shape import ModelShape
+from tau2_exp.engines.torch.slabs import Slabs
 
 CPU_BUCKET = 16  # rows attended to together: enough to pay for the call, few enough to be of like length
 LENGTH_STEP = 64
@@ -19,74 +21,120 @@ SORT_EVERY = 32  # decode iterations between two orderings of the rows by length
 
 @dataclass(eq=False, slots=True)
 class Row:
-    """One session's row of the cache. `ids` are the tokens whose keys and values are cached, in order."""
+    """One session's row of the cache. `ids` are the tokens whose keys and values are cached, in order.
+
+    Those of `prefix` lie there, the others in the slot.
+    """
 
     slot: int
     ids: list[int] = field(default_factory=list)
+    prefix: Prefix | None = None
 
+    @property
+    def base(self) -> int:
+        """How many tokens are the prefix's."""
+        return len(self.prefix.ids) if self.prefix else 0
 
-@dataclass(frozen=True, slots=True)
-class _Bucket:
-    """Neighbouring slots [low, high) attended to together, up to `length`."""
-
-    low: int
-    high: int
-    length: int
-    first: int  # the packed tokens [first, last) are theirs
-    last: int
-    places: Tensor | None  # where in the bucket those tokens' rows are; None: everywhere
-    mask: Tensor  # [rows, 1, 1, length], 0 or -inf
+    @property
+    def own(self) -> int:
+        """How many tokens lie in the slot."""
+        return max(0, len(self.ids) - self.base)
 
 
 class Cache:
-    """The slabs [slots, kv_heads, length, head_dim] of keys and of values, for each layer.
+    """The rows of a model's sessions, bounded by `room`: a row is let in where all can grow to the longest context.
 
     Slots 0..n-1 are in use. Rows are ordered by length now and then, so that neighbours pad each other little.
     """
 
-    def __init__(self, shape: ModelShape, device: torch.device, dtype: torch.dtype):
-        self.shape = shape
-        self.device = device
-        self.dtype = dtype
+    def __init__(self, shape: ModelShape, device: torch.device, dtype: torch.dtype, room: Room):
+        self.slabs = Slabs(shape, device, dtype)
         self.rows: list[Row] = []
+        self._prefixes: list[Prefix] = []  # that rows continue
+        self._new_slabs = lambda: Slabs(shape, device, dtype)
+        self._device, self._room = device, room
+        self._token_bytes = 2 * shape.layers * shape.kv_heads * shape.head_dim * dtype.itemsize
+        self._capacity = 0  # tokens; measured when the first row comes
         self._bucket = CPU_BUCKET if device.type == "cpu" else 1 << 30
         self._steps = 0
-        self._slots = 0
-        self._length = 0
-        self._slabs: list[list[Tensor]] = []
 
-    def acquire(self) -> Row:
-        """A new, empty row in the next slot."""
-        row = Row(len(self.rows))
+    @property
+    def bytes(self) -> int:
+        """What the tensors take, filled or not."""
+        return self.slabs.bytes + sum(prefix.slabs.bytes for prefix in self._prefixes)
+
+    # ------------------------------------------------------------ rows
+
+    def held(self, ids: Sequence[int]) -> int:
+        """How many tokens of a new context are cached as a prefix."""
+        prefix = self._held(ids)
+        return len(prefix.ids) if prefix else 0
+
+    def has_room(self, ids: Sequence[int]) -> bool:
+        """Whether one more row, for the context `ids`, can grow to the longest context beside the others."""
+        if not self.rows:
+            return True
+        longest = max(self._most_own(), self._room.longest - self.held(ids))
+        prefixes = sum(len(prefix.ids) for prefix in self._prefixes)
+        return (len(self.rows) + 1) * longest + prefixes <= self._capacity
+
+    @torch.inference_mode()
+    def acquire(self, ids: Sequence[int] = (), waiting: Sequence[Sequence[int]] = ()) -> Row:
+        """A new row for the context `ids`, with what is cached of its beginning; at least one token is left to be fed.
+
+        `waiting` are contexts that come next: what this one shares with them, or with rows, becomes a prefix. Where it
+        is not cached yet, the row returned is empty, and has to be fed in the next pass, before any other row.
+        """
+        if not self.rows:
+            self._capacity = self._room.bytes() // self._token_bytes
+        context = list(ids)
+        prefix = self._held(context)
+        if len(context) > 2 * (len(prefix.ids) if prefix else WORTH_SHARING):  # else no other can spare as much again
+            prefix = self._better(context, prefix, waiting) or prefix
+        row = Row(len(self.rows), prefix=prefix)
         self.rows.append(row)
+        if prefix:
+            row.ids = prefix.ids[:] if prefix.rows or prefix.filled else []
+            prefix.rows += 1
+            self._copy_own(row, context)
         return row
 
     @torch.inference_mode()
     def release(self, row: Row) -> None:
         """Free a row; the last row moves into its slot."""
+        self._leave(row)
         last = self.rows.pop()
         if last is row:
             return
-        filled = len(last.ids)
-        if filled:
-            for slab in self._all():
-                slab[row.slot, :, :filled] = slab[last.slot, :, :filled]
+        if last.own:
+            for slab in self.slabs.tensors():
+                slab[row.slot, :, : last.own] = slab[last.slot, :, : last.own]
         last.slot = row.slot
         self.rows[row.slot] = last
 
-    @torch.inference_mode()
-    def copy(self, source: Row, target: Row, count: int) -> int:
-        """Give a new row the first `count` tokens of another; how many it has then."""
-        self._reserve(count)
-        for slab in self._all():
-            slab[target.slot, :, :count] = slab[source.slot, :, :count]
-        target.ids[:] = source.ids[:count]
-        return count
-
     def cut(self, row: Row, count: int) -> int:
-        """Keep a row's first `count` tokens; how many are kept."""
+        """Keep a row's first `count` tokens; how many are kept: none where they end within its prefix."""
+        if count < row.base:
+            self._leave(row)
+            count = 0
         del row.ids[count:]
         return count
+
+    @torch.inference_mode()
+    def order(self, active: Sequence[Row]) -> None:
+        """Every SORT_EVERY calls, move the active rows to the front, ordered by length."""
+        self._steps += 1
+        if self._steps % SORT_EVERY or len(self.rows) <= self._bucket:
+            return
+        self._reserve()
+        busy = {id(row) for row in active}
+        self.rows.sort(key=lambda row: (id(row) not in busy, row.own, row.slot))
+        index = torch.tensor([row.slot for row in self.rows], device=self._device)
+        filled = max(row.own for row in self.rows)
+        for slab in self.slabs.tensors():
+            slab[: len(self.rows), :, :filled] = slab[index, :, :filled]
+        for slot, row in enumerate(self.rows):
+            row.slot = slot
 
     def step(self, decodes: Sequence[Row], prefills: Sequence[tuple[Row, int]], ids: Sequence[int]) -> Attend:
         """The attention of one forward pass, which also caches the keys and values of the tokens `ids` that it feeds.
@@ -94,129 +142,96 @@ class Cache:
         `ids` has one token for each row of `decodes` (in the order of their slots), then as many for each row of
         `prefills` as its count. The rows' ids grow here; the function returned must then run in every layer.
         """
-        counts = [(row, 1) for row in decodes] + list(prefills)
-        slots: list[int] = []
-        positions: list[int] = []
+        feeds = [(row, 1) for row in decodes] + list(prefills)
+        before = [len(row.ids) for row, _ in feeds]
         start = 0
-        for row, count in counts:
-            slots += [row.slot] * count
-            positions += range(len(row.ids), len(row.ids) + count)
+        for row, count in feeds:
             row.ids += ids[start : start + count]
             start += count
-        self._reserve(max(positions) + 1)
-        target = self._target(slots, positions)
-        buckets = self._buckets(decodes)
-        return self._attend(target, buckets, prefills)
+        self._reserve()
+        for row, _ in feeds:
+            if row.prefix:
+                row.prefix.filled = True
+        return Pass(self.slabs, self.rows, feeds, before, len(decodes), self._bucket).attend
 
-    def order(self, active: Sequence[Row]) -> None:
-        """Every SORT_EVERY calls, move the active rows to the front, ordered by length."""
-        self._steps += 1
-        if self._steps % SORT_EVERY or len(self.rows) <= self._bucket:
-            return
-        busy = {id(row) for row in active}
-        self.rows.sort(key=lambda row: (id(row) not in busy, len(row.ids), row.slot))
-        index = torch.tensor([row.slot for row in self.rows], device=self.device)
-        filled = max(len(row.ids) for row in self.rows)
-        for slab in self._all():
-            slab[: len(self.rows), :, :filled] = slab[index, :, :filled]
-        for slot, row in enumerate(self.rows):
-            row.slot = slot
+    # ------------------------------------------------------------ prefixes
+
+    def _held(self, ids: Sequence[int]) -> Prefix | None:
+        """The longest prefix that `ids` begins with and goes on after."""
+        found = [p for p in self._prefixes if len(p.ids) < len(ids) and p.ids == ids[: len(p.ids)]]
+        return max(found, key=lambda prefix: len(prefix.ids), default=None)
+
+    def _better(self, ids: list[int], held: Prefix | None, waiting: Sequence[Sequence[int]]) -> Prefix | None:
+        """A new prefix of `ids`, where that spares more than `held`."""
+        shared = [shared_length(row.ids, ids) for row in self.rows]
+        coming = [shared_length(other, ids) for other in waiting]
+        count = best_prefix([*shared, *coming], len(held.ids) if held else 0)
+        if not count:
+            return None
+        prefix = Prefix(ids[:count], self._new_slabs())
+        prefix.slabs.resize(1, count, 0)
+        self._prefixes.append(prefix)
+        for row, common in zip(self.rows, shared, strict=True):
+            if common >= count and (row.prefix is None or row.prefix.filled):
+                self._lift(row, prefix)
+        return prefix
+
+    def _lift(self, row: Row, prefix: Prefix) -> None:
+        """Fill a prefix with the beginning of a row; a row without one continues it from now on."""
+        count = len(prefix.ids)
+        base = min(row.base, count)
+        for layer, pair in enumerate(prefix.slabs.layers):
+            for side, target in enumerate(pair):
+                slab = self.slabs.layers[layer][side][row.slot]
+                target[0, :, base:] = slab[:, : count - base]
+                if row.prefix:
+                    target[0, :, :base] = row.prefix.slabs.layers[layer][side][0, :, :base]
+                else:
+                    slab[:, : row.own - count] = slab[:, count : row.own].clone()
+        prefix.filled = True
+        if not row.prefix:
+            row.prefix = prefix
+            prefix.rows += 1
+
+    def _leave(self, row: Row) -> None:
+        """The row continues no prefix any more; what no row continues is dropped."""
+        if row.prefix:
+            row.prefix.rows -= 1
+            if not row.prefix.rows:
+                self._prefixes.remove(row.prefix)
+            row.prefix = None
+
+    def _copy_own(self, row: Row, ids: Sequence[int]) -> None:
+        """Give a new row what another of its prefix has of the context `ids` beyond that."""
+        beyond = ids[row.base :]
+        found = [
+            (shared_length(other.ids[row.base :], beyond), other)
+            for other in self.rows
+            if other is not row and other.prefix is row.prefix
+        ]
+        count, source = max(found, key=lambda pair: pair[0], default=(0, row))
+        if row.ids and count:
+            self._reserve(count)
+            for slab in self.slabs.tensors():
+                slab[row.slot, :, :count] = slab[source.slot, :, :count]
+            row.ids += beyond[:count]
 
     # ------------------------------------------------------------ memory
 
-    def _all(self) -> list[Tensor]:
-        return [slab for pair in self._slabs for slab in pair]
+    def _most_own(self) -> int:
+        """The most tokens of its own that a row can come to have."""
+        without = len(self.rows) - sum(prefix.rows for prefix in self._prefixes)
+        base = 0 if without else min((len(prefix.ids) for prefix in self._prefixes), default=0)
+        return self._room.longest - base
 
-    def _reserve(self, length: int) -> None:
-        """Room for every row and for `length` tokens of each. New memory is zero: 0 · garbage could be NaN."""
-        if len(self.rows) <= self._slots and length <= self._length:
+    def _reserve(self, length: int = 0) -> None:
+        """Room for every row and its tokens, and for `length` of each; more than that where memory allows."""
+        slots, longest = len(self.rows), max([length, *(row.own for row in self.rows)])
+        if slots <= self.slabs.slots and longest <= self.slabs.length:
             return
-        old_slots, old_length = self._slots, self._length
-        if length > old_length:
-            self._length = -(-max(length, old_length * 5 // 4) // LENGTH_STEP) * LENGTH_STEP
-        self._slots = max(len(self.rows), old_slots)
-        size = (self._slots, self.shape.kv_heads, self._length, self.shape.head_dim)
-        for layer in range(self.shape.layers):
-            fresh = [torch.zeros(size, device=self.device, dtype=self.dtype) for _ in range(2)]
-            if old_slots:
-                for new, old in zip(fresh, self._slabs[layer], strict=True):
-                    new[:old_slots, :, :old_length] = old
-                self._slabs[layer] = fresh
-            else:
-                self._slabs.append(fresh)
-
-    def _target(self, slots: list[int], positions: list[int]) -> Tensor:
-        """Where each (token, head) goes in a slab seen as rows of head_dim."""
-        heads = self.shape.kv_heads
-        slot, position = torch.tensor([slots, positions], device=self.device)
-        head = torch.arange(heads, device=self.device)
-        return ((slot[:, None] * heads + head) * self._length + position[:, None]).flatten()
-
-    # ------------------------------------------------------------ attention
-
-    def _buckets(self, decodes: Sequence[Row]) -> list[_Bucket]:
-        """The buckets that hold the rows, which come in the order of their slots."""
-        filled = [1] * len(self.rows)
-        for row in decodes:
-            filled[row.slot] = len(row.ids)
-        masks = self._masks(filled)
-        buckets: list[_Bucket] = []
-        first = 0
-        while first < len(decodes):
-            low = decodes[first].slot // self._bucket * self._bucket
-            high = min(low + self._bucket, len(self.rows))
-            last = first
-            while last < len(decodes) and decodes[last].slot < high:
-                last += 1
-            length = max(filled[low:high])
-            places = None
-            if last - first < high - low:
-                places = torch.tensor([row.slot - low for row in decodes[first:last]], device=self.device)
-            buckets.append(_Bucket(low, high, length, first, last, places, masks[low:high, :, :, :length]))
-            first = last
-        return buckets
-
-    def _masks(self, filled: list[int]) -> Tensor:
-        """[rows, 1, 1, longest], 0 where a row is filled and -inf beyond."""
-        ends = torch.tensor(filled, device=self.device)[:, None]
-        beyond = torch.arange(max(filled, default=0), device=self.device) >= ends
-        mask = torch.zeros(beyond.shape, device=self.device, dtype=self.dtype)
-        return mask.masked_fill_(beyond, -torch.inf)[:, None, None]
-
-    def _attend(self, target: Tensor, buckets: Sequence[_Bucket], prefills: Sequence[tuple[Row, int]]) -> Attend:
-        head_dim = self.shape.head_dim
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self._slabs[layer]
-            keys.view(-1, head_dim).index_copy_(0, target, k.reshape(-1, head_dim))
-            values.view(-1, head_dim).index_copy_(0, target, v.reshape(-1, head_dim))
-            out = [_decode(bucket, q, keys, values) for bucket in buckets]
-            start = buckets[-1].last if buckets else 0
-            for row, count in prefills:
-                out.append(_prefill(row, q[start : start + count], keys, values))
-                start += count
-            return torch.cat(out)
-
-        return attend
-
-
-def _decode(bucket: _Bucket, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """One query token a row: the heads that share keys become the queries, so that nothing is repeated."""
-    kv_heads = keys.shape[1]
-    mine = q[bucket.first : bucket.last]
-    grouped = mine.view(mine.shape[0], kv_heads, -1, q.shape[-1])
-    if bucket.places is not None:
-        spread = grouped.new_zeros(bucket.high - bucket.low, *grouped.shape[1:])
-        grouped = spread.index_copy_(0, bucket.places, grouped)
-    k = keys[bucket.low : bucket.high, :, : bucket.length]
-    v = values[bucket.low : bucket.high, :, : bucket.length]
-    out = F.scaled_dot_product_attention(grouped, k, v, attn_mask=bucket.mask)
-    if bucket.places is not None:
-        out = out[bucket.places]
-    return out.reshape(mine.shape)
-
-
-def _prefill(row: Row, q: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    k = keys[row.slot : row.slot + 1, :, : len(row.ids)]
-    v = values[row.slot : row.slot + 1, :, : len(row.ids)]
-    return attend_last(q.transpose(0, 1)[None], k, v)[0].transpose(0, 1)
+        most = self._most_own()
+        if slots > self.slabs.slots:
+            slots = max(slots, min(2 * self.slabs.slots, self._capacity // max(1, most)))
+        filled = min(longest, self.slabs.length)
+        longest = max(longest, min(longest * 5 // 4, most))
+        self.slabs.resize(max(slots, self.slabs.slots), -(-longest // LENGTH_STEP) * LENGTH_STEP, filled)

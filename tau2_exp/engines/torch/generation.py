@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 
 from tau2_exp.config import EngineConfig
 from tau2_exp.engines.torch.backbone import LanguageModel, SessionCache
 from tau2_exp.engines.torch.cache import Row
+from tau2_exp.engines.torch.room import Room
 from tau2_exp.engines.torch.sampling import entropies, sample, uniforms
-from tau2_exp.types import FaultError, FaultSource, Generation, Sampling
-
-Ends = Callable[[Sequence[int]], bool]  # whether the ids of a turn so far are a whole turn
+from tau2_exp.engines.torch.turns import Ends, Request, Turn, answer, refuse
+from tau2_exp.types import Generation, Sampling
 
 QUIET_PASSES = 3  # passes of the event loop without news before a lockstep batch counts as complete
-
-
-@dataclass(eq=False, slots=True)
-class _Request:
-    """A turn that waits to join the batch."""
-
-    ids: list[int]
-    sampling: Sampling
-    draws: list[float]
-    future: asyncio.Future[Generation]
-    ends: Ends | None
-
-
-@dataclass(eq=False, slots=True)
-class _Turn:
-    """A turn being sampled. `feed` is what the model has not seen yet: the new context, then the last token."""
-
-    row: Row
-    feed: list[int]
-    sampling: Sampling
-    draws: list[float]
-    future: asyncio.Future[Generation]
-    ends: Ends | None
-    ids: list[int] = field(default_factory=list)
-    log_probs: list[float] = field(default_factory=list)
-    entropy: float | None = None  # of its first token's distribution, where it is asked for
 
 
 class TorchGenerator:
@@ -52,20 +25,25 @@ class TorchGenerator:
     In lockstep an iteration waits until every open session has a turn: the batch is then ordered by session number,
     never by arrival, and one seed gives one result bit for bit. A session without further turns must be closed, or all
     others wait.
+
+    What the first contexts of sessions have in common is computed and kept once. A session joins when the cache has
+    room for it to grow to `longest` tokens (None: the model's context), beside those that have joined.
     """
 
-    def __init__(self, model: LanguageModel, engine: EngineConfig):
+    def __init__(self, model: LanguageModel, engine: EngineConfig, longest: int | None = None):
         self.model = model
+        self._room = Room(engine, model.device, min(longest or model.context, model.context))
         self._lockstep = engine.lockstep
         self._batch_tokens = engine.batch_tokens
         self._open: set[int] = set()
-        self._waiting: dict[int, _Request] = {}
-        self._turns: dict[int, _Turn] = {}
+        self._waiting: dict[int, Request] = {}
+        self._turns: dict[int, Turn] = {}
         self._rows: dict[int, Row] = {}
-        self._cache: SessionCache = self.model.new_cache()
+        self._cache: SessionCache = self.model.new_cache(self._room)
         self._weights = self._weights_version()
         self._news = 0
-        self.passes = 0  # through the model, so far
+        self.passes = self.computed = 0  # through the model, and tokens that they fed, so far
+        self.crowded = False  # whether a session waits for room in the cache
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -96,7 +74,7 @@ class TorchGenerator:
             raise ValueError(f"token ids go from 0 to {self.model.vocab_size - 1}")
         draws = uniforms(seed, sampling.max_tokens)
         future = asyncio.get_running_loop().create_future()
-        self._waiting[session] = _Request(list(ids), sampling, draws, future, ends)
+        self._waiting[session] = Request(list(ids), sampling, draws, future, ends)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         self._announce()
@@ -120,9 +98,9 @@ class TorchGenerator:
         """End a session's turn early: `generate` returns what was sampled so far, with the finish "abort"."""
         turn, request = self._turns.pop(session, None), self._waiting.pop(session, None)
         if turn is not None:
-            _answer(turn.future, Generation(tuple(turn.ids), tuple(turn.log_probs), "abort"))
+            answer(turn.future, Generation(tuple(turn.ids), tuple(turn.log_probs), "abort"))
         elif request is not None:
-            _answer(request.future, Generation((), (), "abort"))
+            answer(request.future, Generation((), (), "abort"))
         self._announce()
 
     def cached(self, session: int) -> list[int]:
@@ -130,20 +108,26 @@ class TorchGenerator:
         row = self._rows.get(session)
         return row.ids if row else []
 
-    def share(self, source: int, session: int, count: int) -> int:
-        """Copy the first `count` cached tokens of the session `source` to a session that has no row yet.
+    @property
+    def cache_bytes(self) -> int:
+        """What the cache takes now, filled or not."""
+        return self._cache.bytes
 
-        How many it has then: `count`, or none where the model can only keep a context whole.
-        """
-        row = self._rows[session] = self._cache.acquire()
-        return self._cache.copy(self._rows[source], row, count)
+    def has_room(self, ids: Sequence[int]) -> bool:
+        """Whether the cache has room for a session with the context `ids`."""
+        return self._cache.has_room(ids)
+
+    def begin(self, session: int, ids: Sequence[int]) -> int:
+        """Give a session its row before its first turn, whose context is `ids`; how many tokens of it are cached."""
+        row = self._rows[session] = self._cache.acquire(ids)
+        return len(row.ids)
 
     def reset(self) -> None:
         """Drop the cache, as new weights require. Raises RuntimeError while rows decode."""
         if self._turns:
             raise RuntimeError("the cache cannot be dropped while rows decode")
         self._rows.clear()
-        self._cache = self.model.new_cache()
+        self._cache = self.model.new_cache(self._room)
         self._weights = self._weights_version()
 
     # ------------------------------------------------------------ the loop
@@ -196,32 +180,45 @@ class TorchGenerator:
         if not sessions:
             return
         turns = [self._turns[session] for session in sessions]
+        self.computed += sum(len(turn.feed) for turn in turns)
         ids, log_probs = self._forward(turns, len(decoding))
         self.passes += 1
         for session, token, log_prob in zip(sessions, ids, log_probs, strict=True):
             self._take(session, token, log_prob)
 
     def _admit(self) -> list[int]:
-        """Let sessions join, in the order of their numbers, as many as one pass may prefill."""
+        """Let sessions join, in the order of their numbers: as many as there is room for and a pass may prefill."""
         admitted: list[int] = []
-        tokens = 0
-        for session, request in sorted(self._waiting.items()):
+        tokens, stuck, self.crowded = 0, not self._turns, False
+        waiting = sorted(self._waiting.items())
+        first = [request.ids for session, request in waiting if session not in self._rows]
+        for session, request in waiting:
             row = self._rows.get(session)
-            known = self._cache.cut(row, _common_prefix(row.ids, request.ids)) if row else 0
+            if row is None and (self.crowded or not self._make_room(request.ids, stuck)):
+                self.crowded = True
+                continue
+            known = self._cache.cut(row, request.known(row.ids)) if row else self._cache.held(request.ids)
             tokens += len(request.ids) - known
             if admitted and tokens > self._batch_tokens:
                 break
             if row is None:
-                row = self._rows[session] = self._cache.acquire()
-            self._turns[session] = _Turn(
-                row, request.ids[known:], request.sampling, request.draws, request.future, request.ends
-            )
-            admitted.append(session)
-        for session in admitted:
+                del first[0]
+                row = self._rows[session] = self._cache.acquire(request.ids, first)
+            self._turns[session] = request.begin(row)
             del self._waiting[session]
+            admitted.append(session)
         return admitted
 
-    def _forward(self, turns: Sequence[_Turn], decoding: int) -> tuple[list[int], list[float]]:
+    def _make_room(self, ids: Sequence[int], stuck: bool) -> bool:
+        """Whether there is room for a context; where nobody decodes, idle sessions lose their rows for it."""
+        while not self._cache.has_room(ids):
+            idle = next((s for s in self._rows if s not in self._turns and s not in self._waiting), None)
+            if not stuck or idle is None:
+                return False
+            self._cache.release(self._rows.pop(idle))
+        return True
+
+    def _forward(self, turns: Sequence[Turn], decoding: int) -> tuple[list[int], list[float]]:
         """The next token of each turn and its log-probability; the first `decoding` turns feed one token each."""
         rows = [turn.row for turn in turns[:decoding]]
         joining = [(turn.row, len(turn.feed)) for turn in turns[decoding:]]
@@ -243,12 +240,12 @@ class TorchGenerator:
             stopped = token in turn.sampling.stop_ids or (turn.ends is not None and turn.ends(turn.ids))
         except Exception as error:  # the asker's own code
             del self._turns[session]
-            _refuse(turn.future, error)
+            refuse(turn.future, error)
             return
         if stopped or len(turn.ids) >= turn.sampling.max_tokens:
             del self._turns[session]
             finish = "stop" if stopped else "length"
-            _answer(turn.future, Generation(tuple(turn.ids), tuple(turn.log_probs), finish, turn.entropy))
+            answer(turn.future, Generation(tuple(turn.ids), tuple(turn.log_probs), finish, turn.entropy))
 
     def _fail(self, error: Exception) -> None:
         """Fail every turn with the engine's error, and drop the cache."""
@@ -257,26 +254,8 @@ class TorchGenerator:
         self._turns.clear()
         self.reset()
         for future in futures:
-            _refuse(future, error)
+            refuse(future, error)
 
     def _weights_version(self) -> int:
         """Grows with every in-place change of a weight."""
         return sum(parameter._version for parameter in self.model.parameters())
-
-
-def _answer(future: asyncio.Future[Generation], generation: Generation) -> None:
-    if not future.done():
-        future.set_result(generation)
-
-
-def _refuse(future: asyncio.Future[Generation], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(FaultError(FaultSource.ENGINE, f"{type(error).__name__}: {error}"))
-
-
-def _common_prefix(cached: list[int], wanted: list[int]) -> int:
-    """How many tokens of `wanted` the cache holds; at least its last one is left to be fed."""
-    limit = min(len(cached), len(wanted) - 1)
-    if cached[:limit] == wanted[:limit]:
-        return limit
-    return next(i for i in range(limit) if cached[i] != wanted[i])

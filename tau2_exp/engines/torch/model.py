@@ -22,6 +22,7 @@ from tau2_exp.engines.torch.cache import Cache
 from tau2_exp.engines.torch.cache import Row as CacheRow
 from tau2_exp.engines.torch.kernels import full_logits, rms_norm, rotate, swiglu, token_statistics
 from tau2_exp.engines.torch.packing import Packed, pack
+from tau2_exp.engines.torch.room import Room
 from tau2_exp.engines.torch.shape import INIT_DEVIATION, ModelShape, RopeScaling
 from tau2_exp.types import Row
 
@@ -179,9 +180,9 @@ class CausalLM(LanguageModel):
         log_probs, entropies = token_statistics(hidden, self.head, batch.targets, temperature, entropy)
         return log_probs[batch.index], entropies[batch.index]
 
-    def new_cache(self) -> Cache:
+    def new_cache(self, room: Room) -> Cache:
         """An empty cache of keys and values."""
-        return Cache(self.shape, self.device, self.head.dtype)
+        return Cache(self.shape, self.device, self.head.dtype, room)
 
     def next_logits(
         self, cache: Cache, decodes: Sequence[CacheRow], prefills: Sequence[tuple[CacheRow, int]], ids: Sequence[int]

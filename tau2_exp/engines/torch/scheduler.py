@@ -37,12 +37,19 @@ class _Guest:
 
 
 class Scheduler:
-    """Takes requests from any event loop; at most `rows` are generated at the same time."""
+    """Takes requests from any event loop; at most `rows` of at most `longest` tokens are generated at the same time."""
 
-    def __init__(self, model: LanguageModel, tokenizer: TextTokenizer, hardware: HardwareConfig, rows: int):
+    def __init__(
+        self,
+        model: LanguageModel,
+        tokenizer: TextTokenizer,
+        hardware: HardwareConfig,
+        rows: int,
+        longest: int | None = None,
+    ):
         self.version = "default"
         self._model, self._tokenizer, self._hardware = model, tokenizer, hardware
-        self._generator = TorchGenerator(model, EngineConfig(lockstep=False))
+        self._generator = TorchGenerator(model, EngineConfig(lockstep=False), longest)
         self._slots = CacheSlots(self._generator, rows)
         self._guests: dict[str | int, _Guest] = {}  # requests by their names, probes by their sessions
         self._probes = itertools.count(1)

@@ -174,7 +174,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
     context = min(given.context or model.context, model.context)
-    scheduler = Scheduler(model.requires_grad_(False), tokenizer, hardware, given.at_once)
+    scheduler = Scheduler(model.requires_grad_(False), tokenizer, hardware, given.at_once, context)
     service = Service(scheduler, given.model, model.vocab_size, context, end_ids(given.model))
     config = uvicorn.Config(
         service.app(token, given.host),

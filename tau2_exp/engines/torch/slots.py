@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from tau2_exp.engines.torch.generation import TorchGenerator
-
-WORTH_SHARING = 32  # tokens: fewer are computed again as fast as they are copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +22,7 @@ class CacheSlots:
     """At most `limit` rows of the cache, in use or kept for later; a request waits while all are in use.
 
     A turn sends its episode's whole context again, so the previous turn's row holds a beginning of it. An episode's
-    first turn shares its prompt with others, and copies that. The row unused for the longest time is freed first.
+    first turn shares its prompt with others, and continues that. The row unused for the longest time is freed first.
     """
 
     def __init__(self, generator: TorchGenerator, limit: int):
@@ -47,6 +44,8 @@ class CacheSlots:
             finally:
                 self._taken.remove(slot.session)
                 self._idle[slot.session] = None
+                if self._generator.crowded:
+                    self._free_oldest()
 
     def forget(self) -> None:
         """Close all rows. No row may be in use."""
@@ -69,29 +68,16 @@ class CacheSlots:
         return count if whole else 0
 
     def _fresh(self, ids: list[int]) -> Slot:
-        source, shared = self._nearest(ids)
         session, self._next = self._next, self._next + 1
         self._generator.open(session)
-        shared = self._generator.share(source, session, shared) if shared >= WORTH_SHARING else 0
+        while self._idle and not self._generator.has_room(ids):
+            self._free_oldest()
+        cached = self._generator.begin(session, ids) if self._generator.has_room(ids) else 0
         if len(self._idle) + len(self._taken) >= self._limit:
-            oldest = next(iter(self._idle))
-            del self._idle[oldest]
-            self._generator.close(oldest)
-        return Slot(session, shared)
+            self._free_oldest()
+        return Slot(session, cached)
 
-    def _nearest(self, ids: list[int]) -> tuple[int, int]:
-        """A session that shares the longest beginning with `ids`, and its length: in sorted order it is a neighbour."""
-        rows = [(self._generator.cached(session), session) for session in (*self._idle, *self._taken)]
-        below = [row for row in rows if row[0] <= ids]
-        above = [row for row in rows if row[0] > ids]
-        neighbours = ([max(below)] if below else []) + ([min(above)] if above else [])
-        shared = [(common_length(cached, ids), session) for cached, session in neighbours]
-        count, session = max(shared, default=(0, -1))
-        return session, min(count, len(ids) - 1)
-
-
-def common_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two sequences begin with alike."""
-    longest = min(len(a), len(b))
-    # The lengths at which they differ are a range that ends at `longest`: searched by halves, compared in C.
-    return bisect_left(range(1, longest + 1), True, key=lambda count: a[:count] != b[:count])
+    def _free_oldest(self) -> None:
+        oldest = next(iter(self._idle))
+        del self._idle[oldest]
+        self._generator.close(oldest)

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from tau2_exp.engines.torch.backbone import CONFIG, LanguageModel
 from tau2_exp.engines.torch.kernels import chunks
 from tau2_exp.engines.torch.padding import Padded, pad
+from tau2_exp.engines.torch.room import Room
 from tau2_exp.engines.torch.theirs_cache import TheirCache, TheirRow
 from tau2_exp.types import Row
 
@@ -78,9 +79,9 @@ class TransformersLM(LanguageModel):
         log_probs, entropies = zip(*found, strict=True)
         return torch.cat(log_probs), torch.cat(entropies)
 
-    def new_cache(self) -> TheirCache:
+    def new_cache(self, room: Room) -> TheirCache:
         """An empty cache."""
-        return TheirCache(self.theirs.config)
+        return TheirCache(self.theirs.config, self.head.dtype, room)
 
     def next_logits(
         self,

@@ -20,6 +20,8 @@ from transformers.cache_utils import (
 )
 
 from tau2_exp.engines.torch.cache import Row
+from tau2_exp.engines.torch.prefix import shared_length
+from tau2_exp.engines.torch.room import Room
 
 WITH_TOKENS = (DynamicLayer, DummyLayer)  # a row can be cut where all its layers are these
 STACKED = (*WITH_TOKENS, LinearAttentionLayer, LinearAttentionAndFullAttentionLayer)
@@ -46,28 +48,58 @@ class TheirCache:
     Sliding windows keep every key, so that a row can be cut; the model's masks see to the window.
     """
 
-    def __init__(self, config: Any):
+    def __init__(self, config: Any, dtype: torch.dtype, room: Room):
         self._config = config
-        self._slots = 0
+        self._rows: list[TheirRow] = []
         self._stack: Stack | None = None
+        self._room, self._dtype, self._most = room, dtype, 0
 
-    def acquire(self) -> TheirRow:
-        """A new, empty row."""
-        self._slots += 1
-        return TheirRow(self._slots, cache=self._fresh())
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        caches = [row.cache for row in self._rows] + ([self._stack.cache] if self._stack else [])
+        layers = [layer for cache in caches if cache for layer in cache.layers]
+        return sum(value.nbytes for layer in layers for value in vars(layer).values() if isinstance(value, Tensor))
+
+    def held(self, ids: Sequence[int]) -> int:
+        """0: what a row would have is known when it is made."""
+        return 0
+
+    def has_room(self, ids: Sequence[int]) -> bool:
+        """Whether one more row can grow to the longest context beside the others."""
+        return len(self._rows) < max(1, self._most)
+
+    def acquire(self, ids: Sequence[int] = (), waiting: Sequence[Sequence[int]] = ()) -> TheirRow:
+        """A new row, with a copy of the row that begins most as `ids` do, as far as it can be cut there."""
+        if not self._rows:
+            self._most = self._room.bytes() // (self._room.longest * self._token_bytes())
+        row = TheirRow(len(self._rows), cache=self._fresh())
+        shared = [(shared_length(other.ids, list(ids)), other) for other in self._rows]
+        count, source = max(shared, key=lambda pair: pair[0], default=(0, row))
+        if count:
+            self._copy(source, row, count)
+        self._rows.append(row)
+        return row
 
     def release(self, row: TheirRow) -> None:
         """Free a row."""
         self.alone(row)
         row.cache = None
+        self._rows.remove(row)
 
     @torch.inference_mode()
-    def copy(self, source: TheirRow, target: TheirRow, count: int) -> int:
-        """Give a new row the first `count` tokens of another; 0, and none, where only a whole one can be copied."""
+    def _copy(self, source: TheirRow, target: TheirRow, count: int) -> None:
         kept = copy.deepcopy(self.alone(source))
         target.ids[:] = source.ids
         target.cache = kept
-        return self.cut(target, count)
+        self.cut(target, count)
+
+    def _token_bytes(self) -> int:
+        """Keys and values of one token, were every layer one of full attention."""
+        text = self._config.get_text_config()
+        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        return int(2 * text.num_hidden_layers * heads * head_dim * self._dtype.itemsize)
 
     @torch.inference_mode()
     def cut(self, row: TheirRow, count: int) -> int:

@@ -44,7 +44,7 @@ class Trainer:
         self._batch_tokens = engine.batch_tokens
         self._reference = reference
         self._optimiser = Optimiser(model, config)
-        model.recompute = engine.recompute
+        model.recompute = engine.recomputes(model.device.type)
         if isinstance(config, GrpoConfig) and config.kl > 0 and reference is None and model.adapter is None:
             raise ValueError(f"kl={config.kl} needs a reference model")
 
