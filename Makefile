@@ -3,6 +3,7 @@ PYTHON := $(if $(VIRTUAL_ENV),python,.venv/bin/python)
 SETUP := $(if $(VIRTUAL_ENV),python,python3) launchers/setup.py
 EXTRAS := hf,litellm,wandb,report,slurm,dev
 ARGS ?=
+JOBS ?= 2
 
 .PHONY: run test fuzz lint docs bench setup
 
@@ -10,9 +11,9 @@ run:  ## the default run: demos, SFT, RFT, GRPO, evaluations
 	@$(SETUP)
 	$(PYTHON) run.py $(ARGS)
 
-test:  ## all tests
+test:  ## all tests, in JOBS=2 processes; ARGS="tests/report -x" runs a part
 	@$(SETUP) --extras $(EXTRAS)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 fuzz:  ## the properties' search at random and longer, before a release; EXAMPLES=N of each
 	@$(SETUP) --extras $(EXTRAS)

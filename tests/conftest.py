@@ -27,6 +27,23 @@ settings.register_profile("fuzz", max_examples=int(os.environ.get("EXAMPLES", "2
 settings.load_profile("repeatable")
 
 
+# What shares a costly fixture, or a resource of the machine, runs in one process; all else is divided by files.
+TOGETHER = {
+    "tests/dispatch/test_slurm": "slurm",
+    "tests/engines/slime/": "pupil",
+    "tests/stages/": "pupil",
+    "tests/serve/": "serve",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together where several processes run them (`make test`)."""
+    for item in items:
+        file = item.path.relative_to(ROOT).as_posix()
+        group = next((name for start, name in TOGETHER.items() if file.startswith(start)), file)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def smoke_outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `smoke` leaves its runs in; tests read it, and leave it as it is."""
