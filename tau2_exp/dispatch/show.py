@@ -10,6 +10,7 @@ from tau2_exp.dispatch.step import Step
 from tau2_exp.engines.torch.choice import told
 from tau2_exp.plugins import is_path
 from tau2_exp.runs.run import RunStatus
+from tau2_exp.system.code import run_command
 from tau2_exp.system.quoting import setting, shell
 
 COMMAND = ("python", "-m", "tau2_exp")
@@ -59,7 +60,7 @@ def end_lines(targets: Sequence[Step], owner: Path) -> list[str]:
     """The commands to run next, for a run's folder or a sweep's."""
     if all(target.finished for target in targets):
         return [f"  {shell([*COMMAND, 'report', owner, '--html', owner / 'page'])}"]
-    return [f"  python run.py {setting('resume', owner)}", f"  {shell([*COMMAND, 'status', owner])}"]
+    return [f"  {run_command()} {setting('resume', owner)}", f"  {shell([*COMMAND, 'status', owner])}"]
 
 
 def remark(config: Config) -> str:

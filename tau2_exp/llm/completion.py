@@ -122,6 +122,8 @@ class Completions:
                 async with asyncio.timeout(self._config.timeout):
                     response = await litellm_module().acompletion(**request)
             except Exception as error:
+                if account.budget and _timed_out(error):  # the server may have answered, and bills for it
+                    account.budget.add(self._most(request, counted))
                 if not says_unreadable(error):
                     raise
                 reply = Reply(None, (), Usage(), "", error="the tool call could not be read by the server")
@@ -136,6 +138,11 @@ class Completions:
             if account.budget:
                 account.budget.add(reply.usage)
         return reply
+
+    def _most(self, request: dict[str, Any], counted: int | None) -> Usage:
+        """What a request without an answer may have used."""
+        prompt = self._count(request) if counted is None else counted
+        return Usage(prompt, self._sampling.max_tokens, price(self.name, prompt, self._sampling.max_tokens))
 
     def _count(self, request: dict[str, Any]) -> int:
         return count_prompt(self.name, request["messages"], request.get("tools", ()))
@@ -177,7 +184,7 @@ class Completions:
             return f"{model} refused the key ({status}): check {key}"
         if isinstance(error, Unusable):
             return f"{model} gave no usable reply: {error}"
-        if isinstance(error, TimeoutError) or status == 408:
+        if _timed_out(error):
             return f"{model} gave no answer within {self._config.timeout:g} s ({group}.timeout)"
         reason = masked(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
         mend = f": check {group}.model and {group}.api_base" if status in (400, 404, 422) else ""
@@ -194,6 +201,10 @@ def keeps_replies(config: UserConfig | PolicyConfig) -> bool:
 def _sent(seed: int) -> int:
     """The seed as servers take it: 31 bits."""
     return seed & 0x7FFFFFFF
+
+
+def _timed_out(error: Exception) -> bool:
+    return isinstance(error, TimeoutError) or getattr(error, "status_code", None) == 408
 
 
 def _passes(error: Exception) -> bool:

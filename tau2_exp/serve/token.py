@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from tau2_exp.config import ConfigError
 from tau2_exp.llm.secrets import keep_secret, secret
 from tau2_exp.serve.service import Role
+from tau2_exp.system.code import run_command
 from tau2_exp.system.private import write_private
 
 FORM = re.compile(r"[A-Za-z0-9._~+/][A-Za-z0-9._~+/-]{15,}=*")  # of a bearer token (RFC 6750), and no flag of a command
@@ -70,7 +71,7 @@ def how_to_ask(role: Role, url: str, token: Token, ready: Path | None) -> list[s
     if token.variable is None:
         said = token.value if ready is None else f'"$({_reads(ready)})"'
         lines.append(f"  export {variable}={said}")
-    return [*lines, f"  python run.py {asks} …"]
+    return [*lines, f"  {run_command()} {asks} …"]
 
 
 def _reads(ready: Path) -> str:

@@ -6,6 +6,8 @@ import asyncio
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from patience import PATIENCE
@@ -16,6 +18,8 @@ from tau2_exp.config import ConfigError, PolicyConfig, RolloutConfig
 from tau2_exp.domains import load_domain
 from tau2_exp.interfaces import Agent
 from tau2_exp.llm import retry
+from tau2_exp.llm.budget import Budget
+from tau2_exp.llm.completion import Account, Completions
 from tau2_exp.policies.litellm import LitellmPolicy
 from tau2_exp.rollouts.episode import Limits, run_episode
 from tau2_exp.rollouts.rollout import EpisodeSetting, play_without_fault
@@ -239,6 +243,18 @@ def test_a_request_the_server_rejects_is_not_repeated() -> None:
 def test_a_stall_is_a_fault_that_names_the_timeout() -> None:
     with serve(Answer(stall=PATIENCE)) as server:
         assert "no answer within 0.2 s (policy.timeout)" in fault(server, timeout=0.2)
+
+
+def test_what_was_asked_and_not_answered_in_time_counts_against_the_budget(tmp_path: Path) -> None:
+    """The server may bill for it: three requests of 99 tokens at most, and their prompts."""
+    config = PolicyConfig(model="openai/local", timeout=0.2, retries=2, seed=False)
+    account = Account(budget=Budget(tmp_path / "spending.jsonl", None, 100_000))
+    with serve(Answer(stall=PATIENCE)) as server:
+        asked = Completions(replace(config, api_base=server.url), Sampling(max_tokens=99), FaultSource.ENGINE, account)
+        with pytest.raises(FaultError):
+            asyncio.run(asked.complete([{"role": "user", "content": "Is anybody there?"}], [], 0, False))
+    spent = account.budget.spent if account.budget else None
+    assert spent and spent.completion_tokens == 3 * 99 and spent.prompt_tokens >= 3
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from tau2_exp.dispatch.slurm.sender import Sender
 from tau2_exp.dispatch.slurm.snapshot import FOLDER, snapshot
 from tau2_exp.dispatch.step import Step
 from tau2_exp.plugins import Plugin
+from tau2_exp.system.code import run_command
 from tau2_exp.system.processes import terminable, undisturbed
 from tau2_exp.system.quoting import setting, shell
 
@@ -74,11 +75,11 @@ def _take_back(sender: Sender, error: BaseException) -> None:
             owner = shell([sender.owner])
             raise Unsettled(
                 f"{_reason(error) or type(error).__name__}; {silence}. Jobs may be in the queue; when it answers: "
-                f"python -m tau2_exp cancel {owner}, or python run.py {setting('resume', sender.owner)}"
+                f"python -m tau2_exp cancel {owner}, or {run_command()} {setting('resume', sender.owner)}"
             ) from error
         sender.undo()
     if isinstance(error, KeyboardInterrupt):
-        print(f"nothing is submitted; to submit it: python run.py {setting('resume', sender.owner)}", file=sys.stderr)
+        print(f"nothing is submitted; to submit it: {run_command()} {setting('resume', sender.owner)}", file=sys.stderr)
 
 
 def _code(outputs: Path, plugins: Sequence[Plugin], made: Made) -> Path:
