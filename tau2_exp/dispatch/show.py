@@ -87,7 +87,15 @@ def _settings(step: Step) -> str:
     if isinstance(stage, GrpoConfig):
         shown.append(f"reward={config.reward.kind.value}")
         if config.reward.kind in READ_BY["alpha"]:
-            shown.append(f"alpha={config.reward.alpha}")
+            shown.append(f"alpha={config.reward.alpha}" + _effective(config))
     if isinstance(stage, EvalConfig):
         shown.append(f"splits={','.join(config.domain.eval_splits)} policy={config.policy.kind.value}")
     return " ".join(shown)
+
+
+def _effective(config: Config) -> str:
+    """` (telecom 0.4)`: what alpha is in the domains whose multiplier is not 1; empty where there is none."""
+    reward = config.reward
+    factors = {name: reward.multipliers.get(name, 1.0) for name in config.domain.names}
+    told = [f"{name} {reward.alpha * factor:g}" for name, factor in factors.items() if factor != 1 and reward.alpha]
+    return f" ({', '.join(told)})" if told else ""

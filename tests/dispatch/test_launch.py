@@ -91,7 +91,7 @@ def test_a_failed_stage_stops_its_chain_and_says_where_and_why(
 def test_a_dry_run_makes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert launch([f"outputs={tmp_path}/outputs", "stage=grpo", "reward.alpha=0,0.5", "dry_run=true"], True, []) == 0
     told = capsys.readouterr().out
-    assert told.count("# sft ") == 1 and "alpha=0.0" in told and "alpha=0.5" in told
+    assert told.count("# sft ") == 1 and "alpha=0.0" in told and "alpha=0.5 (telecom 0.8)" in told
     assert not (tmp_path / "outputs").exists()
 
 
