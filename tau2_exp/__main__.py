@@ -39,7 +39,7 @@ def _do(words: Sequence[str]) -> int:
         from tau2_exp.dispatch.command_line import run
 
         return run(words[1:])
-    from tau2_exp.runs.run import check_name
+    from tau2_exp.runs.outputs import check_name
 
     arguments = make_parser().parse_args(words)
     if "name" in arguments:

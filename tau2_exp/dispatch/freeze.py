@@ -12,7 +12,8 @@ from pathlib import Path
 from tau2_exp.config import Config, ConfigError
 from tau2_exp.dispatch.step import Step
 from tau2_exp.files import clear_leftovers
-from tau2_exp.runs.run import Run, RunStatus, folder_name, index_runs
+from tau2_exp.runs.outputs import folder_name, index_runs
+from tau2_exp.runs.run import Run, RunStatus
 
 # What a folder's configuration says of the folder itself and of one command: no later command's.
 OWN = ("name", "outputs", "parent", "resume", "dry_run", "wait", "debug")

@@ -29,7 +29,8 @@ from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import make_tasks
 from tau2_exp.dispatch.worker import work_here
 from tau2_exp.engines.slime.plan.plan import is_planned
-from tau2_exp.runs.run import Run, check_name
+from tau2_exp.runs.outputs import check_name
+from tau2_exp.runs.run import Run
 from tau2_exp.system.quoting import setting
 
 

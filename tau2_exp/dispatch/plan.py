@@ -24,7 +24,8 @@ from tau2_exp.config import (
 )
 from tau2_exp.dispatch.step import Step
 from tau2_exp.runs.address import content_address, pipeline_address
-from tau2_exp.runs.run import Run, RunStatus, check_name, index_runs
+from tau2_exp.runs.outputs import check_name, index_runs
+from tau2_exp.runs.run import Run, RunStatus
 from tau2_exp.system.quoting import setting
 
 TRAINED = ("sft", "rft", "grpo")

@@ -29,7 +29,6 @@ from typing import Any
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
-from tau2_exp.config.names import NAME_RULE, is_name
 from tau2_exp.files import clear_leftovers, whole_folder
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json, write_jsonl
 from tau2_exp.llm.secrets import keep_secret, masked
@@ -487,34 +486,6 @@ def _not_a_run(folder: Path) -> str:
         what = "is a sweep" if is_sweep else "holds runs"
         return f"{what}; give one of its runs: {shell(['python', '-m', 'tau2_exp', 'status', folder])} lists them"
     return "no run folder (it has no config.json and manifest.json)"
-
-
-def check_name(name: str | None) -> None:
-    """Raises ConfigError for one that a run's folder cannot have."""
-    if name is not None and not is_name(name):
-        raise ConfigError(f"name={ascii(name)[1:-1]}: {NAME_RULE}")
-
-
-def folder_name(stage: str, address: str) -> str:
-    """A name for a new run's folder: the time, the stage, and the beginning of the address."""
-    return f"{datetime.now():%Y-%m-%d_%H%M%S}-{stage}-{address[:8]}"
-
-
-def index_runs(outputs: Path) -> dict[str, Run]:
-    """By content address, the run folders directly under `outputs`: a finished one, else the newest to go on with."""
-    found: dict[str, Run] = {}
-    for path in sorted(outputs.glob("[!.]*/manifest.json")):
-        if path.parent.is_symlink():  # another name of a run
-            continue
-        run = Run(path.parent)
-        try:
-            before = found.get(run.manifest.address)
-        except ConfigError as error:
-            print(f"skipped: {error}", flush=True)
-            continue
-        if before is None or before.status is not RunStatus.finished:
-            found[run.manifest.address] = run
-    return found
 
 
 def _finite(value: Any) -> Any:

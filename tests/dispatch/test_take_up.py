@@ -18,7 +18,8 @@ from tau2_exp.dispatch.step import Step
 from tau2_exp.files import whole_folder
 from tau2_exp.jsonl import write_json
 from tau2_exp.runs import ancestors
-from tau2_exp.runs.run import Run, RunStatus, index_runs
+from tau2_exp.runs.outputs import index_runs
+from tau2_exp.runs.run import Run, RunStatus
 from tests.dispatch.test_launch import folders, stand_in  # noqa: F401
 
 

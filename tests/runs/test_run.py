@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import ConfigError
 from tau2_exp.jsonl import JsonlWriter, read_jsonl
-from tau2_exp.runs.run import Run, RunStatus, index_runs
+from tau2_exp.runs.outputs import index_runs
+from tau2_exp.runs.run import Run, RunStatus
 from tau2_exp.types import GREETING, StopReason, TokenSpan, Trajectory, Turn
 
 CONFIG = compose_config(["stage=sft"])
