@@ -18,6 +18,7 @@ from tau2_exp.dispatch.plan import Planner
 from tau2_exp.dispatch.script import script
 from tau2_exp.dispatch.show import plan_lines
 from tau2_exp.dispatch.step import Step
+from tau2_exp.engines.torch.memory import told as memory
 from tau2_exp.system.commands import Command
 from tau2_exp.system.quoting import override, shell_comment
 
@@ -82,6 +83,8 @@ def _tell(targets: Sequence[Step], freezing: Mapping[int, Command], form: Any) -
 def _comments(targets: Sequence[Step]) -> list[str]:
     """What was found and what is to be made, and where."""
     lines = list(dict.fromkeys(line for target in targets for line in plan_lines(target)))
+    left = [step for target in targets for step in target.lineage() if not step.finished]
+    lines += dict.fromkeys(filter(None, (memory(step.config) for step in left)))
     hardware = targets[0].config.hardware
     if hardware.launcher is LauncherKind.slurm:
         lines.append("SLURM: without dry_run each run is submitted as a job. To run this by hand: inside an allocation")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,21 @@ def test_a_shell_takes_the_script(hardware: str, tmp_path: Path, capsys: pytest.
     assert script.count("&\nray=$!") == script.count('end "$ray"') == 3
     assert "python -m tau2_exp freeze experiment=reference_pipeline" in script
     assert ("ray join FOLDER" in script) == (hardware == "slurm_2x8gpu")
+
+
+def test_a_gpu_plan_says_what_memory_it_takes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overrides = ["stage=pipeline", "model=qwen3_0_6b", "hardware=gpu_1", "model.context=8192", f"outputs={tmp_path}"]
+    lines = [line for line in told(capsys, [*overrides, "dry_run=true"]).splitlines() if "memory of" in line]
+    assert [line.split()[3].rstrip(",") for line in lines] == ["sft", "eval", "rft", "grpo"]
+    for line in lines:
+        figures = [
+            float(number)
+            for number in re.findall(r"(?:weights|gradients|optimiser|activations|cache) (\S+?)[ ,;]", line)
+        ]
+        assert float(line.rpartition("sum ")[2]) == pytest.approx(sum(figures), abs=0.3)
+    assert "cache" not in lines[0] and "gradients" not in lines[1]
+    assert "96 episodes of 8192 tokens, 0.88 each; more than fit wait" in lines[3]
+    assert "memory of" not in told(capsys, [*overrides, "dry_run=true", "hardware=cpu"])
 
 
 def test_servers_that_do_not_come_up_end_the_script_and_those_beside_them(

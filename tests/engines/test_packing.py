@@ -49,14 +49,20 @@ def close(place: Place, found: list[torch.Tensor], wanted: list[torch.Tensor]) -
 
 
 @settings(max_examples=settings().max_examples // 2)
-@given(families(), st.sampled_from([8, 25, 1000]))
-def test_each_distinct_prefix_is_there_once_and_every_row_can_be_read_back(place, rows, batch_tokens):
-    batches = pack(rows, batch_tokens)
+@given(families(), st.sampled_from([8, 25, 1000]), st.sampled_from([0.0, 0.1, 1.0]))
+def test_each_distinct_prefix_is_there_once_and_every_row_can_be_read_back(place, rows, batch_tokens, repeated):
+    """A micro-batch is charged for its distinct tokens, and for what attention lays before each branch again."""
+    batches = pack(rows, batch_tokens, repeated)
     assert sorted(r.ids for batch in batches for r in batch) == sorted(r.ids for r in rows)
     for batch in batches:
         packed = Packed(batch, place.device)
         assert len(packed.ids) == sum(packed.lengths) == len(prefixes(batch))
-        assert len(packed.ids) <= batch_tokens or len(batch) == 1 or len(packed.ids) == len(batch[0].ids)
+        copied = sum(
+            sum(packed.lengths[number] for number in path) + length
+            for path, length in zip(packed.ancestors, packed.lengths, strict=True)
+            if path
+        )
+        assert len(packed.ids) + repeated * copied <= batch_tokens or len(batch) == 1
         segments, paths = prefix_forest([r.ids for r in batch])
         for r, path in zip(batch, paths, strict=True):
             assert segments[path[-1]].ancestors == path[:-1]

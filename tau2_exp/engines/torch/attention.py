@@ -18,50 +18,68 @@ Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 def tree_attention(lengths: Sequence[int], ancestors: Sequence[Sequence[int]]) -> Attend:
     """Causal attention of each packed segment to its ancestors and itself: exact, no padding."""
     sizes = list(lengths)
+    masks: dict[int, Tensor | None] = {}  # of the segments with ancestors: one for all layers, kept until the way back
 
     def attend(_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         queries, keys, values = q.split(sizes), k.split(sizes), v.split(sizes)
-
-        def along(path: Sequence[int], parts: Sequence[Tensor], own: int) -> Tensor:
-            return torch.cat([*(parts[number] for number in path), parts[own]]) if path else parts[own]
-
-        return torch.cat(
-            [causal_attention(queries[i], along(p, keys, i), along(p, values, i)) for i, p in enumerate(ancestors)]
-        )
+        outs = []
+        for number, path in enumerate(ancestors):
+            mine = queries[number], keys[number], values[number]
+            if path:
+                before = ([parts[place] for place in path] for parts in (keys, values))
+                mine = mine[0], *(torch.cat([*a, b]) for a, b in zip(before, mine[1:], strict=True))
+                if number not in masks:
+                    masks[number] = last_mask(*mine[:2])
+            outs.append(causal_attention(*mine, masks.get(number)))
+        return torch.cat(outs)
 
     return attend
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The last L tokens of a sequence of S: q [L, heads, d], k and v [S, kv_heads, d] → [L, heads, d]."""
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The last L tokens of a sequence of S: q [L, heads, d], k and v [S, kv_heads, d] → [L, heads, d].
+
+    `mask` is `last_mask`'s, where it is made already.
+    """
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-    return attend_last(q, k, v)[0].transpose(0, 1)
+    return attend_last(q, k, v, mask)[0].transpose(0, 1)
 
 
-def attend_last(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def last_mask(q: Tensor, k: Tensor) -> Tensor | None:
+    """0 where a query sees a key and -inf elsewhere: [heads / kv_heads · L, S]; None on a GPU, where none is needed."""
+    if q.device.type == "cuda":
+        return None
+    return _lower_right(len(q), len(k), q).repeat(q.shape[1] // k.shape[1], 1)
+
+
+def attend_last(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """The same by heads: q [1, heads, L, d], k and v [1, kv_heads, S, d] → [1, heads, L, d].
 
     A mask that lies in memory is never given beside `enable_gqa`: on a GPU that pair gets the slowest kernel. There
     flash attention makes the mask itself; elsewhere the heads that share keys become more queries.
     """
-    rows, columns, device = q.shape[2], k.shape[2], q.device
+    rows, columns = q.shape[2], k.shape[2]
     if rows == columns:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-    if device.type == "cuda":
+    if q.device.type == "cuda":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=causal_lower_right(rows, columns), enable_gqa=True)
-    mask = torch.ones(rows, columns, dtype=torch.bool, device=device).tril(columns - rows)
-    shared = q.shape[1] // k.shape[1]
-    grouped = q.reshape(1, k.shape[1], shared * rows, -1)
-    return F.scaled_dot_product_attention(grouped, k, v, attn_mask=mask.repeat(shared, 1)).reshape(q.shape)
+    if mask is None:
+        mask = _lower_right(rows, columns, q).repeat(q.shape[1] // k.shape[1], 1)
+    grouped = q.reshape(1, k.shape[1], -1, q.shape[-1])
+    return F.scaled_dot_product_attention(grouped, k, v, attn_mask=mask).reshape(q.shape)
+
+
+def _lower_right(rows: int, columns: int, like: Tensor) -> Tensor:
+    """[rows, columns], 0 where the last `rows` of a sequence see its `columns` tokens, -inf elsewhere."""
+    mask = torch.full((rows, columns), -torch.inf, device=like.device, dtype=like.dtype)
+    return mask.triu_(columns - rows + 1)
 
 
 def attend_last_part(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     """`attend_last` where k and v are a part of what q sees, with its weights' sums as `attend_part` has them."""
-    rows, columns = q.shape[2], k.shape[2]
     grouped = q.reshape(1, k.shape[1], -1, q.shape[-1])
-    beyond = torch.ones(rows, columns, dtype=torch.bool, device=q.device).triu(columns - rows + 1)
-    mask = torch.zeros(rows, columns, dtype=q.dtype, device=q.device).masked_fill_(beyond, -torch.inf)
-    out, weight = attend_part(grouped, k, v, mask.repeat(q.shape[1] // k.shape[1], 1)[None, None])
+    mask = _lower_right(q.shape[2], k.shape[2], q).repeat(q.shape[1] // k.shape[1], 1)
+    out, weight = attend_part(grouped, k, v, mask[None, None])
     return out.reshape(q.shape), weight.reshape(q.shape[:3])
 
 

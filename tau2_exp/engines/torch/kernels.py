@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK_BYTES = {"cpu": 8 << 20, "cuda": 1 << 30}  # of float32 logits held at once while a loss is computed
+from tau2_exp.engines.torch.memory import CHUNK_BYTES
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -21,6 +21,7 @@ from tau2_exp.engines.torch.backbone import LanguageModel
 from tau2_exp.engines.torch.cache import Cache
 from tau2_exp.engines.torch.cache import Row as CacheRow
 from tau2_exp.engines.torch.kernels import full_logits, rms_norm, rotate, swiglu, token_statistics
+from tau2_exp.engines.torch.memory import repeated_share
 from tau2_exp.engines.torch.packing import Packed, pack
 from tau2_exp.engines.torch.room import Room
 from tau2_exp.engines.torch.shape import INIT_DEVIATION, ModelShape, RopeScaling
@@ -172,7 +173,8 @@ class CausalLM(LanguageModel):
 
     def batches(self, rows: Sequence[Row], batch_tokens: int) -> Iterator[Packed]:
         """Micro-batches in which a prefix that rows share is there once; see `packing`."""
-        return (Packed(batch, self.device) for batch in pack(rows, batch_tokens))
+        repeated = repeated_share(self.shape, self.head.element_size())
+        return (Packed(batch, self.device) for batch in pack(rows, batch_tokens, repeated))
 
     def statistics(self, batch: Packed, temperature: float = 1.0, entropy: bool = False) -> tuple[Tensor, Tensor]:
         """See `LanguageModel.statistics`. Logits exist once for each distinct trained token."""

@@ -7,6 +7,7 @@ one backward: the numbers are those of the rows taken one by one, up to the orde
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -56,23 +57,55 @@ class Packed:
         self.advantages = trained_values([row.advantages for row in rows], trained, device)
 
 
-def pack(rows: Sequence[Row], batch_tokens: int) -> list[list[Row]]:
-    """Micro-batches of at most `batch_tokens` distinct tokens; a longer row makes one of its own.
+def pack(rows: Sequence[Row], batch_tokens: int, repeated: float = 0.0) -> list[list[Row]]:
+    """Micro-batches that take the memory of at most `batch_tokens` tokens; a longer row makes one of its own.
 
+    A distinct token counts 1. The keys and values of a segment's ancestors are laid before its own for its attention,
+    and kept until the backward pass: each token of such a copy counts `repeated` (see `memory.repeated_share`).
     Rows are sorted by their tokens, so that those which share most are neighbours. What follows a row's last trained
     token is cut off: nothing depends on it. Rows with none are left out.
     Raises ValueError where a first token is to be trained, which nothing predicts.
     """
     batches: list[list[Row]] = []
-    room = 0
+    load = _Load(repeated)
     for row in sorted(cut(rows), key=lambda row: row.ids):
-        new = len(row.ids) - _shared(batches[-1][-1].ids, row.ids) if batches else len(row.ids)
-        if not batches or new > room:
+        shared = _shared(batches[-1][-1].ids, row.ids) if batches else 0
+        if not batches or load.with_row(shared, len(row.ids)) > batch_tokens:
             batches.append([])
-            room, new = batch_tokens, len(row.ids)
+            load, shared = _Load(repeated), 0
         batches[-1].append(row)
-        room -= new
+        load.add(shared, len(row.ids))
     return batches
+
+
+class _Load:
+    """What a micro-batch takes, in tokens, as sorted rows are added: each shares `shared` tokens with the one before.
+
+    `_ends` are the places where the segments of the last row end, and `tokens` what all rows take.
+    """
+
+    def __init__(self, repeated: float):
+        self._repeated = repeated
+        self._ends: list[int] = []
+        self.tokens = 0.0
+
+    def with_row(self, shared: int, length: int) -> float:
+        """What the micro-batch would take with one more row."""
+        copied = length if 0 < shared < length else 0
+        if shared > 0 and shared not in self._ends:  # a segment is cut in two: the second has an ancestor more
+            start, end = self._around(shared)
+            copied += shared if start else end
+        return self.tokens + length - shared + self._repeated * copied
+
+    def add(self, shared: int, length: int) -> None:
+        """Add a row."""
+        self.tokens = self.with_row(shared, length)
+        self._ends = sorted({*(end for end in self._ends if end < shared), shared, length} - {0})
+
+    def _around(self, place: int) -> tuple[int, int]:
+        """Where the last row's segment that holds `place` starts and ends."""
+        after = bisect_right(self._ends, place)
+        return (self._ends[after - 1] if after else 0), self._ends[after]
 
 
 def prefix_forest(rows: Sequence[Sequence[int]]) -> tuple[list[Segment], list[tuple[int, ...]]]:
