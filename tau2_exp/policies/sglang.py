@@ -9,13 +9,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from tau2_exp.config import ConfigError, PolicyConfig
+from tau2_exp.config import ConfigError, OutOfMemory, PolicyConfig
 from tau2_exp.llm.refusals import is_context_full
 from tau2_exp.llm.retry import retry
 from tau2_exp.llm.secrets import masked
 from tau2_exp.types import ContextFull, FaultError, FaultSource, Generation, Sampling
 
 RECONNECT_SECONDS = 1.0  # between two tries to reach a server that has answered before
+NO_MEMORY = 507  # what our own server answers where it has no memory for a request
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -44,7 +45,10 @@ class SglangGenerator:
         """Nothing is held."""
 
     async def generate(self, session: int, ids: Sequence[int], sampling: Sampling, seed: int) -> Generation:
-        """Continue `ids`. Raises FaultError(ENGINE); ContextFull where the server's context has no room for them."""
+        """Continue `ids`. Raises FaultError(ENGINE); ContextFull where the server's context has no room for them.
+
+        Raises OutOfMemory where our own server has no memory for them.
+        """
         generation = await self.request(ids, sampling)
         if generation.finish not in ("stop", "length"):
             raise self.fault(f"the request ended by {generation.finish!r}")
@@ -105,6 +109,8 @@ class SglangGenerator:
         reason = masked(" ".join(response.text.split()))
         if response.status_code == 400 and is_context_full(reason):
             return ContextFull(reason[:300])
+        if response.status_code == NO_MEMORY:
+            return OutOfMemory(f"SGLang at {self._url}: {reason[:300]}")
         mend = "; policy.api_key_env names the variable with its token" if response.status_code == 401 else ""
         return self.fault(f"HTTP {response.status_code}: {reason[:300]}{mend}")
 
@@ -129,7 +135,8 @@ def _sampling_params(sampling: Sampling) -> dict[str, Any]:
 def _passes(error: Exception) -> bool:
     """A server that is starting, overloaded or out of reach. A stall is not tried again: it costs the whole timeout."""
     if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code >= 500 or error.response.status_code == 429
+        status = error.response.status_code
+        return status == 429 or (status >= 500 and status != NO_MEMORY)
     return isinstance(error, httpx.TransportError)
 
 

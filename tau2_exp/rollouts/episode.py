@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tau2_exp.config import OutOfMemory
 from tau2_exp.interfaces import Agent, User, World
 from tau2_exp.llm.secrets import masked
 from tau2_exp.protocols import correction
@@ -55,7 +56,7 @@ class _Stop(Exception):
 async def run_episode(agent: Agent, user: User, world: World, spec: EpisodeSpec, limits: Limits) -> Trajectory:
     """Run one episode to its end, which is a StopReason or a Fault whatever goes wrong inside it.
 
-    Raises nothing but BudgetReached, which leaves the episode out.
+    Raises nothing but BudgetReached, which leaves the episode out, and OutOfMemory, which ends the run.
     """
     return await play_on(agent, State(world, user), spec, limits)
 
@@ -261,7 +262,7 @@ def _blamed_on(source: FaultSource) -> Iterator[None]:
     """What breaks inside is a fault of `source`; what has a name of its own passes."""
     try:
         yield
-    except (FaultError, BudgetReached, ContextFull):
+    except (FaultError, BudgetReached, ContextFull, OutOfMemory):
         raise
     except Exception as error:
         raise FaultError(source, _describe(error)) from error

@@ -9,7 +9,7 @@ from typing import Any
 from tau2_exp.config import RANDOM_BASE, ConfigError, GrpoConfig, TrainingConfig
 from tau2_exp.engines.torch.backbone import LanguageModel
 from tau2_exp.engines.torch.checkpoint import drop_training, ending_with, load_model, load_training, save_checkpoint
-from tau2_exp.engines.torch.device import dtype_of, prepare
+from tau2_exp.engines.torch.device import TRAINING, dtype_of, memory_for, prepare
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.lora import Adapter
 from tau2_exp.engines.torch.model import new_model
@@ -65,6 +65,7 @@ class Learner:
         generator = TorchGenerator(self.model, self.context.engine, self.context.config.model.context)
         return self.context.token_policy(generator, self.tokenizer, sampling)
 
+    @memory_for("making the optimiser", TRAINING)
     def begin(self, total_steps: int) -> None:
         """Make the trainer for `total_steps` steps; where a checkpoint of a killed run exists, continue from it."""
         config = self.context.config

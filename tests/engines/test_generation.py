@@ -10,7 +10,7 @@ import pytest
 import torch
 from patience import PATIENCE
 
-from tau2_exp.config import EngineConfig, SftConfig
+from tau2_exp.config import EngineConfig, OutOfMemory, SftConfig
 from tau2_exp.engines.torch import attention, cache, decoding
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.model import CausalLM
@@ -336,6 +336,31 @@ def test_a_broken_engine_faults_every_asker_and_works_again(model, monkeypatch):
             assert isinstance(error, FaultError)
             assert error.fault.source is FaultSource.ENGINE and "ZeroDivisionError" in error.fault.message
     assert all(len(answer.ids) == 3 for answer in asyncio.run(both()))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:119] err == 0. DefaultCPUAllocator: can't allocate memory: you"),
+    ],
+)
+def test_a_lack_of_memory_is_no_fault_and_names_the_mend(model, monkeypatch, error):
+    generator = TorchGenerator(model, EngineConfig())
+
+    def fail(*_) -> None:
+        raise error
+
+    async def ask() -> Generation:
+        return await generator.generate(0, tokens(5), Sampling(max_tokens=3), 0)
+
+    generator.open(0)
+    with monkeypatch.context() as patch, pytest.raises(OutOfMemory) as caught:
+        patch.setattr(CausalLM, "logits", fail)
+        asyncio.run(ask())
+    line = str(caught.value)
+    assert line.startswith("out of memory while sampling (") and "\n" not in line and "engine.cache_gib" in line
+    assert len(asyncio.run(ask()).ids) == 3
 
 
 def test_wrong_calls_are_named(model):

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from tau2_exp.config import EngineConfig, GrpoConfig, Schedule, SftConfig
+from tau2_exp.config import EngineConfig, GrpoConfig, OutOfMemory, Schedule, SftConfig
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.kernels import token_statistics
 from tau2_exp.engines.torch.losses import Objective, policy_loss
@@ -26,6 +26,19 @@ def naive_statistics(model: CausalLM, row: Row, temperature: float) -> tuple[tor
     ids = torch.tensor(row.ids, device=model.device)
     log_p = (model.logits(model.packed(ids, [len(ids)])).float() / temperature).log_softmax(-1)[:-1]
     return log_p.gather(-1, ids[1:, None])[:, 0], -(log_p.exp() * log_p).sum(-1)
+
+
+def test_a_lack_of_memory_names_the_mend(model, monkeypatch):
+    """A real one: more than any machine has."""
+    for config in (SftConfig(), GrpoConfig(kl=0.0)):
+        trainer = Trainer(model, config, 1, EngineConfig())
+        step = trainer.sft_step if isinstance(config, SftConfig) else trainer.grpo_step
+        with (
+            monkeypatch.context() as patch,
+            pytest.raises(OutOfMemory, match=r"^out of memory while training \(.*\): "),
+        ):
+            patch.setattr(CausalLM, "packed", lambda *_: torch.empty(1 << 50))
+            step([row(20, 0)])
 
 
 def naive_grpo(model: CausalLM, reference: CausalLM | None, rows: list[Row], c: GrpoConfig) -> torch.Tensor:

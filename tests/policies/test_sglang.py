@@ -9,7 +9,7 @@ import pytest
 from patience import PATIENCE
 from servers import Answer, Served, serve
 
-from tau2_exp.config import ConfigError, PolicyConfig
+from tau2_exp.config import ConfigError, OutOfMemory, PolicyConfig
 from tau2_exp.llm import retry
 from tau2_exp.policies.sglang import SglangGenerator
 from tau2_exp.types import ContextFull, FaultError, FaultSource, Generation, Sampling
@@ -113,6 +113,13 @@ def test_a_context_that_is_too_long_ends_the_episode_and_not_the_run() -> None:
     message = {"error": {"message": "The input (9 tokens) is longer than the model's context length (8 tokens)."}}
     with serve(Answer(message, 400)) as server, pytest.raises(ContextFull):
         generate(server)
+
+
+def test_a_server_without_memory_is_not_asked_again() -> None:
+    message = {"error": {"message": "out of memory while sampling: lower rollout.concurrency"}}
+    with serve(Answer(message, 507)) as server, pytest.raises(OutOfMemory, match=r"lower rollout\.concurrency"):
+        generate(server)
+    assert len(server.asked) == 1
 
 
 def test_one_generator_serves_one_event_loop_after_another() -> None:

@@ -8,7 +8,7 @@ import pytest
 from patience import PATIENCE
 from players import CounterWorld, ScriptAgent, ScriptUser, make_spec
 
-from tau2_exp.config import ConfigError, RolloutConfig
+from tau2_exp.config import ConfigError, OutOfMemory, RolloutConfig
 from tau2_exp.interfaces import World
 from tau2_exp.rollouts.episode import Limits
 from tau2_exp.rollouts.rollout import EpisodeSetting, check_faults, had_room, rollout
@@ -73,6 +73,21 @@ def test_what_ends_the_rollout_is_raised_as_it_is_and_outside_of_any_group():
     place = EpisodeSetting(CounterWorld, lambda spec, world: Grouping(), Limits(), RolloutConfig(fault_retries=0))
     (trajectory,) = asyncio.run(rollout(place, Scripted(), [make_spec()]))
     assert trajectory.fault and trajectory.fault.message == "OSError: the line is dead"
+
+
+def test_a_lack_of_memory_ends_the_rollout_and_is_not_tried_again():
+    """Neither as a fault of the engine, nor once more."""
+    made: list[int] = []
+
+    class Starved(Scripted):
+        def make_agent(self, world: World, spec: EpisodeSpec) -> ScriptAgent:
+            made.append(spec.index)
+            return ScriptAgent(OutOfMemory("out of memory while sampling: lower engine.cache_gib"))
+
+    place = episode_setting(concurrency=1, fault_retries=5)
+    with pytest.raises(OutOfMemory, match=r"lower engine\.cache_gib"):
+        asyncio.run(rollout(place, Starved(), [make_spec(0)]))
+    assert made == [0]
 
 
 def test_a_context_without_room_for_the_first_turn_is_no_score():

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE
 
-from tau2_exp.config import PolicyConfig
+from tau2_exp.config import OutOfMemory, PolicyConfig
 from tau2_exp.engines.torch.model import CausalLM
 from tau2_exp.engines.torch.prefix import common_length
 from tau2_exp.engines.torch.scheduler import Scheduler
@@ -220,6 +220,20 @@ def test_a_broken_engine_is_a_fault_and_works_again(url: str, monkeypatch: pytes
         with pytest.raises(FaultError, match=r"HTTP 500.*ZeroDivisionError"):
             ask(url, [1, 2])
     assert len(ask(url, [1, 2])[0].ids) == 12
+
+
+def test_a_lack_of_memory_is_no_fault_for_its_client(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def starve(*_: Any) -> None:
+        asked.append(1)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CausalLM, "logits", starve)
+        with pytest.raises(OutOfMemory, match=r"out of memory while sampling \(CUDA out of memory\): lower"):
+            ask(url, [1, 2])
+    assert len(asked) == 1 and len(ask(url, [1, 2])[0].ids) == 12
 
 
 # ---------------------------------------------------------------- what else it does

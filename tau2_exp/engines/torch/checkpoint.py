@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tau2_exp.config import Backbone, ConfigError, HardwareConfig
 from tau2_exp.engines.torch.backbone import CONFIG, LanguageModel
 from tau2_exp.engines.torch.choice import choose
-from tau2_exp.engines.torch.device import dtype_of, prepare
+from tau2_exp.engines.torch.device import LOADING, dtype_of, memory_for, prepare
 from tau2_exp.engines.torch.hub import download
 from tau2_exp.engines.torch.lora import ADAPTER
 from tau2_exp.engines.torch.model import WEIGHTS, CausalLM
@@ -101,6 +101,7 @@ def load_training(folder: Path, device: torch.device | str = "cpu") -> TrainingS
     return TrainingState(trainer, json.loads((folder / STATE).read_text())["extra"])
 
 
+@memory_for("loading the model", LOADING)
 def load_model(path: Path | str, hardware: HardwareConfig, backbone: Backbone = Backbone.auto) -> LanguageModel:
     """A causal language model from a local folder or a hub name, on the hardware's device and in its dtype.
 

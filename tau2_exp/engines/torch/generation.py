@@ -10,6 +10,7 @@ import torch
 from tau2_exp.config import EngineConfig
 from tau2_exp.engines.torch.backbone import LanguageModel, SessionCache
 from tau2_exp.engines.torch.cache import Row
+from tau2_exp.engines.torch.device import SAMPLING, memory_for
 from tau2_exp.engines.torch.room import Room
 from tau2_exp.engines.torch.sampling import entropies, sample, uniforms
 from tau2_exp.engines.torch.turns import Ends, Request, Turn, answer, refuse
@@ -62,7 +63,7 @@ class TorchGenerator:
         """Sample a turn that continues `ids`, until a stop id, `ends` of the turn's ids, or max_tokens ends it.
 
         A wrong call raises ValueError before the turn joins the batch, so that no other turn fails with it. Raises
-        FaultError(ENGINE) where the engine or `ends` fails.
+        FaultError(ENGINE) where the engine or `ends` fails, OutOfMemory where it has no memory.
         """
         if session not in self._open:
             raise ValueError(f"session {session} is not open")
@@ -119,7 +120,8 @@ class TorchGenerator:
 
     def begin(self, session: int, ids: Sequence[int]) -> int:
         """Give a session its row before its first turn, whose context is `ids`; how many tokens of it are cached."""
-        row = self._rows[session] = self._cache.acquire(ids)
+        with memory_for("sampling", SAMPLING):
+            row = self._rows[session] = self._cache.acquire(ids)
         return len(row.ids)
 
     def reset(self) -> None:

@@ -22,12 +22,13 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tau2_exp.config import ConfigError, Dtype, HardwareConfig
+from tau2_exp.config import ConfigError, Dtype, HardwareConfig, OutOfMemory
 from tau2_exp.engines.torch.checkpoint import end_ids, load_model, local_folder
 from tau2_exp.engines.torch.guard import BODY_BYTES, Guard, too_long
 from tau2_exp.engines.torch.scheduler import Scheduler
 from tau2_exp.engines.torch.tokenizer import load_tokenizer
 from tau2_exp.engines.torch.wire import Refused, read_abort, read_body, read_request, read_swap
+from tau2_exp.policies.sglang import NO_MEMORY
 from tau2_exp.types import FaultError
 
 HEALTH_SECONDS = 20.0  # for one token, as with SGLang
@@ -122,6 +123,8 @@ def _answered(handle: Handler) -> Callable[[HttpRequest], Awaitable[Response]]:
             return too_long()
         except FaultError as error:
             return _error(500, str(error))
+        except OutOfMemory as error:
+            return _error(NO_MEMORY, str(error))
         except ClientDisconnect:
             return Response(status_code=GONE)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tau2_exp.config import EngineConfig, GrpoConfig, TrainingConfig
 from tau2_exp.engines.torch.backbone import Batch, LanguageModel
+from tau2_exp.engines.torch.device import TRAINING, memory_for
 from tau2_exp.engines.torch.losses import Objective, policy_loss
 from tau2_exp.engines.torch.optimiser import Optimiser, learning_rate
 from tau2_exp.types import Row
@@ -48,6 +49,7 @@ class Trainer:
         if isinstance(config, GrpoConfig) and config.kl > 0 and reference is None and model.adapter is None:
             raise ValueError(f"kl={config.kl} needs a reference model")
 
+    @memory_for("training", TRAINING)
     def sft_step(self, rows: Sequence[Row]) -> Metrics:
         """One update by the mean of −advantage · log p(token) over trained tokens (advantage 1: cross-entropy).
 
@@ -65,6 +67,7 @@ class Trainer:
                 loss += part.item()
         return {"loss": loss} | self._update(rows, trained, begun)
 
+    @memory_for("training", TRAINING)
     def grpo_step(self, rows: Sequence[Row]) -> Metrics:
         """`updates_per_step` updates by the clipped objective (`losses.policy_loss`) on one step's rows.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tau2_exp.engines.torch.cache import Row
+from tau2_exp.engines.torch.device import SAMPLING, is_out_of_memory, out_of_memory
 from tau2_exp.engines.torch.prefix import common_length
 from tau2_exp.types import FaultError, FaultSource, Generation, Sampling
 
@@ -55,6 +56,10 @@ def answer(future: asyncio.Future[Generation], generation: Generation) -> None:
 
 
 def refuse(future: asyncio.Future[Generation], error: Exception) -> None:
-    """Give the asker the engine's error as a fault, if it still waits."""
-    if not future.done():
+    """Give the asker the engine's error, if it still waits: a lack of memory by its name, all else as a fault."""
+    if future.done():
+        return
+    if is_out_of_memory(error):
+        future.set_exception(out_of_memory(error, "sampling", SAMPLING))
+    else:
         future.set_exception(FaultError(FaultSource.ENGINE, f"{type(error).__name__}: {error}"))
