@@ -1,7 +1,9 @@
 """SFT and GRPO steps, beside the plain loop one would write with transformers: padded rows, all logits, AdamW.
 
 Those rows share nothing. "grpo, groups" steps on groups of 8 rows that branch off one another, as the samples of one
-task do, and is compared with as many rows of the same lengths that share nothing.
+task do, and is compared with as many rows of the same lengths that share nothing. MFU is the operations of
+gpu_check/flops.py over what a large product of matrices reaches here (or --peak); padding and what is computed twice
+are no work.
 
 python benchmarks/training.py [--shape tiny] [--device cpu] [--rows 16] [--length 300 750] [--batch-tokens 4096]
 """
@@ -10,14 +12,16 @@ from __future__ import annotations
 
 import argparse
 import random
+import resource
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from engine import SHAPES, cost, dialogue_rows, peer, random_model
+from gpu_check.flops import packed_flops
 from torch import Tensor
 
 from tau2_exp.config import EngineConfig, GrpoConfig, SftConfig
-from tau2_exp.engines.torch.packing import Packed, pack
 from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.trainer import Trainer
 from tau2_exp.types import Row
@@ -80,6 +84,15 @@ def branching(rows: Sequence[Row], vocab_size: int, group: int = 8) -> list[Row]
     return made
 
 
+@dataclass(frozen=True)
+class Step:
+    """One step: its seconds, the operations that it is worth (0: not counted), and the most memory held, in GiB."""
+
+    seconds: float
+    operations: float
+    peak: float
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
@@ -87,50 +100,77 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--length", type=int, nargs=2, default=(300, 750))
     parser.add_argument("--batch-tokens", type=int, default=4096)
-    parser.add_argument("--recompute", action="store_true")
+    parser.add_argument("--recompute", action=argparse.BooleanOptionalAction)
     parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--peak", type=float, help="TFLOP/s that MFU is taken of; else those of a large product, here")
     given = parser.parse_args()
     shape = SHAPES[given.shape]
     rows = dialogue_rows(given.rows, *given.length, shape.vocab_size)
-    measured = _ours(
-        shape, rows, given.device, EngineConfig(batch_tokens=given.batch_tokens, recompute=given.recompute)
-    )
+    engine = EngineConfig(batch_tokens=given.batch_tokens, recompute=given.recompute)
+    measured = _ours(shape, rows, given.device, engine)
     if not given.no_peer:
         micro = max(1, given.batch_tokens // max(len(row.ids) for row in rows))
         loop = PlainLoop(peer(random_model(shape, given.device)), micro)
-        measured["sft, transformers padded"] = cost(lambda: loop.step(rows, sft_loss), given.device)
-        measured["grpo, transformers padded"] = cost(lambda: loop.step(rows, grpo_loss), given.device)
-    _show(measured, sum(len(row.ids) for row in rows), given.device)
+        for name, loss in (("sft", sft_loss), ("grpo", grpo_loss)):
+            step = _measured(lambda loss=loss: loop.step(rows, loss), given.device, measured[name].operations)
+            measured[f"{name}, transformers padded"] = step
+    peak = given.peak or product_teraflops(given.device)
+    print(f"MFU is of {peak:.3g} TFLOP/s, {'as given' if given.peak else 'measured: a large product of matrices'}")
+    _show(measured, sum(len(row.ids) for row in rows), given.device, peak)
 
 
-def _ours(shape: ModelShape, rows: Sequence[Row], device: str, engine: EngineConfig) -> dict[str, float]:
-    sft = Trainer(random_model(shape, device), SftConfig(), 1000, engine)
-    measured = {"sft": cost(lambda: sft.sft_step(rows), device)}
-    # Each trainer has a model of its own: a bfloat16 model gives its gradients to the first trainer alone.
-    grpo = Trainer(random_model(shape, device), GrpoConfig(kl=0.0), 1000, engine)
-    measured["grpo"] = cost(lambda: grpo.grpo_step(rows), device)
+def _ours(shape: ModelShape, rows: Sequence[Row], device: str, engine: EngineConfig) -> dict[str, Step]:
     groups = branching(rows, shape.vocab_size)
-    distinct = sum(len(Packed(b, grpo.model.device).ids) for b in pack(groups, engine.batch_tokens))
-    print(f"groups: {distinct / sum(len(row.ids) for row in rows):.0%} of the tokens are computed")
-    measured["grpo, groups"] = cost(lambda: grpo.grpo_step(groups), device)
-    reference = random_model(shape, device, seed=1)
-    grpo = Trainer(random_model(shape, device), GrpoConfig(kl=0.01), 1000, engine, reference)
-    measured["grpo with KL"] = cost(lambda: grpo.grpo_step(rows), device)
+    measured: dict[str, Step] = {}
+
+    def step(name: str, config: SftConfig | GrpoConfig, rows: Sequence[Row]) -> None:
+        """Each trainer has a model of its own: a bfloat16 model gives its gradients to the first trainer alone."""
+        model = random_model(shape, device)
+        reference = random_model(shape, device, seed=1) if name == "grpo with KL" else None
+        trainer = Trainer(model, config, 1000, engine, reference)
+        take = trainer.sft_step if isinstance(config, SftConfig) else trainer.grpo_step
+        operations, computed = packed_flops(shape, model.batches(rows, engine.batch_tokens))
+        measured[name] = _measured(lambda: take(rows), device, operations)
+        if rows is groups:
+            print(f"groups: {computed / sum(len(row.ids) for row in rows):.0%} of the tokens are computed")
+
+    step("sft", SftConfig(), rows)
+    step("grpo", GrpoConfig(kl=0.0), rows)
+    step("grpo, groups", GrpoConfig(kl=0.0), groups)
+    step("grpo with KL", GrpoConfig(kl=0.01), rows)  # its MFU leaves the reference's forward pass out
     return measured
 
 
-def _show(measured: dict[str, float], tokens: int, device: str) -> None:
-    unit = "CPU s" if device == "cpu" else "s"
-    for name, seconds in measured.items():
-        theirs = measured.get(f"{name}, transformers padded")
-        ratio = f"   {theirs / seconds:.2f} × transformers padded" if theirs else ""
-        if name == "grpo, groups":
-            ratio = f"   {measured['grpo'] / seconds:.2f} × rows that share nothing"
-        print(
-            f"{name:28} {seconds:8.3f} {unit} a step of {tokens} tokens   {tokens / seconds:9.0f} tokens/{unit}{ratio}"
-        )
+def _measured(work: Callable[[], object], device: str, operations: float) -> Step:
     if device != "cpu":
-        print(f"peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+        torch.cuda.reset_peak_memory_stats()
+    seconds = cost(work, device)
+    if device != "cpu":
+        return Step(seconds, operations, torch.cuda.max_memory_allocated() / 2**30)
+    return Step(seconds, operations, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+
+
+def product_teraflops(device: str, side: int = 2048) -> float:
+    """TFLOP/s of one large product in the model's own dtype: 2·n³ operations."""
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    return 2 * side**3 / cost(lambda: a @ b, device) / 1e12
+
+
+def _show(measured: dict[str, Step], tokens: int, device: str, ceiling: float) -> None:
+    """On a CPU memory is the most that the process has held so far, and rises from line to line."""
+    unit = "CPU s" if device == "cpu" else "s"
+    for name, step in measured.items():
+        theirs = measured.get(f"{name}, transformers padded")
+        ratio = f"   {theirs.seconds / step.seconds:.2f} × transformers padded" if theirs else ""
+        if name == "grpo, groups":
+            ratio = f"   {measured['grpo'].seconds / step.seconds:.2f} × rows that share nothing"
+        rate = f"{tokens / step.seconds:9.0f} tokens/{unit}"
+        mfu = step.operations / step.seconds / 1e12 / ceiling
+        print(
+            f"{name:28} {step.seconds:8.3f} {unit} a step of {tokens} tokens   {rate}   MFU {mfu:5.1%}   "
+            f"peak {step.peak:.2f} GiB{ratio}"
+        )
 
 
 if __name__ == "__main__":

@@ -77,5 +77,7 @@ def _command(arguments: Sequence[str], outputs: Path) -> list[str]:
 
 def _without_time(record: Any) -> Any:
     if isinstance(record, dict):
-        return {key: _without_time(value) for key, value in record.items() if not key.endswith("seconds")}
+        return {
+            key: _without_time(value) for key, value in record.items() if not key.endswith(("seconds", "per_second"))
+        }
     return [_without_time(value) for value in record] if isinstance(record, list) else record

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from tau2_exp.engines.torch.packing import Packed
 from tau2_exp.engines.torch.shape import ModelShape
+
+
+def packed_flops(shape: ModelShape, batches: Iterable[Packed], frozen: bool = False) -> tuple[float, int]:
+    """`training_flops` of micro-batches, and how many tokens they compute: what rows share is computed once."""
+    lengths: list[int] = []
+    before: list[int] = []
+    predicted = 0
+    for batch in batches:
+        lengths += batch.lengths
+        before += [sum(batch.lengths[number] for number in path) for path in batch.ancestors]
+        predicted += len(batch.targets)
+    return training_flops(shape, lengths, before, predicted, frozen), sum(lengths)
 
 
 def training_flops(

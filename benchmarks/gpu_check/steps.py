@@ -6,20 +6,18 @@ import random
 from collections.abc import Sequence
 from functools import partial
 
-import torch
 from engine import cost, dialogue_rows, peer, random_model
 from training import PlainLoop, grpo_loss, sft_loss
 
 from benchmarks.gpu_check import sizes
 from benchmarks.gpu_check.card import product_tflops
 from benchmarks.gpu_check.clock import peak_gib, reset_peak
-from benchmarks.gpu_check.flops import training_flops
+from benchmarks.gpu_check.flops import packed_flops, training_flops
 from benchmarks.gpu_check.report import Figures, Outcome, Report
 from benchmarks.gpu_check.settings import Settings
 from benchmarks.gpu_check.sizes import Sizes
 from tau2_exp.config import EngineConfig, GrpoConfig, ModelConfig, SftConfig
 from tau2_exp.engines.torch.lora import Adapter
-from tau2_exp.engines.torch.packing import Packed, pack
 from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.trainer import Trainer
 from tau2_exp.types import Row
@@ -89,16 +87,9 @@ class Bench:
         trainer = Trainer(model, config, 1000, engine)
         step = trainer.sft_step if isinstance(config, SftConfig) else trainer.grpo_step
         seconds = cost(lambda: step(rows), self._device, REPEATS)
-        lengths: list[int] = []
-        before: list[int] = []
-        predicted = 0
-        for batch in pack(rows, engine.batch_tokens):
-            packed = Packed(batch, torch.device("cpu"))
-            lengths += packed.lengths
-            before += [sum(packed.lengths[number] for number in path) for path in packed.ancestors]
-            predicted += len(packed.targets)
-        operations = training_flops(shape, lengths, before, predicted, frozen=lora is not None)
-        return self._figures(rows, seconds, sum(lengths), operations)
+        batches = model.batches(rows, engine.batch_tokens)
+        operations, computed = packed_flops(shape, batches, frozen=lora is not None)
+        return self._figures(rows, seconds, computed, operations)
 
     def _theirs(self, name: str, shape: ModelShape, rows: Sequence[Row], checkpointing: bool) -> Figures:
         reset_peak(self._device)

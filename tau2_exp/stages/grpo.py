@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,14 +100,18 @@ class _Grpo:
             print(f"grpo: until step {self.learner.step} an earlier version credited turns by another formula")
 
     async def _step(self) -> tuple[dict[str, Any], list[Trajectory]]:
+        begun = time.perf_counter()
         groups, scored, trajectories = await self._groups()
+        seconds = time.perf_counter() - begun
         scale = step_scale(credit for _, credit in groups)
         rows = [row for group, credit in groups for row in self._rows(group, credit.advantages(scale))]
         metrics = self._learn(rows) | credit_metrics([credit for _, credit in groups], scale)
         self.totals["episodes"] += len(trajectories)
         self.totals["faults"] += sum(not t.scored for t in trajectories)
-        self.totals["sampled_tokens"] += sampled_tokens(trajectories)
+        sampled = sampled_tokens(trajectories)
+        self.totals["sampled_tokens"] += sampled
         figures = rollout_metrics(len(groups), scored, trajectories)
+        figures |= {"rollout_seconds": seconds, "sampled_tokens_per_second": sampled / seconds}
         return figures | {"sampled_tokens": self.totals["sampled_tokens"]} | metrics, trajectories
 
     def _learn(self, rows: Sequence[Row]) -> dict[str, Any]:

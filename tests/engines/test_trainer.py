@@ -114,6 +114,7 @@ def test_the_sft_loss_is_the_mean_over_all_trained_tokens(model, place, batch_to
     metrics = trainer.sft_step(rows)
     assert metrics["loss"] == pytest.approx(loss.item(), rel=place.tolerance(1e-5))
     assert metrics["trained_tokens"] == sum(sum(r.trained) for r in rows)
+    assert metrics["tokens_per_second"] == pytest.approx(sum(len(r.ids) for r in rows) / metrics["seconds"])
     assert place.alike(trainer._optimiser.gradients, expected, 1e-4)
 
 

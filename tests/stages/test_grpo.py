@@ -21,7 +21,10 @@ def test_a_task_that_is_drawn_twice_in_a_step_makes_two_groups_of_new_episodes(m
     told = list(read_told(run, run.folder / "trajectories/rollouts.jsonl"))
     assert [len(group) for group in told if group] == [2] * 5
     learned = sum(len(turn.tokens.sampled) for one in _trained(told) for turn in one.turns if turn.tokens)
-    assert run.metrics()[0].get("trained_tokens", 0) == learned, "each episode is trained on once"
+    metrics = run.metrics()[0]
+    assert metrics.get("trained_tokens", 0) == learned, "each episode is trained on once"
+    sampled = metrics["sampled_tokens_per_second"] * metrics["rollout_seconds"]
+    assert sampled == pytest.approx(metrics["sampled_tokens"]) and metrics["sampled_tokens"] > 0
 
 
 def test_a_run_that_learns_nothing_says_so(make_run, pupil: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,8 @@ class Trainer:
     def sft_step(self, rows: Sequence[Row]) -> Metrics:
         """One update by the mean of −advantage · log p(token) over trained tokens (advantage 1: cross-entropy).
 
-        Returns loss, tokens, trained_tokens, grad_norm, lr, seconds. Raises ValueError where no token is trained.
+        Returns loss, tokens, trained_tokens, grad_norm, lr, seconds, tokens_per_second: shared ones count for each row.
+        Raises ValueError where no token is trained.
         """
         begun = time.perf_counter()
         trained = _count(rows)
@@ -75,7 +76,7 @@ class Trainer:
         its share of the rows as they stand, so that a group's rows, and the prefix they share, stay together as far as
         they can; all use this step's rate.
         Returns the means over trained tokens of loss, kl, entropy, clip_fraction, ratio and drift, with
-        tokens, trained_tokens, grad_norm (the last update's), lr and seconds.
+        tokens, trained_tokens, grad_norm (the last update's), lr, seconds and tokens_per_second.
         """
         config = self.config
         if not isinstance(config, GrpoConfig):
@@ -125,7 +126,14 @@ class Trainer:
         self.step += 1
         tokens = sum(len(row.ids) for row in rows)
         seconds = time.perf_counter() - begun
-        return {"tokens": tokens, "trained_tokens": trained, "grad_norm": norm, "lr": lr, "seconds": seconds}
+        return {
+            "tokens": tokens,
+            "trained_tokens": trained,
+            "grad_norm": norm,
+            "lr": lr,
+            "seconds": seconds,
+            "tokens_per_second": tokens / seconds,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """The optimiser's state and the number of steps done; the weights are in the checkpoint."""
