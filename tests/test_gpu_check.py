@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from flows import find
 
 from benchmarks.gpu_check import check, smollm, target, weights
 from benchmarks.gpu_check.parts import PARTS, Part
-from benchmarks.gpu_check.report import Report
+from benchmarks.gpu_check.report import Outcome, Report
 from benchmarks.gpu_check.settings import Settings
 from benchmarks.gpu_check.table import status, table
+from tau2_exp.config import OutOfMemory
 from tests.conftest import ROOT
 
 PATIENCE = 60.0
@@ -57,6 +59,18 @@ def test_an_error_in_one_part_does_not_stop_the_next(tmp_path, monkeypatch, sign
     text = (tmp_path / "gpu_check.md").read_text()
     assert "commit: abc" in text and "| decode, 0.6B | 6 × 1 of 192 | flash |" in text
     assert "[card] bf16 matrix product: TFLOP/s" in capfd.readouterr().out
+
+
+def test_no_room_on_the_card_is_a_finding_of_the_engine_and_of_torch(capsys):
+    report = Report("steps", io.StringIO())
+
+    def fail(error: Exception) -> dict:
+        raise error
+
+    for error in (OutOfMemory("out of memory while training"), type("OutOfMemoryError", (RuntimeError,), {})("CUDA")):
+        assert report.attempt("SFT", partial(fail, error)) is Outcome.no_room
+    assert report.attempt("SFT", partial(fail, ValueError("else"))) is Outcome.failed
+    assert "out of memory yes" in capsys.readouterr().out
 
 
 def test_a_part_without_time_is_skipped_and_one_that_hangs_is_ended(tmp_path, monkeypatch, signals):

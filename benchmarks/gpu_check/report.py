@@ -57,7 +57,7 @@ class Report:
         try:
             self.record(name, work())
         except Exception as error:
-            if "OutOfMemoryError" in reason(error):
+            if "OutOfMemory" in reason(error):  # the engine's own error, and torch's OutOfMemoryError
                 self.record(name, {"out of memory": True, DETAILS: {"reason": reason(error)}})
                 outcome = Outcome.no_room
             else:
