@@ -28,25 +28,31 @@ def _settings(config: Config, size: Sizes) -> Figures:
     bytes_a_token = 2 * 2 * model.layers * model.kv_heads * model.head_dim  # keys and values in bf16
     return {
         "sessions": config.rollout.concurrency,
-        "recompute": config.engine.recompute,
+        "recompute": config.engine.recomputes("cuda"),
         "batch_tokens": config.engine.batch_tokens,
         "cache KiB a token": bytes_a_token / 2**10,
         PROMPT: size.prefix,
-        "cache GiB of the prompts": bytes_a_token * config.rollout.concurrency * size.prefix / 2**30,
+        "cache GiB of all episodes at their longest": bytes_a_token
+        * config.rollout.concurrency
+        * model.context
+        / 2**30,
     }
 
 
 def _rollout(config: Config, size: Sizes, settings: Settings) -> Figures:
-    """All sessions read their prompt and say one token."""
+    """All sessions read the prompt of their domain and what their customer says, and say one token."""
     shape = size.shapes["0.6B"]
     count = 8 if settings.tiny else config.rollout.concurrency
     model = random_model(shape, settings.device)
+    contexts = prompts(count, size.prefix + size.heard, shape.vocab_size)
+    contexts = [contexts[0][: size.prefix] + context[size.prefix :] for context in contexts]
     reset_peak(settings.device)
-    sessions = Sessions(model, prompts(count, size.prefix, shape.vocab_size), config.engine)
+    sessions = Sessions(model, contexts, config.engine, config.model.context)
     sessions.advance(1)
     return {
         "sessions": count,
         PROMPT: size.prefix,
+        "tokens computed": sessions.generator.computed,
         "cache GiB": sessions.generator.cache_bytes / 2**30,
         "peak GiB": peak_gib(settings.device),
     }

@@ -29,9 +29,9 @@ def prompts(count: int, length: int, vocab_size: int) -> list[list[int]]:
 class Sessions:
     """Sessions with contexts of their own; each `advance` is one turn of all of them."""
 
-    def __init__(self, model: CausalLM, contexts: list[list[int]], engine: EngineConfig):
+    def __init__(self, model: CausalLM, contexts: list[list[int]], engine: EngineConfig, longest: int | None = None):
         self._contexts = [list(context) for context in contexts]
-        self.generator = TorchGenerator(model, engine)
+        self.generator = TorchGenerator(model, engine, longest)
         for number in range(len(contexts)):
             self.generator.open(number)
 

@@ -8,6 +8,7 @@ import json
 
 import pytest
 import torch
+from patience import PATIENCE
 
 from tau2_exp.compose.composition import compose_config
 from tau2_exp.config import Backbone, ConfigError, EngineConfig, GrpoConfig, SftConfig
@@ -86,6 +87,20 @@ def test_a_context_that_goes_another_way_is_read_again(model, place):
     assert shared == (0 if kind == "qwen3_5_text" else 40)
     for answer in parted:
         assert answer.log_probs == pytest.approx(expected.log_probs, abs=place.tolerance(1e-4))
+
+
+def test_sessions_wait_for_room_and_get_it(model):
+    """One fits at a time; that it stays open keeps nobody waiting for good."""
+    generator = TorchGenerator(model, EngineConfig(lockstep=False, cache_gib=1e-9))
+
+    async def sample():
+        for session in range(3):
+            generator.open(session)
+        asked = (generator.generate(n, tokens(5, n), Sampling(max_tokens=2), n) for n in range(3))
+        return await asyncio.gather(*asked), len(generator._rows)
+
+    answers, rows = asyncio.run(asyncio.wait_for(sample(), PATIENCE))
+    assert [len(answer.ids) for answer in answers] == [2, 2, 2] and rows == 1
 
 
 def gradients(model: LanguageModel, config, engine: EngineConfig) -> list[torch.Tensor]:
