@@ -402,6 +402,7 @@ class Generation:
     log_probs: tuple[float, ...]
     finish: str  # "stop" or "length"
     entropy: float | None = None  # of the first token's distribution at the sampling temperature, in nats
+    version: str | None = None  # of the weights that sampled it, where a server tells
 
 
 def stable_seed(*names: object) -> int:

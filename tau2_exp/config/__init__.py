@@ -3,7 +3,7 @@
 from tau2_exp.config.config import Config, from_data, to_data
 from tau2_exp.config.curriculum import CurriculumConfig, CurriculumKind
 from tau2_exp.config.domain import TASK_REVISION, Document, DomainConfig, Provider
-from tau2_exp.config.engine import Backbone, EngineConfig, EngineName, SlimeConfig
+from tau2_exp.config.engine import Backbone, EngineConfig, EngineName, Sampler, SlimeConfig
 from tau2_exp.config.errors import ConfigError, OutOfMemory
 from tau2_exp.config.hardware import Dtype, HardwareConfig, LauncherKind, SlurmConfig
 from tau2_exp.config.logger import ArtifactKind, LoggerConfig, LoggerKind
@@ -73,6 +73,7 @@ __all__ = [
     "RewardKind",
     "RftConfig",
     "RolloutConfig",
+    "Sampler",
     "Schedule",
     "SftConfig",
     "SlimeConfig",

@@ -12,7 +12,7 @@ from omegaconf import MISSING
 from tau2_exp.codec import decode
 from tau2_exp.config.curriculum import CurriculumConfig
 from tau2_exp.config.domain import DomainConfig
-from tau2_exp.config.engine import EngineConfig, EngineName
+from tau2_exp.config.engine import EngineConfig, EngineName, Sampler
 from tau2_exp.config.hardware import HardwareConfig
 from tau2_exp.config.logger import LoggerConfig
 from tau2_exp.config.model import ModelConfig
@@ -59,10 +59,10 @@ class Config:
 
     @property
     def serves_policy(self) -> bool:
-        """Whether the policy is a model that is served by SGLang for the run, rather than computed in its process."""
+        """Whether the policy is a model that is served by SGLang for the run, rather than sampled in its process."""
         kind = self.policy.kind
         served = kind is PolicyKind.model or (kind is PolicyKind.sglang and self.policy.url is None)
-        return self.engine.name is EngineName.slime and served
+        return served and (self.engine.name is EngineName.slime or self.engine.sampler is Sampler.sglang)
 
 
 _RETIRED = ("progress_over_deviation",)  # settings of a reward that older runs have, and nothing reads now

@@ -24,6 +24,13 @@ class Backbone(str, Enum):
     transformers = "transformers"
 
 
+class Sampler(str, Enum):
+    """What samples the turns of a model in engine=torch; see `engines/torch/sampler.py`."""
+
+    torch = "torch"
+    sglang = "sglang"
+
+
 @dataclass
 class SlimeConfig:
     """Where slime lies in its container, and how it divides a model and the GPUs."""
@@ -75,6 +82,17 @@ class EngineConfig:
         "torch: GiB that the keys and values of open episodes may take, the others wait; null: on a GPU 0.8 of what is "
         "free when a rollout begins, on a CPU half of the machine's memory",
         above=0,
+    )
+    sampler: Sampler = setting(
+        Sampler.torch,
+        "torch: what samples the turns of RFT, GRPO and evaluations: torch (this process), sglang (a local SGLang "
+        "server, started for the run, which gets the weights of every step)",
+    )
+    sampler_memory: float = setting(
+        0.4,
+        "share of the GPU's memory that the server of sampler=sglang takes, also while the model trains beside it",
+        above=0,
+        at_most=1,
     )
     slime: SlimeConfig = setting(SlimeConfig, "settings of engine=slime alone")
 

@@ -67,18 +67,19 @@ def _commands(step: Step) -> list[Command]:
     if not is_planned(config):
         env = dict(setting.partition("=")[::2] for setting in settings(config.hardware))
         return [Command(WORK, work, env)]
-    plan = make_plan(config, folder, _start(step))
+    plan = make_plan(config, folder, start_of(step))
     needed = {name for command in plan for name in command.needs}
     last = tuple(command.name for command in plan if command.name not in needed and command.ready is None)
     return [*plan, Command(WORK, work, needs=last)]
 
 
-def _start(step: Step) -> str:
+def start_of(step: Step) -> str:
     """The model that a run begins with, as its worker will find it."""
     parent = step.parent
     if parent is not None and parent.stage in MODELS:
-        model = parent.run.results["model"] if parent.run and parent.finished else MODEL
-        return str((folder_of(parent) / model).absolute())
+        model = parent.run.results.get("model") if parent.run and parent.finished else MODEL
+        if model:  # a stage of the user's own may have left none
+            return str((folder_of(parent) / model).absolute())
     return step.config.model.path or ""
 
 

@@ -29,6 +29,7 @@ from tau2_exp.dispatch.step import Step
 from tau2_exp.dispatch.tasks import make_tasks
 from tau2_exp.dispatch.worker import work_here
 from tau2_exp.engines.slime.plan.plan import is_planned
+from tau2_exp.engines.torch.sampler import check_sampler
 from tau2_exp.runs.outputs import check_name
 from tau2_exp.runs.run import Run
 from tau2_exp.system.quoting import setting
@@ -154,6 +155,7 @@ def _check_machine(targets: Sequence[Step]) -> None:
         for step in target.lineage():
             if not step.finished:
                 check_gpus(step.config)
+                check_sampler(step.config)
                 if step.stage != "pipeline" and (step.parent is None or step.parent.stage == "demos"):
                     check_hub(step.config)  # the others have their parent's model
 

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tau2_exp.config import READ_BY, Config, DomainConfig, EvalConfig, GrpoConfig
+from tau2_exp.dispatch.commands import start_of
 from tau2_exp.dispatch.step import Step
 from tau2_exp.engines.torch.choice import told
+from tau2_exp.engines.torch.sampler import is_served, told_sampler
 from tau2_exp.plugins import is_path
 from tau2_exp.runs.run import RunStatus
 from tau2_exp.system.code import run_command
@@ -28,11 +30,13 @@ def plan_lines(target: Step) -> list[str]:
 def notes(target: Step) -> list[str]:
     """One line for each parent that was trained on other domains than the run that is to start from it.
 
-    And one that says what computes a checkpoint's model, and what that costs.
+    One that says what computes a checkpoint's model, and what that costs; and one for each server that samples.
     """
     left = [step for step in target.lineage() if step is target or not step.finished]
     found = [_note(step, step.parent) for step in left if step.parent]
-    found += [told(step.config) or "" for step in left if not step.finished]
+    todo = [step for step in left if not step.finished]
+    found += [told(step.config) or "" for step in todo]
+    found += [told_sampler(step.config, start_of(step)) for step in todo if is_served(step.config)]
     return list(dict.fromkeys(filter(None, found)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,16 +24,17 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class SglangGenerator:
     """A Generator (see interfaces). The server keeps its own cache of contexts, so sessions hold nothing here.
 
-    Sampling is the server's: `seed` is not sent. Its log-probabilities are those after the temperature and before top-p
-    and top-k, which is SGLang's default. A server that has answered before and is gone is waited for (it is being
+    Sampling is the server's: the seed of a turn is sent by a `seeded` generator alone, and heeded where SGLang was
+    started with --enable-deterministic-inference. Its log-probabilities are those after the temperature and before
+    top-p and top-k, which is SGLang's default. A server that has answered before and is gone is waited for (it is being
     started again), as long as an answer may take. `token` is sent as a bearer token; None: nothing is.
     """
 
-    def __init__(self, config: PolicyConfig, token: str | None = None):
+    def __init__(self, config: PolicyConfig, token: str | None = None, seeded: bool = False):
         if not config.url:
             raise ConfigError("policy.url is not set: give a server's address (`python -m tau2_exp serve` starts one)")
         self._url = config.url.rstrip("/")
-        self._timeout, self._retries = config.timeout, config.retries
+        self._timeout, self._retries, self._seeded = config.timeout, config.retries, seeded
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._answered = False
         self._client: httpx.AsyncClient | None = None
@@ -49,33 +51,54 @@ class SglangGenerator:
 
         Raises OutOfMemory where our own server has no memory for them.
         """
-        generation = await self.request(ids, sampling)
+        generation = await self.request(ids, sampling, seed if self._seeded else None)
         if generation.finish not in ("stop", "length"):
             raise self.fault(f"the request ended by {generation.finish!r}")
         return generation
 
-    async def request(self, ids: Sequence[int], sampling: Sampling) -> Generation:
+    async def request(self, ids: Sequence[int], sampling: Sampling, seed: int | None = None) -> Generation:
         """One answer of the server; an aborted one has what was generated until then, maybe nothing.
 
         Raises as `generate` does.
         """
-        request = {"input_ids": list(ids), "sampling_params": _sampling_params(sampling), "return_logprob": True}
+        params = _sampling_params(sampling) | ({} if seed is None else {"sampling_seed": seed})
+        request = {"input_ids": list(ids), "sampling_params": params, "return_logprob": True}
+        try:
+            return _read(await self._ask("generate", request))
+        except httpx.HTTPStatusError as error:
+            raise self._refused(error.response) from error
+        except ValueError as error:
+            raise self.fault(str(error)) from error
+
+    async def load(self, folder: Path, version: str) -> None:
+        """Have the server take the weights of a folder on its machine, which it then calls `version` in its answers.
+
+        Raises FaultError(ENGINE); ConfigError where it refuses them.
+        """
+        try:
+            await self._ask("update_weights_from_disk", {"model_path": str(folder), "weight_version": version})
+        except httpx.HTTPStatusError as error:
+            said = f"refuses the weights of {folder}: {' '.join(error.response.text.split())}"
+            if error.response.status_code >= 500:
+                raise self.fault(said) from None
+            raise ConfigError(masked(f"SGLang at {self._url} {said}")) from None
+
+    async def _ask(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """A good answer. Raises httpx.HTTPStatusError for another, and FaultError(ENGINE) where there is none."""
 
         async def attempt() -> httpx.Response:
             async with asyncio.timeout(self._timeout):
-                response = await self._post(request)
+                response = await self._post(path, body)
             return response.raise_for_status()
 
         try:
-            return _read(await retry(attempt, self._retries, _passes))
+            return await retry(attempt, self._retries, _passes)
         except TimeoutError:
             raise self.fault(f"no answer within {self._timeout:g} s (policy.timeout)") from None
-        except httpx.HTTPStatusError as error:
-            raise self._refused(error.response) from error
+        except httpx.HTTPStatusError:
+            raise
         except httpx.HTTPError as error:
             raise self.fault(f"{type(error).__name__}: {error}; is the server of policy.url up?") from error
-        except ValueError as error:
-            raise self.fault(str(error)) from error
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -83,10 +106,10 @@ class SglangGenerator:
             await self._client.aclose()
             self._client = None
 
-    async def _post(self, request: dict[str, Any]) -> httpx.Response:
+    async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         while True:
             try:
-                response = await self._connected().post(f"{self._url}/generate", json=request)
+                response = await self._connected().post(f"{self._url}/{path}", json=body)
             except httpx.ConnectError:
                 if not self._answered:
                     raise
@@ -151,4 +174,5 @@ def _read(response: httpx.Response) -> Generation:
         raise ValueError(f"not an answer of /generate ({type(error).__name__}: {error})") from error
     if not pairs and finish in ("stop", "length"):
         raise ValueError("no token was generated")
-    return Generation(tuple(token for token, _ in pairs), tuple(p for _, p in pairs), finish)
+    ids, log_probs = tuple(token for token, _ in pairs), tuple(log_prob for _, log_prob in pairs)
+    return Generation(ids, log_probs, finish, version=meta.get("weight_version"))

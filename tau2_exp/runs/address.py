@@ -83,8 +83,8 @@ def content_address(config: Config, parent: str | None) -> str:
         parts["sources"] = sources
     if config.engine.name is EngineName.slime:
         parts |= {key: _select(data, key) for key in OF_SLIME.get(config.stage.name, ())}
-    elif "engine.name" in parts and config.engine.backbone is Backbone.transformers:
-        parts["engine.backbone"] = config.engine.backbone.value  # compose settles what `auto` comes to
+    elif "engine.name" in parts:
+        parts |= _of_torch(config)
     if source := data["stage"].get("data"):
         parts["data"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
     if "model" in parts and not (config.model.lora and isinstance(config.stage, TrainingConfig)):
@@ -93,6 +93,16 @@ def content_address(config: Config, parent: str | None) -> str:
         parts["model files"] = _files(Path(config.model.path))
     parts |= {"stage": data["stage"], "seed": config.seed, "parent": parent}
     return _digest(parts, revision_of(config))
+
+
+def _of_torch(config: Config) -> dict[str, str]:
+    """What more a result of engine=torch depends on, where it is not the default."""
+    parts: dict[str, str] = {}
+    if config.engine.backbone is Backbone.transformers:
+        parts["engine.backbone"] = config.engine.backbone.value  # compose settles what `auto` comes to
+    if config.serves_policy and config.stage.name != "sft":
+        parts["engine.sampler"] = config.engine.sampler.value
+    return parts
 
 
 def plugins_of(config: Config) -> tuple[Plugin, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from tau2_exp.config import EngineConfig, EngineName, PolicyKind, UserKind
+from tau2_exp.config import EngineConfig, PolicyKind, UserKind
 from tau2_exp.interfaces import Policy
 from tau2_exp.rollouts.rollout import had_room, rollout
 from tau2_exp.rollouts.setting import RolloutSetting
@@ -33,7 +33,7 @@ class StageContext(RolloutSetting):
         A custom policy or user is taken to be local; engine.lockstep=false says that it is not.
         """
         config = self.config
-        own = config.policy.kind is PolicyKind.model and config.engine.name is EngineName.torch
+        own = config.policy.kind is PolicyKind.model and not config.serves_policy
         local = own or config.policy.kind in (PolicyKind.oracle, PolicyKind.custom)
         return config.engine.lockstep and local and config.user.kind in (UserKind.scripted, UserKind.custom)
 

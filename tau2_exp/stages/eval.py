@@ -15,6 +15,7 @@ from tau2_exp.rollouts.rollout import check_faults
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.policies import make_policy_factory
+from tau2_exp.stages.policy_server import policy_server
 from tau2_exp.system.quoting import setting
 from tau2_exp.types import EpisodeSpec, Sampling, Trajectory
 
@@ -27,13 +28,8 @@ async def evaluate(run: Run) -> None:
     specs = _seats(context, stage)
     plan = _plan(context, specs)
     plan.freeze(run.folder)
-    policy_of = make_policy_factory(context)
-    sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, run.config.model.max_new_tokens)
-    sampled, argmax = policy_of(sampling), policy_of(dataclasses.replace(sampling, temperature=0.0))
-    played: dict[str, list[Trajectory]] = {}
-    for name, places in specs.items():
-        played[name] = await context.collect(name, argmax if name.endswith(GREEDY) else sampled, places)
-        check_faults(played[name], name)
+    with policy_server(context):
+        played = await _play(context, stage, specs)
     results = evaluation_results(run.config, context.provider, plan, played)
     table = evaluation_table([(_label(run), results)])
     if budget := context.account.budget:
@@ -47,6 +43,17 @@ async def evaluate(run: Run) -> None:
     run.rewind(-1)  # what an attempt that lost samples told
     run.log(_values(results), step=0)
     run.finish(results, table)
+
+
+async def _play(context: StageContext, stage: EvalConfig, specs: dict[str, list[EpisodeSpec]]) -> Played:
+    policy_of = make_policy_factory(context)
+    sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, context.config.model.max_new_tokens)
+    sampled, argmax = policy_of(sampling), policy_of(dataclasses.replace(sampling, temperature=0.0))
+    played: dict[str, list[Trajectory]] = {}
+    for name, places in specs.items():
+        played[name] = await context.collect(name, argmax if name.endswith(GREEDY) else sampled, places)
+        check_faults(played[name], name)
+    return played
 
 
 def _seats(context: StageContext, stage: EvalConfig) -> dict[str, list[EpisodeSpec]]:

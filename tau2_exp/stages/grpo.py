@@ -18,6 +18,7 @@ from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.groups import play_groups
 from tau2_exp.stages.learner import Learner
 from tau2_exp.stages.learning_curve import LearningCurve
+from tau2_exp.stages.policy_server import policy_server
 from tau2_exp.stages.progress import ProgressBar
 from tau2_exp.stages.step_size import Played, sampled_tokens, step_size
 from tau2_exp.types import EpisodeSpec, Row, Sampling, Trajectory, stable_seed
@@ -29,8 +30,10 @@ async def grpo(run: Run) -> None:
     """Train with GRPO for the stage's steps, and finish the run with its model and the counts of episodes."""
     stage = run.config.stage
     assert isinstance(stage, GrpoConfig)
-    trainer = _Grpo(StageContext(run), stage)
-    await trainer.train()
+    context = StageContext(run)
+    with policy_server(context):
+        trainer = _Grpo(context, stage)
+        await trainer.train()
     silent = sum(not record.get("groups", 1) for record in run.metrics())
     if silent > stage.steps / 2:
         print(

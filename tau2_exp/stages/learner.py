@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 from tau2_exp.config import RANDOM_BASE, ConfigError, GrpoConfig, TrainingConfig
@@ -13,6 +14,7 @@ from tau2_exp.engines.torch.device import TRAINING, dtype_of, memory_for, prepar
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.lora import Adapter
 from tau2_exp.engines.torch.model import new_model
+from tau2_exp.engines.torch.sampler import is_served
 from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.tokenizer import TextTokenizer, load_tokenizer, train_tokenizer
 from tau2_exp.engines.torch.trainer import Metrics, Trainer
@@ -20,6 +22,7 @@ from tau2_exp.interfaces import Tokenizer
 from tau2_exp.policies.tokens import TokenPolicy
 from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.policies import starting_point
+from tau2_exp.stages.served import ServedModel, served_model
 from tau2_exp.types import Row, Sampling, stable_seed
 
 CHECKPOINT = "checkpoints/last"  # within a run's folder: what the next stage starts from
@@ -62,8 +65,14 @@ class Learner:
 
     def policy(self, sampling: Sampling) -> TokenPolicy:
         """A policy of this model, which samples with its newest weights."""
-        generator = TorchGenerator(self.model, self.context.engine, self.context.config.model.context)
+        served, context = is_served(self.context.config), self.context.config.model.context
+        generator = self._served if served else TorchGenerator(self.model, self.context.engine, context)
         return self.context.token_policy(generator, self.tokenizer, sampling)
+
+    @cached_property
+    def _served(self) -> ServedModel:
+        """One for all policies: it knows which weights the server has."""
+        return served_model(self.run, self.model)
 
     @memory_for("making the optimiser", TRAINING)
     def begin(self, total_steps: int) -> None:

@@ -7,6 +7,7 @@ from tau2_exp.runs.run import Run
 from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.fit import fit
 from tau2_exp.stages.learner import Learner
+from tau2_exp.stages.policy_server import policy_server
 from tau2_exp.stages.samples import draw_samples, kept_samples, rft_rows, rft_summary
 
 
@@ -15,7 +16,8 @@ async def rft(run: Run) -> None:
     context, stage = StageContext(run), run.config.stage
     assert isinstance(stage, RftConfig)
     learner = Learner(context)
-    samples = await draw_samples(context, learner.policy)
+    with policy_server(context):
+        samples = await draw_samples(context, learner.policy)
     kept = kept_samples(samples, stage, context.config.reward)
     fit(learner, rft_rows(kept), stage)
     learner.finish({**rft_summary(samples, kept), "steps": learner.step})

@@ -118,6 +118,11 @@ REFUSED = [
     (["user=litellm", "user.api_base=http://me:secret@host"], "user.api_base", "user.api_key_env"),
     (["stage=eval", "policy=litellm"], "policy.model=null", "policy.model=NAME"),
     (["stage=eval", "policy=sglang"], "policy.url=null", "policy.url=http"),
+    (
+        ["stage=grpo", "engine.sampler=sglang", "reward=branch", "stage.branch.choice=entropy"],
+        "stage.branch.choice=entropy",
+        "stage.branch.choice=random",
+    ),
     (["stage=grpo", "policy=oracle"], "policy=oracle", "stage=eval"),
     (["hardware.dtype=bfloat16"], "hardware.dtype=bfloat16", "hardware=gpu_1"),
     (["hardware.device=gpu"], "hardware.device=gpu", "cuda"),
@@ -255,6 +260,10 @@ def test_an_address_changes_with_what_determines_the_result_and_with_nothing_els
     assert address("sft") == address("sft", "stage.save_every", 3)
     assert address("sft") != address("sft", "stage.lr", 3.0)
     assert address("grpo") == address("grpo", "engine.slime.asynchronous", True)
+    for stage in frozen:
+        sampled = address(stage) != address(stage, "engine.sampler", "sglang")
+        assert sampled == (stage in ("rft", "grpo", "eval"))
+        assert address(stage) == address(stage, "engine.sampler_memory", 0.5)
     for data in frozen.values():
         data["engine"]["name"] = "slime"
     for key, value in (("asynchronous", True), ("flags", {"balance-data": False})):

@@ -144,6 +144,17 @@ def test_a_gpu_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
 
 
+def test_a_sampler_that_is_not_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A plan, which may be for another machine, tells what would be started."""
+    told = "engine.sampler=sglang: SGLang is not installed here; install it, or remove the setting"
+    assert refusal("engine.sampler=sglang") == refusal("stage=rft", "engine.sampler=sglang") == told
+    on_gpu = ("hardware=gpu_1", "model=qwen3_0_6b", "parent=model", "engine.sampler_memory=0.3")
+    assert launch(["stage=grpo", *on_gpu, "engine.sampler=sglang", "dry_run=true"], False, ["run.py"]) == 0
+    said = capsys.readouterr().out
+    assert "# sampler of grpo: python -m tau2_exp serve Qwen/Qwen3-0.6B --engine sglang" in said
+    assert "--gpus 0 --memory-fraction 0.3 '--flags=--dtype bfloat16'" in said
+
+
 def test_an_oracle_needs_no_gpu(folder: Path) -> None:
     done = run_py(*ONE_TASK, "hardware=gpu_1", "hardware.dtype=float32", cwd=folder)
     assert done.returncode == 0, done.stderr

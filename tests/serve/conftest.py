@@ -52,10 +52,12 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory, tokenizer: TextTokeniz
 
 
 @contextmanager
-def served(model: CausalLM, tokenizer: TextTokenizer, rows: int = 8, eos: tuple[int, ...] = ()) -> Iterator[str]:
+def served(
+    model: CausalLM, tokenizer: TextTokenizer, rows: int = 8, eos: tuple[int, ...] = (), context: int = CONTEXT
+) -> Iterator[str]:
     """The address of our own server, in a thread of this process."""
     scheduler = Scheduler(model, tokenizer, HARDWARE, rows)
-    app = Service(scheduler, "here", model.shape.vocab_size, CONTEXT, eos).app(TOKEN, "127.0.0.1")
+    app = Service(scheduler, "here", model.shape.vocab_size, context, eos).app(TOKEN, "127.0.0.1")
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

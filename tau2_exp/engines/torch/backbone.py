@@ -102,6 +102,11 @@ class LanguageModel(nn.Module, ABC):
         """The device that the weights are on."""
         return self.head.device
 
+    @property
+    def weights_version(self) -> int:
+        """Grows with every in-place change of a weight, an adapter's among them."""
+        return sum(parameter._version for parameter in self.parameters())
+
     @abstractmethod
     def batches(self, rows: Sequence[Row], batch_tokens: int) -> Iterable[Any]:
         """Micro-batches of at most `batch_tokens` tokens, each a `Batch` that `statistics` reads.

@@ -98,7 +98,7 @@ def told(config: Config) -> str | None:
 def loads_model(config: Config) -> bool:
     """Whether a run of this configuration loads a model into this engine."""
     is_policy = isinstance(config.stage, EvalConfig) and config.policy.kind is PolicyKind.model
-    return is_policy or trains(config)
+    return (is_policy and not config.serves_policy) or trains(config)
 
 
 def trains(config: Config) -> bool:

@@ -41,7 +41,7 @@ class TorchGenerator:
         self._turns: dict[int, Turn] = {}
         self._rows: dict[int, Row] = {}
         self._cache: SessionCache = self.model.new_cache(self._room)
-        self._weights = self._weights_version()
+        self._weights = self.model.weights_version
         self._news = 0
         self.passes = self.computed = 0  # through the model, and tokens that they fed, so far
         self.crowded = False  # whether a session waits for room in the cache
@@ -130,13 +130,13 @@ class TorchGenerator:
             raise RuntimeError("the cache cannot be dropped while rows decode")
         self._rows.clear()
         self._cache = self.model.new_cache(self._room)
-        self._weights = self._weights_version()
+        self._weights = self.model.weights_version
 
     # ------------------------------------------------------------ the loop
 
     async def _run(self) -> None:
         self._changed = asyncio.Event()
-        if self._weights != self._weights_version():
+        if self._weights != self.model.weights_version:
             self.reset()
         try:
             while self._waiting or self._turns:

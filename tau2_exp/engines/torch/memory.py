@@ -23,6 +23,7 @@ from tau2_exp.config import (
 )
 from tau2_exp.engines.torch.choice import loads_model, read_config
 from tau2_exp.engines.torch.hub import Unreachable
+from tau2_exp.engines.torch.sampler import is_served
 from tau2_exp.engines.torch.shape import ModelShape
 
 GIB = 1 << 30
@@ -124,7 +125,7 @@ def estimate(config: Config, shape: ModelShape) -> Estimate:
     stage, model = config.stage, config.model
     whole = parameters(shape)
     cache = 0.0
-    if isinstance(stage, (RftConfig, GrpoConfig, EvalConfig)):
+    if isinstance(stage, (RftConfig, GrpoConfig, EvalConfig)) and not is_served(config):
         cache = cache_bytes(shape, size) * model.context * config.rollout.concurrency
     if not isinstance(stage, TrainingConfig):
         return Estimate(whole * size, cache=cache)

@@ -10,6 +10,7 @@ from tau2_exp.config import Backbone, Config, ConfigError
 from tau2_exp.config.paths import is_hub_name
 from tau2_exp.engines.torch.choice import choose, loads_model, read_config, trains
 from tau2_exp.engines.torch.hub import Unreachable
+from tau2_exp.engines.torch.sampler import sampler_rules
 from tau2_exp.engines.torch.shape import LINEAR
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
@@ -29,6 +30,7 @@ def rules(config: Config) -> Iterator[str]:
         yield "engine.backbone=transformers: random weights are the own decoder's; give model.path=FOLDER, or remove it"
     if model.path and loads_model(config):
         yield from _checkpoint(model.path, backbone)
+    yield from sampler_rules(config)
     if model.lora and trains(config):
         yield from _lora(config)
 

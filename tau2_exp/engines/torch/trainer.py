@@ -15,6 +15,7 @@ from tau2_exp.config import EngineConfig, GrpoConfig, TrainingConfig
 from tau2_exp.engines.torch.backbone import Batch, LanguageModel
 from tau2_exp.engines.torch.device import TRAINING, memory_for
 from tau2_exp.engines.torch.losses import Objective, policy_loss
+from tau2_exp.engines.torch.mismatch import Mismatch
 from tau2_exp.engines.torch.optimiser import Optimiser, learning_rate
 from tau2_exp.types import Row
 
@@ -75,8 +76,9 @@ class Trainer:
         The rows' stored log-probabilities are the behaviour policy's throughout. With several updates each takes
         its share of the rows as they stand, so that a group's rows, and the prefix they share, stay together as far as
         they can; all use this step's rate.
-        Returns the means over trained tokens of loss, kl, entropy, clip_fraction, ratio and drift, with
-        tokens, trained_tokens, grad_norm (the last update's), lr, seconds and tokens_per_second.
+        Returns the means over trained tokens of loss, kl, entropy, clip_fraction, ratio and drift, the first update's
+        `Mismatch`, with tokens, trained_tokens, grad_norm (the last update's), lr, seconds and
+        tokens_per_second.
         """
         config = self.config
         if not isinstance(config, GrpoConfig):
@@ -87,15 +89,18 @@ class Trainer:
         shares = [rows[len(rows) * i // updates : len(rows) * (i + 1) // updates] for i in range(updates)]
         shares = [share for share in shares if any(any(row.trained) for row in share)]
         totals: Metrics = defaultdict(float)
+        mismatch = Mismatch(config.clip_low, config.clip_high)
         for number, share in enumerate(shares):
-            self._policy_gradient(share, config, totals)
+            self._policy_gradient(share, config, totals, mismatch if number == 0 else None)
             if number < len(shares) - 1:
                 self._optimiser.step(self._lr())
         means = {name: value / trained for name, value in totals.items()}
-        return means | self._update(rows, trained, begun)
+        return means | mismatch.metrics() | self._update(rows, trained, begun)
 
-    def _policy_gradient(self, rows: Sequence[Row], config: GrpoConfig, totals: Metrics) -> None:
-        """Accumulate one update's gradient; add its sums to `totals`."""
+    def _policy_gradient(
+        self, rows: Sequence[Row], config: GrpoConfig, totals: Metrics, mismatch: Mismatch | None
+    ) -> None:
+        """Accumulate one update's gradient; add its sums to `totals`, and its tokens to the mismatch."""
         trained = _count(rows)
         objective = Objective(config.clip_low, config.clip_high, config.kl, config.entropy, config.tis_clip)
         for batch in self.model.batches(rows, self._batch_tokens):
@@ -103,6 +108,8 @@ class Trainer:
             log_probs, entropy = self.model.statistics(batch, config.temperature or 1.0, entropy=True)
             result = policy_loss(log_probs, batch.log_probs, batch.advantages, entropy, reference, objective)
             (result.loss / trained).backward()
+            if mismatch:
+                mismatch.add(log_probs, batch.log_probs)
             totals["loss"] += result.loss.item()
             totals["kl"] += result.kl.item()
             totals["entropy"] += result.entropy.item()

@@ -211,6 +211,7 @@ class TestRefused:
                 ["engine=torch", "hardware=gpu_1", "model=qwen3_30b_a3b_instruct_2507", "model.path=null"],
                 "random weights are those of a dense model",
             ),
+            (["engine.sampler=sglang"], "is for engine=torch"),
             (["engine=torch", "hardware=gpu_1", "user=local"], "user.api_base=URL"),
             (["engine=torch", "hardware=gpu_1", "hardware.nodes=2"], "hardware.nodes=2"),
             (["dry_run=yaml"], "must be true (a shell script), json (data)"),

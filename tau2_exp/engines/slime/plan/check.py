@@ -19,6 +19,7 @@ from tau2_exp.config import (
     RewardConfig,
     RewardKind,
     RftConfig,
+    Sampler,
     SftConfig,
     StageConfig,
     TrainingConfig,
@@ -54,6 +55,8 @@ def rules(config: Config) -> Iterator[str]:
     """One line for each thing that engine=slime cannot do."""
     if config.engine.backbone is not Backbone.auto:
         yield f"engine.backbone={config.engine.backbone.value}: is for engine=torch; remove it"
+    if config.engine.sampler is not Sampler.torch:
+        yield f"engine.sampler={config.engine.sampler.value}: is for engine=torch; slime has SGLang anyway; remove it"
     for stage, prefix in stages_of(config.stage):
         yield from _of_stage(config, stage, prefix)
 
