@@ -30,7 +30,7 @@ def bench_text(bench: Bench, run: Run) -> str:
             _with_interval(one.corrected, one.interval),
             _with_interval(one.gain, one.gain_interval, sign=True),
             _number(one.sign),
-            _number(one.noise, digits=1),
+            _noise(one.noise),
             f"{one.tokens:,}",
         )
         for one in bench.judgements
@@ -121,6 +121,10 @@ def _row(one: Judgement) -> dict[str, object]:
 
 def _number(value: float | None, digits: int = 2) -> str:
     return "" if value is None else f"{value:.{digits}f}"
+
+
+def _noise(value: float | None) -> str:
+    return ">99" if value is not None and value > 99 else _number(value, digits=1)
 
 
 def _with_interval(value: float | None, interval: tuple[float, float] | None, sign: bool = False) -> str:

@@ -135,4 +135,4 @@ def _policy(setting: RolloutSetting, sampling: Sampling) -> Policy:
     model = load_model(start, config.hardware, config.engine.backbone)
     local = config.user.kind in (UserKind.scripted, UserKind.custom)
     engine = dataclasses.replace(config.engine, name=EngineName.torch, lockstep=config.engine.lockstep and local)
-    return setting.token_policy(TorchGenerator(model, engine), tokenizer, sampling)
+    return setting.token_policy(TorchGenerator(model, engine, config.model.context), tokenizer, sampling)
