@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -31,15 +31,17 @@ from tau2_exp.engines.torch.tokenizer import TextTokenizer, load_tokenizer
 from tau2_exp.runs.run import Run
 from tau2_exp.stages import eval, grpo, rft, run_stage
 from tau2_exp.stages.context import StageContext
+from tau2_exp.stages.policy_server import policy_server
 from tau2_exp.stages.served import ServedModel
 from tau2_exp.types import Generation, Sampling
 from tests.engines.test_generation import naive
 from tests.serve.conftest import TOKEN, make_model, served
 from tests.serve.conftest import tokenizer as tokenizer
 from tests.serving import ROOT, alive
-from tests.stages.conftest import MakeRun, make
+from tests.stages.conftest import MakeRun
 
 STANDIN = Path(__file__).parent / "sampler"  # where SGLang would be
+SILENT = ROOT / "tests/serve/standin"  # another, which starts at once and samples nothing
 BY_SERVER = "engine.sampler=sglang"
 STEP = "stage.prompts_per_step=2 stage.samples_per_prompt=4 stage.updates_per_step=2 stage.refill=0".split()
 SIGNAL = ("stage.temperature=0.3", "stage.lr=3e-4", "rollout.unparsable_limit=6")  # in every step, from the pupil
@@ -55,41 +57,8 @@ def _sglang() -> Iterator[None]:
         yield
 
 
-@dataclass
-class Seen:
-    """What a run's server was while it ran."""
-
-    pids: list[int] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)  # of requests without its token
-
-
-def look_at_the_server(run: Run, seen: Seen) -> None:
-    told = json.loads((run.folder / "servers/policy.json").read_text())
-    seen.pids += [told["pid"], *children(told["pid"])]
-    seen.statuses.append(httpx.get(f"{told['url']}/model_info", trust_env=False).status_code)
-
-
 def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-@pytest.fixture(scope="module")
-def learned(pupil: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run, Seen]:
-    """The same training with turns sampled in process, and by the server; and what that was."""
-    torch.set_num_threads(1)
-    folder, seen = tmp_path_factory.mktemp("learned"), Seen()
-    own, through = make(folder / "own", *GRPO, parent=pupil), make(folder / "through", *GRPO, BY_SERVER, parent=pupil)
-    run_stage(own)
-    tell = Run.log
-
-    def log(run: Run, metrics: dict, step: int) -> None:
-        look_at_the_server(run, seen)
-        tell(run, metrics, step)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Run, "log", log)
-        run_stage(through)
-    return own, through, seen
 
 
 def weights(run: Run) -> torch.Tensor:
@@ -109,23 +78,6 @@ def said(run: Run, name: str) -> list[list[tuple[int, ...]]]:
 def mismatches(run: Run) -> list[float]:
     """Of the steps that learned something."""
     return [record["mismatch"] for record in run.metrics() if "mismatch" in record]
-
-
-def test_what_a_server_samples_teaches_what_samples_in_process_do(learned: tuple[Run, Run, Seen], pupil: Run) -> None:
-    own, through, _ = learned
-    assert said(own, "rollouts") == said(through, "rollouts"), "a seed draws the same from equal weights"
-    assert apart(own, through, pupil) < 0.01
-    assert len(mismatches(through)) == 2 and max(mismatches(through)) < CLOSE
-    assert all(record["mismatch_max"] >= record["mismatch"] > 0 for record in through.metrics())
-    assert {record["mismatch_clipped"] for record in (*own.metrics(), *through.metrics())} == {0.0}
-    assert own.manifest.address != through.manifest.address
-
-
-def test_the_server_wants_its_token_and_ends_with_the_stage(learned: tuple[Run, Run, Seen]) -> None:
-    _, through, seen = learned
-    assert len(set(seen.pids)) == 2 and set(seen.statuses) == {401}
-    assert not any(map(alive, seen.pids))
-    assert not list((through.folder / "servers").iterdir())
 
 
 @pytest.fixture
@@ -150,23 +102,47 @@ def served_here(pupil: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(stage, "policy_server", server)
 
 
-@pytest.mark.usefixtures("served_here")  # when it goes on
-def test_a_killed_run_leaves_no_server_and_goes_on_where_it_was(
-    make_run: MakeRun, pupil: Run, learned: tuple[Run, Run, Seen]
-) -> None:
-    _, whole, _ = learned
+@pytest.mark.usefixtures("served_here")  # where it goes on
+def test_training_by_a_server_is_that_in_process_also_where_it_is_killed(make_run: MakeRun, pupil: Run) -> None:
+    """A seed draws the same from equal weights; what was killed leaves no server."""
+    own = make_run(*GRPO, parent=pupil)
+    run_stage(own)
     run = make_run(*GRPO, BY_SERVER, parent=pupil)
     worker = subprocess.Popen([sys.executable, "-m", "tau2_exp", "work", str(run.folder)], start_new_session=True)
     wait_until(lambda: lines(run.folder / "metrics.jsonl") >= 1 or worker.poll() is not None)
-    ready = run.folder / "servers/policy.json"
-    serving = json.loads(ready.read_text())["pid"]
-    left = [serving, *children(serving)]
+    told = json.loads((run.folder / "servers/policy.json").read_text())
+    pids = [told["pid"], *children(told["pid"])]
+    assert len(pids) == 2 and httpx.get(f"{told['url']}/model_info", trust_env=False).status_code == 401
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
-    wait_until(lambda: not any(map(alive, left)))
+    wait_until(lambda: not any(map(alive, pids)))
     run_stage(Run.open(run.folder))
     assert [record["step"] for record in run.metrics()] == [1, 2]
-    assert apart(whole, run, pupil) < 0.01 and max(mismatches(run)) < CLOSE
+    assert said(own, "rollouts") == said(run, "rollouts") and apart(own, run, pupil) < 0.01
+    assert len(mismatches(run)) == 2 and max(mismatches(run)) < CLOSE
+    assert all(record["mismatch_max"] >= record["mismatch"] > 0 for record in run.metrics())
+    assert {record["mismatch_clipped"] for record in (*own.metrics(), *run.metrics())} == {0.0}
+    assert own.manifest.address != run.manifest.address
+
+
+def test_the_server_ends_with_the_stage_and_one_that_fails_says_why(
+    make_run: MakeRun, pupil: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{SILENT}:{ROOT}")
+    model = tmp_path / "model"
+    shutil.copytree(pupil.folder / pupil.results["model"], model)
+    run = make_run(*GRPO, BY_SERVER, f"model.path={model}")
+    (run.folder / "servers").mkdir()
+    (run.folder / "servers/policy.json").write_text('{"url": "http://127.0.0.1:1", "pid": 1}')  # a killed attempt's
+    with policy_server(StageContext(run)):
+        told = json.loads((run.folder / "servers/policy.json").read_text())
+        pids = [told["pid"], *children(told["pid"])]
+        (run.folder / "servers/weights").mkdir()
+    assert len(pids) == 2 and not any(map(alive, pids))
+    assert not list((run.folder / "servers").iterdir())
+    (model / "behaviour.json").write_text('{"exits": 3}')
+    with pytest.raises(RuntimeError, match=r"policy server ended with status 1; log: .*CUDA out of memory"):
+        run_stage(run)
 
 
 @pytest.mark.usefixtures("served_here")

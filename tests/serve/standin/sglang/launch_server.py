@@ -25,6 +25,7 @@ parser.add_argument("--mem-fraction-static", type=float)
 parser.add_argument("--max-running-requests", type=int)
 parser.add_argument("--tool-call-parser")
 parser.add_argument("--log-level")
+parser.add_argument("--dtype")
 parser.add_argument("--config", type=Path)
 given = parser.parse_args()
 settings = json.loads(given.config.read_text())  # JSON is YAML
