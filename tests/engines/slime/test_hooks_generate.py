@@ -203,7 +203,7 @@ def test_a_fault_leaves_the_group_and_not_the_job(slime: SimpleNamespace, make_r
     group[1].metadata["tau2_exp"] = _failed(episode_of(group[1]))
     raw, advantages = hooks.post_process_rewards(args, group)
     assert raw[2] == advantages[2] == 0.0
-    assert advantages[0] == -advantages[1] == pytest.approx(0.5**0.5), "the mean and deviation of two"
+    assert advantages[0] == -advantages[1] == pytest.approx(1.0), "each less the other, over the rms of both"
 
 
 def _failed(episode: Any) -> Any:
