@@ -10,6 +10,7 @@ from flows import find, lines, read, run_py, unlike
 
 from tau2_exp.config import TASK_REVISION
 from tau2_exp.jsonl import read_jsonl
+from tau2_exp.report.arms import flatten
 from tau2_exp.statistics import Measure
 
 TRAINED = ("sft", "rft", "grpo")
@@ -102,8 +103,8 @@ def test_a_second_time_all_of_it_is_found(smoke, smoke_outputs: Path) -> None:
 
 def test_the_same_seed_gives_the_same_run_bit_for_bit(smoke, smoke_outputs: Path, tmp_path: Path) -> None:
     (rft,), (grpo,) = find(smoke_outputs, "rft"), find(smoke_outputs, "grpo")
-    config = read(grpo / "config.json")
-    settings = [f"stage.{key}={'null' if value is None else value}" for key, value in config["stage"].items()]
+    leaves = flatten(read(grpo / "config.json")["stage"], "stage")
+    settings = [f"{key}={'null' if value is None else value}" for key, value in leaves]
     done = run_py("stage=grpo", f"domain.limit={TASKS}", *settings, f"parent={rft}", outputs=tmp_path)
     assert done.returncode == 0, done.stderr
     (again,) = find(tmp_path, "grpo")
