@@ -8,6 +8,7 @@ them; other commands are parsed by the parser that would get them; Python runs.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ from tau2_exp.__main__ import make_parser
 from tau2_exp.compose.composition import compose_config
 from tau2_exp.dispatch.dry_run import freeze_only
 from tau2_exp.dispatch.launch import launch
+from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.runs.run import Run, RunStatus
 
 # The snippets of extending.md are files of a package of one's own; a test of theirs runs them.
@@ -36,6 +38,7 @@ SMALL = (
     "stage.grpo.samples_per_prompt=2",
     "stage.eval.greedy=false",
 )
+LLAMA = ModelShape(vocab_size=9, layers=1, width=8, heads=1, kv_heads=1, head_dim=8, ffn=8, family="llama")
 CONVERSATION = '{"prompt": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]}\n'
 
 
@@ -50,11 +53,17 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def reader(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which one page's reader works: a checkout, as far as commands look at it."""
+    """The folder in which one page's reader works, at home: a checkout, and SmolLM2, as far as commands look at them."""
     folder = tmp_path / "reader"
     shutil.copytree(first, folder)
     for name in ("launchers", "benchmarks", "tests", ".env.template", "Makefile"):
         (folder / name).symlink_to(ROOT / name)
+    model = folder / ".cache" / "tau2_exp" / "smollm2-135m-instruct"
+    model.mkdir(parents=True)
+    (model / "config.json").write_text(json.dumps(LLAMA.to_hf()))
+    for name in ("model.safetensors", "tokenizer.json"):
+        (model / name).touch()
+    monkeypatch.setenv("HOME", str(folder))
     monkeypatch.chdir(folder)
     return folder
 
