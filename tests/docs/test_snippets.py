@@ -53,7 +53,7 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def reader(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which one page's reader works, at home: a checkout, and SmolLM2, as far as commands look at them."""
+    """The folder where one page's reader works, at home: a checkout and SmolLM2, as far as commands look at them."""
     folder = tmp_path / "reader"
     shutil.copytree(first, folder)
     for name in ("launchers", "benchmarks", "tests", ".env.template", "Makefile"):
