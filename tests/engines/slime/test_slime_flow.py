@@ -91,7 +91,6 @@ def test_grpo_plays_trains_and_swaps_weights(by_slime: Callable[..., Run], pupil
     assert run.results["episodes"] == len(list(run.trajectories("rollouts"))) == 8
     assert run.results["steps"] == 2 and changed(run, pupil)
     assert not list((run.folder / "servers").iterdir()), "all servers are down"
-    assert "already there" in (run.folder / "logs/base.log").read_text(), "the other test made the conversion"
 
 
 def changed(child: Run, parent: Run) -> bool:
