@@ -11,9 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from patience import PATIENCE, wait_until
 
 from tau2_exp.jsonl import read_jsonl
+from tau2_exp.runs.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -39,6 +41,26 @@ def kill_when(reached: Callable[[], bool], *arguments: str, outputs: Path) -> No
         finally:
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
+
+
+class Killed(BaseException):
+    """What no code of ours catches: the process is gone."""
+
+
+def kill_at(step: int, run: Run, do: Callable[[Run], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do the run's stage within this process, until it has told this step."""
+    told = Run.log
+
+    def log(run: Run, metrics: dict[str, Any], at: int) -> None:
+        told(run, metrics, at)
+        if at == step:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", log)
+        with pytest.raises(Killed):
+            do(run)
+        run.close()
 
 
 def lines(path: Path) -> int:

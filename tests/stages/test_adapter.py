@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from flows import unlike
+from flows import kill_at, unlike
 from safetensors.torch import load_file
 
 from tau2_exp.runs.run import Run
@@ -31,27 +31,12 @@ SETTINGS = (
 )
 
 
-class Killed(BaseException):
-    pass
-
-
 def test_a_killed_run_ends_as_one_that_was_not_and_the_next_adapts_its_merged_weights(
     make_run, pupil: Run, demos: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, killed = make_run(*SETTINGS, parent=pupil), make_run(*SETTINGS, parent=pupil)
     run_stage(whole)
-    told = Run.log
-
-    def log(run: Run, metrics: dict, step: int) -> None:
-        told(run, metrics, step)
-        if step == 3:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", log)
-        with pytest.raises(Killed):
-            run_stage(killed)
-        killed.close()
+    kill_at(3, killed, run_stage, monkeypatch)
     last, base = killed.folder / CHECKPOINT, pupil.folder / CHECKPOINT
     assert not (last / "model.safetensors").exists()
     assert json.loads((last / "adapter/adapter_config.json").read_text())["base_model_name_or_path"] == str(base)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from flows import find, read, run_py, unlike
+from flows import find, kill_at, read, run_py, unlike
 
 from tau2_exp.runs.run import Run
 from tau2_exp.stages import run_stage
@@ -24,26 +24,11 @@ GRPO = (
 )  # fmt: skip
 
 
-class Killed(BaseException):
-    pass
-
-
 def test_a_killed_grpo_run_of_a_hybrid_model_ends_as_one_that_was_not(make_run, tmp_path, monkeypatch, capsys) -> None:
     path = f"model.path={with_tokenizer('qwen3.5', tmp_path / 'hybrid')}"
     whole, killed = make_run(*GRPO, path), make_run(*GRPO, path)
     run_stage(whole)
-    told = Run.log
-
-    def log(run: Run, metrics: dict, step: int) -> None:
-        told(run, metrics, step)
-        if step == 2:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", log)
-        with pytest.raises(Killed):
-            run_stage(killed)
-        killed.close()
+    kill_at(2, killed, run_stage, monkeypatch)
     again = Run.open(killed.folder)
     run_stage(again)
     assert "resuming after step 1 of 2" in capsys.readouterr().out
