@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean, variance
 
 import numpy as np
 
@@ -34,12 +35,12 @@ class MeasuredTurn:
     @property
     def advantage(self) -> float:
         """The estimate of Q(s, a) − V(s) under the policy that played."""
-        return _mean(self.after) - _mean(self.before)
+        return fmean(self.after) - fmean(self.before)
 
     @property
     def error(self) -> float:
         """The standard error of `advantage`; an episode's own end is known without one."""
-        return math.sqrt(sum(_variance(part) / len(part) for part in (self.before, self.after) if len(part) > 1))
+        return math.sqrt(sum(variance(part) / len(part) for part in (self.before, self.after) if len(part) > 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,30 +132,31 @@ def judge(groups: Sequence[MeasuredGroup], kinds: Sequence[Estimator]) -> Bench:
         raise ValueError("no turn was measured: every episode ended in a fault, or before its first turn")
     truths = [[turn.advantage for turn in group.turns] for group in groups]
     errors = [[turn.error for turn in group.turns] for group in groups]
-    weights = bootstrap_weights(len(groups))
-    sums = {kind.name: Sums.of(list(zip(_given(kind, groups), truths, errors, strict=True))) for kind in kinds}
+    given = {kind.name: _given(kind, groups) for kind in kinds}
+    sums = {name: Sums.of(list(zip(numbers, truths, errors, strict=True))) for name, numbers in given.items()}
+    weights, whole = bootstrap_weights(len(groups)), np.ones((1, len(groups)))
     drawn = {name: one.resampled(weights).corrected for name, one in sums.items()}
-    whole = np.ones((1, len(groups)))
+    totals = {name: one.resampled(whole) for name, one in sums.items()}
+    first = kinds[0]
     judgements = []
     for kind in kinds:
-        total = sums[kind.name].resampled(whole)
-        corrected, against = (float(sums[name].resampled(whole).corrected[0]) for name in (kind.name, kinds[0].name))
-        apart = drawn[kind.name] - drawn[kinds[0].name]
+        total = totals[kind.name]
+        corrected = float(total.corrected[0])
+        apart = drawn[kind.name] - drawn[first.name]
         judgements.append(
             Judgement(
                 kind.name,
                 _known(float(total.correlation[0])),
                 _known(corrected),
                 percentiles(drawn[kind.name]),
-                _known(corrected - against) if kind is not kinds[0] else None,
-                percentiles(apart) if kind is not kinds[0] else None,
-                _sign(_given(kind, groups), truths, errors),
+                _known(corrected - float(totals[first.name].corrected[0])) if kind is not first else None,
+                percentiles(apart) if kind is not first else None,
+                _sign(given[kind.name], truths, errors),
                 _known(1.0 / corrected**2) if corrected else None,
                 sum(group.episode_tokens + kind.branches * group.branch_tokens for group in groups),
             )
         )
-    total = sums[kinds[0].name].resampled(whole)
-    return _bench(judgements, groups, float(total.reliability[0]), truths, errors)
+    return _bench(judgements, groups, float(totals[first.name].reliability[0]), truths, errors)
 
 
 def _bench(
@@ -173,14 +175,14 @@ def _bench(
         )
     if len(groups) < 5:
         doubts.append(f"the intervals are over {len(groups)} tasks: too few; raise --groups")
-    variance = _variance([y for y, _ in every]) if len(every) > 1 else 0.0
+    varied = variance([y for y, _ in every]) if len(every) > 1 else 0.0
     return Bench(
         judgements,
         turns=len(every),
         tasks=len(groups),
         signed=sum(abs(y) > _SURE * e for y, e in every),
         reliability=reliability,
-        spread=math.sqrt(variance * reliability),
+        spread=math.sqrt(varied * reliability),
         truth_tokens=sum(group.truth_tokens for group in groups),
         doubts=doubts,
     )
@@ -211,19 +213,8 @@ def _sign(
         for x, y, e in zip(xs, ys, es, strict=True)
         if abs(y) > _SURE * e
     ]
-    return _mean(right) if right else None
+    return fmean(right) if right else None
 
 
 def _known(number: float) -> float | None:
     return number if math.isfinite(number) else None
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    return math.fsum(numbers) / len(numbers)
-
-
-def _variance(numbers: Iterable[float]) -> float:
-    """The sample variance."""
-    values = list(numbers)
-    mean = _mean(values)
-    return math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from tau2_exp.config import Baseline, RewardConfig, RewardKind
 from tau2_exp.learning.baseline import NOTHING, less_others, rounded
@@ -141,12 +142,13 @@ def rms(numbers: Iterable[float]) -> float:
 
 def _turn_level(group: Group, config: RewardConfig, relative: list[float]) -> GroupCredit:
     """The outcome (less penalties), and each turn's discounted return of progress, each less its baseline."""
-    families = list(range(len(group)))
+    apart = all(trajectory.branch is None for trajectory, _ in group)
+    families = range(len(group)) if apart else [trajectory.trunk for trajectory, _ in group]
     states = [world_states(trajectory) for trajectory, _ in group] if config.baseline is Baseline.state else None
     earned = [episode_return(reward) for _, reward in group]
     returns = [discounted(reward.progress, config.turn_discount) for _, reward in group]
     episode, matched = less_others(earned, _spread(earned, group), states, families)
-    turn, _ = less_others([_mean(numbers) for numbers in returns], returns, states, families)
+    turn, _ = less_others([fmean(numbers) if numbers else None for numbers in returns], returns, states, families)
     alphas = [reward.alpha for _, reward in group]
     return GroupCredit(episode, turn, alphas, relative, matched if states else [], scaled=True)
 
@@ -181,7 +183,8 @@ def _branch(group: Group) -> GroupCredit:
         tuple(rounded(weight * number) for weight, number in zip(weights, numbers, strict=True))
         for weights, numbers in zip(found.weights, found.advantages, strict=True)
     ]
-    mean = _mean([outcome for t, outcome in zip(trajectories, outcomes, strict=True) if t.branch is None]) or 0.0
+    trunks = [outcome for t, outcome in zip(trajectories, outcomes, strict=True) if t.branch is None]
+    mean = fmean(trunks) if trunks else 0.0
     return GroupCredit(
         episode=[(0.0,) * len(numbers) for numbers in turn],
         turn=turn,
@@ -232,15 +235,11 @@ def _spread(numbers: Sequence[float], group: Group) -> list[Turns]:
     return [(number,) * len(reward.progress) for number, (_, reward) in zip(numbers, group, strict=True)]
 
 
-def _mean(numbers: Sequence[float]) -> float | None:
-    return math.fsum(numbers) / len(numbers) if numbers else None
-
-
 def _relative(values: Sequence[float], over_deviation: bool) -> list[float]:
     """Values less their mean, optionally over their sample deviation; zeros where they do not vary."""
     if len(values) < 2 or max(values) - min(values) < NOTHING:
         return [0.0] * len(values)
-    mean = math.fsum(values) / len(values)
+    mean = fmean(values)
     centred = [value - mean for value in values]
     if not over_deviation:
         return centred

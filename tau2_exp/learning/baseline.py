@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from statistics import fmean
 
 from tau2_exp.learning.states import State, by_state
 
@@ -51,13 +51,13 @@ def _means_by_state(
         numbers: dict[int, list[float]] = {}
         for i, t in places:
             numbers.setdefault(i, []).append(turns[i][t])
-        means[state] = {i: math.fsum(found) / len(found) for i, found in numbers.items()}
+        means[state] = {i: fmean(found) for i, found in numbers.items()}
     return means
 
 
 def _mean_of_others(numbers: dict[int, float], own: int, families: Sequence[int]) -> float | None:
     others = [number for i, number in numbers.items() if families[i] != families[own]]
-    return math.fsum(others) / len(others) if others else None
+    return fmean(others) if others else None
 
 
 def rounded(number: float) -> float:

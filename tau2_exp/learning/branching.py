@@ -7,12 +7,12 @@ The value of a state is the mean outcome of continuations that were played from 
 
 from __future__ import annotations
 
-import math
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
 
 from tau2_exp.types import Trajectory
 
@@ -48,7 +48,7 @@ def branch_credit(trajectories: Sequence[Trajectory], outcomes: Sequence[float])
     trunks = [i for i, t in enumerate(trajectories) if t.branch is None]
     named = {trajectories[i].sample: i for i in trunks}
     played = _continuations(trajectories)
-    values = {point: _mean([outcomes[i] for i in found]) for point, found in played.items()}
+    values = {point: fmean([outcomes[i] for i in found]) for point, found in played.items()}
     advantages, weights = [], []
     for i, trajectory in enumerate(trajectories):
         if trajectory.branch is None:
@@ -57,7 +57,7 @@ def branch_credit(trajectories: Sequence[Trajectory], outcomes: Sequence[float])
         else:
             origin, turn = trajectory.branch.trunk, trajectory.branch.turn
             siblings = [j for j in (*played[origin, turn], *_one(named.get(origin))) if j != i]
-            credit = outcomes[i] - _mean([outcomes[j] for j in siblings]) if siblings else 0.0
+            credit = outcomes[i] - fmean([outcomes[j] for j in siblings]) if siblings else 0.0
             one = _spread([turn, len(trajectory.turns) - turn], [0.0, credit])
             many = _spread([turn, len(trajectory.turns) - turn], [0.0, 1 / (len(siblings) + 1)])
         advantages.append(one)
@@ -117,7 +117,7 @@ def _of_trunk(
     """Advantages and weights, segment by segment."""
     points = sorted(turn for sample, turn in values if sample == trunk.sample)
     known = [values[trunk.sample, turn] for turn in points] + [outcome]
-    before = _mean(others) if others else known[0]
+    before = fmean(others) if others else known[0]
     lengths = [b - a for a, b in pairwise([0, *points, len(trunk.turns)])]
     credit = [after - value for value, after in pairwise([before, *known])]
     tail = 1 / (len(played[trunk.sample, points[-1]]) + 1) if points else 1.0
@@ -130,7 +130,3 @@ def _spread(lengths: Sequence[int], numbers: Sequence[float]) -> Turns:
 
 def _one(place: int | None) -> tuple[int, ...]:
     return () if place is None else (place,)
-
-
-def _mean(numbers: Sequence[float]) -> float:
-    return math.fsum(numbers) / len(numbers)
