@@ -11,9 +11,9 @@ from tau2_exp.evaluation.credit_bench import MeasuredGroup, MeasuredTurn
 from tau2_exp.interfaces import Policy
 from tau2_exp.rollouts.rollout import EpisodeSetting, rollout
 from tau2_exp.rollouts.state import State
-from tau2_exp.stages.groups import continue_groups
+from tau2_exp.stages.groups import Point, continue_groups, play_on
 from tau2_exp.stages.step_size import sampled_tokens
-from tau2_exp.types import Branch, EpisodeSpec, Task, Trajectory, stable_seed
+from tau2_exp.types import EpisodeSpec, Task, Trajectory, stable_seed
 
 SIZE = 8  # episodes of a group
 
@@ -41,8 +41,13 @@ async def measure_group(setting: EpisodeSetting, policy: Policy, task: Task, pla
     await continue_groups(setting, policy, groups, [specs], kept, plan.branch)
     branches = groups[0][len(episodes) :]
     chosen = _choose(episodes, plan)
-    states = {(i, t): kept[i][t] for i, turn in chosen for t in (turn, turn + 1) if t < len(kept[i])}
-    outcomes, played = await _play_on(setting, policy, specs, states, plan)
+    places = dict.fromkeys((i, t) for i, turn in chosen for t in (turn, turn + 1) if t < len(kept[i]))
+    points = [Point(specs[i], t, kept[i][t], n * plan.continuations) for n, (i, t) in enumerate(places)]
+    played = await play_on(setting, policy, points, plan.continuations, "truth")
+    outcomes: dict[tuple[int, int], tuple[float, ...]] = dict.fromkeys(places, ())
+    for trajectory in played:
+        if trajectory.branch and trajectory.scored:
+            outcomes[trajectory.branch.trunk, trajectory.branch.turn] += (trajectory.outcome,)
     turns = []
     for i, turn in chosen:
         before = outcomes[i, turn]
@@ -64,26 +69,3 @@ def _choose(episodes: Sequence[Trajectory], plan: BenchPlan) -> list[tuple[int, 
     places = [(i, t) for i, episode in enumerate(episodes) if episode.scored for t in range(len(episode.turns))]
     draw = random.Random(stable_seed(plan.seed, "turns", episodes[0].key))
     return sorted(draw.sample(places, min(plan.turns, len(places))))
-
-
-async def _play_on(
-    setting: EpisodeSetting,
-    policy: Policy,
-    specs: Sequence[EpisodeSpec],
-    states: dict[tuple[int, int], State],
-    plan: BenchPlan,
-) -> tuple[dict[tuple[int, int], tuple[float, ...]], list[Trajectory]]:
-    """The outcomes of the scored continuations from each state, and all that was played."""
-    begun: list[EpisodeSpec] = []
-    starts: dict[int, State] = {}
-    for (i, turn), state in states.items():
-        for number in range(plan.continuations):
-            seed = stable_seed(specs[i].seed, "truth", turn, number)
-            starts[len(begun)] = state
-            begun.append(EpisodeSpec(specs[i].task, len(begun), seed, len(begun), Branch(i, turn, number)))
-    played = await rollout(setting, policy, begun, starts=starts)
-    found: dict[tuple[int, int], tuple[float, ...]] = dict.fromkeys(states, ())
-    for trajectory in played:
-        if trajectory.branch and trajectory.scored:
-            found[trajectory.branch.trunk, trajectory.branch.turn] += (trajectory.outcome,)
-    return found, played

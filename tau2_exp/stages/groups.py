@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tau2_exp.config import BranchConfig, PointChoice
 from tau2_exp.interfaces import Policy
@@ -12,6 +13,16 @@ from tau2_exp.rollouts.state import State
 from tau2_exp.types import Branch, EpisodeSpec, Trajectory, stable_seed
 
 Group = list[Trajectory]  # of one task: its trunks, then their continuations
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A state to go on from: that before `turn` of a trunk. `sample` is the number of its first continuation."""
+
+    trunk: EpisodeSpec
+    turn: int
+    state: State
+    sample: int
 
 
 async def play_groups(
@@ -42,20 +53,35 @@ async def continue_groups(
 
     `specs` are the trunks', by group; `kept` has the states before each of their turns, by their index.
     """
-    begun: list[EpisodeSpec] = []
-    starts: dict[int, State] = {}
+    points: list[Point] = []
     places: list[Group] = []
     for group, trunks in zip(groups, specs, strict=True):
         sample = len(group)
         for trunk, turns in zip(trunks, _points(group, branch, trunks[0].seed), strict=True):
-            for turn, number in ((turn, number) for turn in turns for number in range(branch.width)):
-                seed = stable_seed(trunk.seed, "branch", turn, number)
-                starts[len(begun)] = kept[trunk.index][turn]
-                begun.append(EpisodeSpec(trunk.task, sample, seed, len(begun), Branch(trunk.sample, turn, number)))
-                places.append(group)
-                sample += 1
-    for group, trajectory in zip(places, await rollout(setting, policy, begun, starts=starts), strict=True):
+            for turn in turns:
+                points.append(Point(trunk, turn, kept[trunk.index][turn], sample))
+                places += [group] * branch.width
+                sample += branch.width
+    for group, trajectory in zip(places, await play_on(setting, policy, points, branch.width, "branch"), strict=True):
         group.append(trajectory)
+
+
+async def play_on(
+    setting: EpisodeSetting, policy: Policy, points: Sequence[Point], width: int, purpose: str
+) -> list[Trajectory]:
+    """`width` continuations from each point, point by point; other purposes draw other seeds."""
+    begun = [(point, number) for point in points for number in range(width)]
+    specs = [
+        EpisodeSpec(
+            point.trunk.task,
+            point.sample + number,
+            stable_seed(point.trunk.seed, purpose, point.turn, number),
+            index,
+            Branch(point.trunk.sample, point.turn, number),
+        )
+        for index, (point, number) in enumerate(begun)
+    ]
+    return await rollout(setting, policy, specs, starts={i: point.state for i, (point, _) in enumerate(begun)})
 
 
 def _points(trunks: Group, branch: BranchConfig, seed: int) -> list[tuple[int, ...]]:
