@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeVar
 
 from tau2_exp.config import RewardConfig, RewardKind
 from tau2_exp.learning.advantage import Scale, Turns, group_credit
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Reward, Trajectory
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +41,27 @@ def scales_of(run: Run) -> list[Scale | None]:
     return [_scale(record, run.config.reward) for record in told]
 
 
-def begins_group(group: Sequence[Trajectory], trajectory: Trajectory) -> bool:
-    """Whether a trajectory begins a new group: in a file, a group's samples differ and its task does not."""
+def cut_groups(
+    episodes: Iterable[T], ends: Sequence[int], trajectory_of: Callable[[T], Trajectory]
+) -> Iterator[tuple[int | None, list[T]]]:
+    """The groups of a file's episodes, in its order, each with its step from 1; None behind the last step's end.
+
+    A group's samples differ and its task does not; none goes beyond the end of a step (`steps_of`).
+    """
+    group: list[T] = []
+    step = 1
+    for place, episode in enumerate(episodes):
+        now = bisect_right(ends, place) + 1
+        if group and (now != step or _begins(map(trajectory_of, group), trajectory_of(episode))):
+            yield (step if step <= len(ends) else None), group
+            group = []
+        step = now
+        group.append(episode)
+    if group:
+        yield (step if step <= len(ends) else None), group
+
+
+def _begins(group: Iterable[Trajectory], trajectory: Trajectory) -> bool:
     return any(t.sample == trajectory.sample or t.key != trajectory.key for t in group)
 
 

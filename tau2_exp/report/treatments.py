@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice
 
@@ -12,7 +12,7 @@ from tau2_exp.learning.advantage import group_credit, step_scale
 from tau2_exp.learning.metrics import ROLLOUTS
 from tau2_exp.learning.reward import score
 from tau2_exp.report.collect import Collection
-from tau2_exp.report.credit import begins_group, steps_of
+from tau2_exp.report.credit import cut_groups, steps_of
 from tau2_exp.report.trials import Found
 from tau2_exp.report.viewer_episode import read_recorded
 from tau2_exp.runs.run import Run
@@ -79,13 +79,11 @@ def correlation_with_outcome(run: Run) -> float | None:
 
 
 def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
-    """Pearson's correlation; None where one of the two does not vary."""
-    if len(xs) < 2:
+    """Pearson's correlation; None where one of the two does not vary, or there are less than two of each."""
+    try:
+        return statistics.correlation(xs, ys)
+    except statistics.StatisticsError:
         return None
-    mean_x, mean_y = math.fsum(xs) / len(xs), math.fsum(ys) / len(ys)
-    spread = math.sqrt(math.fsum((x - mean_x) ** 2 for x in xs) * math.fsum((y - mean_y) ** 2 for y in ys))
-    shared = math.fsum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys, strict=True))
-    return shared / spread if spread > 0 else None
 
 
 def _can_tell(pair: Sequence[RewardConfig], of: RewardConfig) -> bool:
@@ -114,30 +112,16 @@ def _advantages(step: Step, config: RewardConfig) -> list[float]:
 def _steps(run: Run) -> list[Step]:
     """The first steps of a run, as far as it has recorded them; none where its episodes cannot be read."""
     ends = steps_of(run)[:STEPS]
-    groups: list[Step] = [[] for _ in ends]
-    group: list[Trajectory] = []
+    steps: list[Step] = [[] for _ in ends]
+    recorded = read_recorded(run.folder / "trajectories" / f"{ROLLOUTS}.jsonl")
+    trajectories = (trajectory for _, trajectory in islice(recorded, ends[-1] if ends else 0))
     try:
-        for step, begins, trajectory in _placed(run, ends):
-            if begins or begins_group(group, trajectory):
-                group = []
-                groups[step].append(group)
-            group.append(trajectory)
+        for step, group in cut_groups(trajectories, ends, lambda trajectory: trajectory):
+            if step is not None:
+                steps[step - 1].append([t for t in group if t.scored])
     except ConfigError:  # the viewer names the file and what is wrong with it
         return []
-    return [[[t for t in group if t.scored] for group in step] for step in groups]
-
-
-def _placed(run: Run, ends: Sequence[int]) -> Iterator[tuple[int, bool, Trajectory]]:
-    """Each episode with the index of its step, and whether it begins one."""
-    if not ends:
-        return
-    step = 0
-    recorded = read_recorded(run.folder / "trajectories" / f"{ROLLOUTS}.jsonl")
-    for place, (_, trajectory) in enumerate(islice(recorded, ends[-1])):
-        begins = place == 0
-        while place >= ends[step]:
-            step, begins = step + 1, True
-        yield step, begins, trajectory
+    return steps
 
 
 def _by_seed(found: Found) -> tuple[int, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from tau2_exp.learning.advantage import Scale
 from tau2_exp.learning.reward import potentials, score
 from tau2_exp.plugins import load
 from tau2_exp.report.checks import list_checks
-from tau2_exp.report.credit import Credit, begins_group, credit, scales_of, steps_of
+from tau2_exp.report.credit import Credit, credit, cut_groups, scales_of, steps_of
 from tau2_exp.report.tree import trees
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Criteria, Reward, Trajectory
@@ -63,14 +62,9 @@ def read_told(run: Run, path: Path) -> Iterator[list[Told]]:
         yield from ([told] for told in _read(run, path))
         return
     ends, scales = steps_of(run), scales_of(run)
-    group: list[Told] = []
-    for place, told in enumerate(_read(run, path)):
-        if place in ends or begins_group([t.trajectory for t in group], told.trajectory):
-            yield _credited(group, run.config.reward, scales)
-            group = []
-        step = bisect_right(ends, place) + 1
-        group.append(replace(told, step=step if step <= len(ends) else None))
-    yield _credited(group, run.config.reward, scales)
+    for step, group in cut_groups(_read(run, path), ends, lambda told: told.trajectory):
+        scale = scales[step - 1] if step is not None else None
+        yield _credited([replace(told, step=step) for told in group], run.config.reward, scale)
 
 
 def episode_record(told: Told, run: Run, criteria: Criteria | None) -> dict[str, Any]:
@@ -93,10 +87,8 @@ def episode_record(told: Told, run: Run, criteria: Criteria | None) -> dict[str,
     }
 
 
-def _credited(group: Sequence[Told], config: RewardConfig, scales: Sequence[Scale | None]) -> list[Told]:
+def _credited(group: Sequence[Told], config: RewardConfig, scale: Scale | None) -> list[Told]:
     """The group with its credit, and the trees of its branches; without credit, where the step's scale is not known."""
-    step = group[0].step if group else None
-    scale = scales[step - 1] if step is not None else None
     given: list[Credit | None] = [None] * len(group)
     if scale is not None:
         given = credit([(told.trajectory, told.reward) for told in group], config, scale)
