@@ -18,7 +18,7 @@ from typing import Any
 from tau2_exp.config import RewardConfig
 from tau2_exp.engines.slime.hooks.context import Context
 from tau2_exp.engines.slime.hooks.samples import by_group, episode_of, reward_of, trajectory_of
-from tau2_exp.learning.advantage import GroupCredit, credit_metrics, group_credit, step_scale
+from tau2_exp.learning.advantage import GroupCredit, group_credit, step_scale
 from tau2_exp.learning.batch import rows_from_trajectory
 
 _FIELD = "teacher_log_probs"
@@ -74,16 +74,15 @@ def set_advantages(args: Any, rollout_data: dict[str, Any]) -> None:
 
 def teaches(context: Context | None, samples: Sequence[Any]) -> str | None:
     """None where a group has signal, else the reason why it has none: `faults` or `no_signal`."""
-    compared = _compared(samples)
-    if len(compared) < 2:
+    if len(_compared(samples)) < 2:
         return "faults"
-    return None if _credit(compared, _config(context)).signal else "no_signal"
+    return None if learned(context, [samples]) else "no_signal"
 
 
-def metrics(context: Context | None, groups: Sequence[Sequence[Any]]) -> dict[str, float]:
-    """`credit_metrics` of the groups of samples that a step trains on; those without signal train nothing."""
-    credits = [own for group in groups if (own := _credit(_compared(group), _config(context))).signal]
-    return credit_metrics(credits, step_scale(credits))
+def learned(context: Context | None, groups: Sequence[Sequence[Any]]) -> list[GroupCredit]:
+    """The credit of those groups of samples that there is something to learn from."""
+    compared = [scored for group in groups if len(scored := _compared(group)) > 1]
+    return [own for scored in compared if (own := _credit(scored, _config(context))).signal]
 
 
 def _config(context: Context | None) -> RewardConfig:

@@ -8,10 +8,10 @@ from typing import Any
 
 from tau2_exp.config import GrpoConfig, RftConfig, SftConfig
 from tau2_exp.engines.slime.hooks.context import Context
-from tau2_exp.engines.slime.hooks.credit import metrics as credit_metrics
-from tau2_exp.engines.slime.hooks.credit import teaches
+from tau2_exp.engines.slime.hooks.credit import learned
 from tau2_exp.engines.slime.hooks.groups import scored
 from tau2_exp.engines.slime.hooks.samples import by_group
+from tau2_exp.learning.advantage import credit_metrics, step_scale
 from tau2_exp.learning.metrics import ROLLOUTS, grpo_label, rollout_metrics
 from tau2_exp.rollouts.rollout import check_faults
 from tau2_exp.runs.progress import Progress
@@ -53,9 +53,9 @@ def _episodes(context: Context, rollout_id: int, samples: Sequence[Any]) -> dict
         for trajectory in trajectories:
             file.write(trajectory)
     check_faults(trajectories, f"grpo step {rollout_id + 1}")
-    learned = sum(teaches(context, group) is None for group in trained)
+    credits = learned(context, trained)
     pairs = [(e.trajectory, e.reward) for e in scored(ended) if e.reward is not None]
-    return rollout_metrics(learned, pairs, trajectories) | credit_metrics(context, trained)
+    return rollout_metrics(len(credits), pairs, trajectories) | credit_metrics(credits, step_scale(credits))
 
 
 def _progress(context: Context, step: int, metrics: dict[str, Any]) -> None:
