@@ -9,6 +9,7 @@ import torch
 
 from tau2_exp.engines.torch.attention import Attend
 from tau2_exp.engines.torch.decoding import Pass
+from tau2_exp.engines.torch.memory import cache_bytes
 from tau2_exp.engines.torch.prefix import WORTH_SHARING, Prefix, best_prefix, shared_length
 from tau2_exp.engines.torch.room import Room
 from tau2_exp.engines.torch.shape import ModelShape
@@ -53,7 +54,7 @@ class Cache:
         self._prefixes: list[Prefix] = []  # that rows continue
         self._new_slabs = lambda: Slabs(shape, device, dtype)
         self._device, self._room = device, room
-        self._token_bytes = 2 * shape.layers * shape.kv_heads * shape.head_dim * dtype.itemsize
+        self._token_bytes = cache_bytes(shape, dtype.itemsize)
         self._capacity = 0  # tokens; measured when the first row comes
         self._bucket = CPU_BUCKET if device.type == "cpu" else 1 << 30
         self._steps = 0

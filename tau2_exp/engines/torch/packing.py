@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tau2_exp.engines.torch.prefix import common_length
 from tau2_exp.types import Row
 
 
@@ -69,7 +70,7 @@ def pack(rows: Sequence[Row], batch_tokens: int, repeated: float = 0.0) -> list[
     batches: list[list[Row]] = []
     load = _Load(repeated)
     for row in sorted(cut(rows), key=lambda row: row.ids):
-        shared = _shared(batches[-1][-1].ids, row.ids) if batches else 0
+        shared = common_length(batches[-1][-1].ids, row.ids) if batches else 0
         if not batches or load.with_row(shared, len(row.ids)) > batch_tokens:
             batches.append([])
             load, shared = _Load(repeated), 0
@@ -110,7 +111,7 @@ class _Load:
 
 def prefix_forest(rows: Sequence[Sequence[int]]) -> tuple[list[Segment], list[tuple[int, ...]]]:
     """Sorted rows as segments, ancestors first; and for each row the path of segments that spells it."""
-    shared = [0, *(_shared(a, b) for a, b in pairwise(rows))]
+    shared = [0, *(common_length(a, b) for a, b in pairwise(rows))]
     segments: list[Segment] = []
     paths: list[tuple[int, ...]] = [()] * len(rows)
     pending: list[tuple[int, int, int, tuple[int, ...]]] = [(0, len(rows), 0, ())]
@@ -127,14 +128,6 @@ def prefix_forest(rows: Sequence[Sequence[int]]) -> tuple[list[Segment], list[tu
             else:
                 paths[low] = path
     return segments, paths
-
-
-def _shared(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two rows have in common from their beginning."""
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))
 
 
 def cut(rows: Sequence[Row]) -> list[Row]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from tau2_exp.config import EngineConfig
+from tau2_exp.engines.torch.memory import GIB
 
-GIB = 1 << 30
 CPU_SHARE = 0.5  # of the machine's memory
 CUDA_SHARE = 0.8  # of what is free when a rollout begins; the rest is for the activations of its passes
 GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")

@@ -6,10 +6,13 @@ Activations are not counted: they are what the rest of the GPU's memory is for.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tau2_exp.config import Config, ModelConfig
 from tau2_exp.engines.slime.plan.layout import Layout
 from tau2_exp.engines.slime.plan.model import Given
+from tau2_exp.engines.torch import memory
+from tau2_exp.engines.torch.shape import ModelShape
 
 WEIGHT_BYTES = 2 + 4  # of each parameter: itself in bfloat16, its gradient in float32
 STATE_BYTES = 4 + 4 + 4  # of each parameter: its float32 master and Adam's two moments
@@ -39,10 +42,9 @@ def optimizer_gb(config: Config, layout: Layout) -> float:
 
 def parameters(model: ModelConfig) -> tuple[int, int]:
     """How many parameters a Qwen3 of these sizes has: outside of its experts, and in them."""
-    attention = 2 * model.width * model.head_dim * (model.heads + model.kv_heads) + 2 * model.head_dim
-    norms = 2 * model.width
-    expert = 3 * model.width * model.expert_ffn
-    router, dense = (model.width * model.experts, 0) if model.experts else (0, 3 * model.width * model.ffn)
-    embeddings = model.vocab_size * model.width * (1 if model.tied else 2)
-    shared = model.layers * (attention + norms + router + dense) + embeddings + model.width
-    return shared, model.layers * model.experts * expert
+    shape = ModelShape.from_config(model, model.vocab_size)
+    if not model.experts:
+        return memory.parameters(shape), 0
+    routers = model.layers * model.width * model.experts
+    experts = model.layers * model.experts * 3 * model.width * model.expert_ffn
+    return memory.parameters(replace(shape, ffn=0)) + routers, experts
