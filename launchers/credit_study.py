@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import subprocess
 import sys
 import threading
@@ -247,10 +246,7 @@ def read_rows() -> list[Row]:
     if not ROWS.is_file():
         return []
     with ROWS.open(newline="", encoding="utf-8") as file:
-        return [
-            Row(**{field.name: _value(field.type, line[field.name]) for field in fields(Row)})
-            for line in csv.DictReader(file)
-        ]
+        return [_row(line) for line in csv.DictReader(file)]
 
 
 def write_rows(rows: Sequence[Row]) -> None:
@@ -281,7 +277,9 @@ def _value(kind: Any, text: str) -> Any:
 
 
 def _run_py(words: Sequence[str], outputs: Path) -> bool:
-    command = [sys.executable, str(ROOT / "run.py"), *words, f"outputs={json.dumps(str(outputs))}"]
+    from tau2_exp.system.quoting import override
+
+    command = [sys.executable, str(ROOT / "run.py"), *words, override("outputs", str(outputs))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         print(f"failed: {' '.join(words)}\n{(done.stdout + done.stderr)[-2000:]}", flush=True)
