@@ -324,6 +324,11 @@ class Trajectory:
         return self.opening + tuple(m for turn in self.turns for m in turn.messages)
 
     @property
+    def trunk(self) -> int:
+        """The sample of the trunk whose turns it shares; its own, where it is nobody's continuation."""
+        return self.branch.trunk if self.branch else self.sample
+
+    @property
     def scored(self) -> bool:
         """Whether it counts in scores and training: it was evaluated, or a fault of the agent ended it."""
         return self.verdict is not None if self.fault is None else self.fault.source is FaultSource.AGENT

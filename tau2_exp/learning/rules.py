@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tau2_exp.config import (
     READ_BY,
@@ -48,8 +49,7 @@ def _reward(config: Config) -> Iterator[str]:
     for key in ("turn_discount", "baseline", "anchor", "outcome_over_deviation"):
         value, kinds = getattr(reward, key), [kind.value for kind in READ_BY[key]]
         if reward.kind.value not in kinds and value != getattr(RewardConfig, key):
-            shown = value.value if isinstance(value, Enum) else value
-            yield f"reward.{key}={shown}: read by reward={'|'.join(kinds)} only, not by {reward.kind.value}"
+            yield f"reward.{key}={_shown(value)}: read by reward={'|'.join(kinds)} only, not by {reward.kind.value}"
     by_domain = ((f"domain_weights.{name}", weights) for name, weights in reward.domain_weights.items())
     for key, weights in (("weights", reward.weights), *by_domain):
         if not any(dataclasses.astuple(weights)):
@@ -62,12 +62,15 @@ def _reward(config: Config) -> Iterator[str]:
             yield f"reward: {key} is no domain{suggest(key, known)}"
 
 
+def _shown(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
 def _branch(branch: BranchConfig, prefix: str, reward: RewardConfig) -> Iterator[str]:
     for field in dataclasses.fields(branch):
         value, default = getattr(branch, field.name), field.default
         if value != default and reward.kind is not RewardKind.branch:
-            shown = value.value if isinstance(value, Enum) else value
-            yield f"{prefix}{field.name}={shown}: read by reward=branch only, not by {reward.kind.value}"
+            yield f"{prefix}{field.name}={_shown(value)}: read by reward=branch only, not by {reward.kind.value}"
     if branch.threshold != BranchConfig.threshold and branch.choice is not PointChoice.entropy:
         yield f"{prefix}threshold={branch.threshold}: read by {prefix}choice=entropy only; use that, or remove it"
     if reward.kind is RewardKind.branch and reward.credit is not None:

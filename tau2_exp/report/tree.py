@@ -23,7 +23,7 @@ def trees(group: Sequence[Member]) -> list[dict[str, Any] | None]:
     values = _values(group)
     families: dict[int, list[int]] = {}
     for place, (trajectory, _, _) in enumerate(group):
-        families.setdefault(_root(trajectory), []).append(place)
+        families.setdefault(trajectory.trunk, []).append(place)
     found: list[dict[str, Any] | None] = [None] * len(group)
     for root, places in families.items():
         places.sort(key=lambda place: (group[place][0].first_turn, place))
@@ -39,10 +39,6 @@ def trees(group: Sequence[Member]) -> list[dict[str, Any] | None]:
 def _values(group: Sequence[Member]) -> dict[Point, float]:
     scored = [(trajectory, episode_return(reward)) for trajectory, reward, _ in group if reward]
     return branch_credit([trajectory for trajectory, _ in scored], [outcome for _, outcome in scored]).values
-
-
-def _root(trajectory: Trajectory) -> int:
-    return trajectory.branch.trunk if trajectory.branch else trajectory.sample
 
 
 def _row(member: Member, offset: int) -> dict[str, Any]:

@@ -86,13 +86,8 @@ def told(config: Config) -> str | None:
         return f"model: {data['model_type']}, {COST[choose(data, config.engine.backbone)]}"
     except Unreachable as error:
         return f"note: {error}; what computes the model is known when the run starts"
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        ConfigError,
-    ):  # gone since; a run that has its parent's model needs it no more
-        return None
+    except (OSError, ValueError, KeyError, ConfigError):
+        return None  # gone since; a run that has its parent's model needs it no more
 
 
 def loads_model(config: Config) -> bool:
