@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import dataclasses
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -30,17 +32,23 @@ from tau2_exp.types import FaultSource
 
 PARAMS = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "max_new_tokens": 4096}
 HARDWARE = HardwareConfig(name="cpu", threads=1)
-Said = dict[tuple[int, ...], list[list[Any]]]  # what was asked → (log-probability, id) of each token that was sampled
 
 
 class Recorder(Scheduler):
-    """The torch engine behind /generate, which notes what it was asked and what it sampled."""
+    """The torch engine behind /generate, which notes what it was asked and what it said (`meta_info`).
 
-    said: list[tuple[tuple[int, ...], list[list[Any]]]]
+    Its draws follow from what is asked, and how often it was: a test meets the same episodes each time.
+    """
+
+    said: list[tuple[tuple[int, ...], dict[str, Any]]]
+    times: collections.Counter[tuple[int, ...]]
 
     async def generate(self, request: Request) -> dict[str, Any]:
-        made = await super().generate(request)
-        self.said.append((tuple(request.ids), made["meta_info"]["output_token_logprobs"]))
+        asked = tuple(request.ids)
+        self.times[asked] += 1
+        seed = zlib.crc32(repr((asked, self.times[asked])).encode())
+        made = await super().generate(dataclasses.replace(request, seed=seed))
+        self.said.append((asked, made["meta_info"]))
         return made
 
 
@@ -50,7 +58,7 @@ def torch_server(pupil: Run) -> Iterator[tuple[str, Recorder]]:
     path = pupil.folder / pupil.results["model"]
     model = load_model(path, HARDWARE).requires_grad_(False)
     scheduler = Recorder(model, load_tokenizer(path), HARDWARE, 8)
-    scheduler.said = []
+    scheduler.said, scheduler.times = [], collections.Counter()
     app = Service(scheduler, str(path), model.shape.vocab_size, model.shape.context, ()).app("", "127.0.0.1")
     app.user_middleware.clear()  # slime's own servers ask for no token
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", ws="none"))
@@ -84,10 +92,10 @@ def script(make_run: MakeRun, pupil: Run) -> Callable[[dict[str, Any]], Answer]:
             args = arguments(run, pupil, url)
             play(args, hooks.DataSource(args).get_samples(1)[0][:1])
             _episode.update(scheduler.said)
-    return lambda asked: said(_episode[tuple(asked["input_ids"])])
+    return lambda asked: Answer({"text": "", "meta_info": _episode[tuple(asked["input_ids"])]})
 
 
-_episode: Said = {}
+_episode: dict[tuple[int, ...], dict[str, Any]] = {}
 
 
 def said(tokens: list[list[Any]], finish: str = "stop") -> Answer:
@@ -127,7 +135,10 @@ def test_a_group_is_what_the_server_sampled(slime: SimpleNamespace, make_run: Ma
 
 
 def scheduler_said(scheduler: Recorder) -> list[tuple[tuple[int, ...], list[tuple[float, int]]]]:
-    return [(asked, [(log_prob, token) for log_prob, token, *_ in made]) for asked, made in scheduler.said]
+    return [
+        (asked, [(log_prob, token) for log_prob, token, *_ in made["output_token_logprobs"]])
+        for asked, made in scheduler.said
+    ]
 
 
 def _spoken(sample: Any) -> list[tuple[int, list[tuple[float, int]]]]:
@@ -203,7 +214,7 @@ def test_a_fault_leaves_the_group_and_not_the_job(slime: SimpleNamespace, make_r
     group[1].metadata["tau2_exp"] = _failed(episode_of(group[1]))
     raw, advantages = hooks.post_process_rewards(args, group)
     assert raw[2] == advantages[2] == 0.0
-    assert advantages[0] == -advantages[1] == pytest.approx(1.0), "each less the other, over the rms of both"
+    assert advantages[:2] == pytest.approx([1.0, -1.0]), "each less the other, over the rms of both"
 
 
 def _failed(episode: Any) -> Any:
