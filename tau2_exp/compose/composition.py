@@ -7,25 +7,29 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
+from hydra.conf import HydraConf
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tau2_exp.compose.check import check
 from tau2_exp.compose.choices import CONF, choices
 from tau2_exp.compose.errors import explain
-from tau2_exp.compose.overrides import SEARCHPATH, SWEPT, given, key_of, parse, read, swept
+from tau2_exp.compose.overrides import SEARCHPATH, SWEPT, given, key_of, parse, read, swept, without_effect
 from tau2_exp.config import STAGES, Config, ConfigError, EngineName, PipelineConfig, StageConfig, from_data
 from tau2_exp.config.paths import expand_home, make_absolute
 from tau2_exp.plugins import PluginError, conf_folders, is_path, named, reach
+
+HEEDED_BY_HYDRA = {"run": ["dir"], "sweep": ["dir", "subdir"], "job": ["chdir", "env_set", "env_copy"]}
 
 
 def _register() -> None:
@@ -149,7 +153,25 @@ def expand_sweep(overrides: Sequence[str]) -> list[list[str]]:
 
 def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
     with _hydra():
-        return compose(name, _with_plugins(overrides))
+        composed = compose(name, _with_plugins(overrides), return_hydra_config=True)
+    _check_hydra(composed.hydra)
+    with open_dict(composed):
+        del composed["hydra"]
+    return composed
+
+
+def _check_hydra(composed: DictConfig) -> None:
+    """Raises ConfigError where a file sets what Hydra alone would heed; the command line's was refused before."""
+    with resources.as_file(resources.files("hydra.conf") / "hydra/output/default.yaml") as file:
+        usual: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(HydraConf), OmegaConf.load(file)))
+    found: Any = OmegaConf.to_container(composed)
+    for section, names in HEEDED_BY_HYDRA.items():
+        for name in names:
+            if found[section][name] != usual[section][name]:
+                raise without_effect(f"hydra.{section}.{name}={found[section][name]}")
+    for group in ("launcher", "sweeper"):
+        if (choice := composed.runtime.choices[f"hydra/{group}"]) != "basic":
+            raise without_effect(f"hydra/{group}={choice}")
 
 
 def _with_plugins(overrides: Sequence[str]) -> list[str]:

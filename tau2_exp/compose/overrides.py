@@ -82,7 +82,12 @@ def _hydra(text: str, name: str, override: Override, sweep: bool) -> str:
         if name == SWEPT and not isinstance(override.value(), dict):
             raise ConfigError(f"{text}: must be settings and their values: '{SWEPT}={{seed:\"0,1\"}}'")
         return text
-    raise ConfigError(
+    raise without_effect(text)
+
+
+def without_effect(text: str) -> ConfigError:
+    """The refusal of a setting that Hydra alone would heed."""
+    return ConfigError(
         f"{text}: has no effect here, where runs are not started by Hydra; "
         "name=NAME and outputs=FOLDER say where a run's folder is created"
     )

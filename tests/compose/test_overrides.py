@@ -158,6 +158,17 @@ def test_settings_of_hydra_that_have_no_effect_are_refused(typed: str, by: Calla
 
 
 @pytest.mark.parametrize(
+    "setting", ["run: {dir: x}", "sweep: {subdir: x}", "job: {chdir: true}", "job: {env_set: {A: b}}"]
+)
+@pytest.mark.parametrize("by", [compose_config, chain_settings])
+def test_nor_may_a_file_set_them(tmp_path: Path, setting: str, by: Callable[[list[str]], object]) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\nhydra:\n  {setting}\n")
+    line = refusal(f"hydra.searchpath=[{tmp_path}]", "experiment=mine", by=by)
+    assert line.startswith(f"hydra.{setting.partition(':')[0]}.") and "has no effect here" in line
+
+
+@pytest.mark.parametrize(
     "typed", ["hydra.sweeper.params={seed:'0,1'}", "+hydra.sweeper.params.seed='0,1'", "hydra.sweeper.params.seed=0,1"]
 )
 def test_a_sweep_may_be_written_as_hydras_own_setting(typed: str) -> None:
