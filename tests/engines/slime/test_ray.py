@@ -76,8 +76,17 @@ def submitted(run: Run, *arguments: object) -> tuple[int, str]:
     """The status of a job that was followed to its end, and all that was printed."""
     log = run.folder.parent / "job.log"
     with ray("submit", run.folder, *arguments, log=log) as process:
-        status = process.wait(PATIENCE)
-    return status, log.read_text()
+        try:
+            return process.wait(PATIENCE), log.read_text()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            pytest.fail(f"a job that does not end; it said:\n{log.read_text()}\n{rays_own_logs()}")
+
+
+def rays_own_logs() -> str:
+    """The last lines that each process of the newest cluster wrote."""
+    logs = [path for path in Path("/tmp/ray/session_latest/logs").rglob("*") if path.is_file() and path.stat().st_size]
+    return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in logs)
 
 
 def test_a_job_runs_on_both_nodes_of_the_allocation(run: Run, nodes: dict[str, subprocess.Popen[bytes]]) -> None:
