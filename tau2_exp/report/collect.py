@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tau2_exp.config import ConfigError
 from tau2_exp.evaluation.plan import PLAN, read_plan
@@ -19,6 +20,7 @@ from tau2_exp.report.arms import (
 )
 from tau2_exp.report.trials import Found, Trial, find_trials
 from tau2_exp.runs.run import Run, RunStatus
+from tau2_exp.system.quoting import setting
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Collection:
 
     runs: tuple[Found, ...]
     trials: tuple[Trial, ...]
-    problems: tuple[str, ...]  # runs that could not be read, or are not finished
+    problems: tuple[str, ...]  # runs that could not be read, are not finished, or that no other run goes on from
 
     def of(self, run: Run) -> Found:
         """The entry of a run of this collection, found by its folder."""
@@ -42,6 +44,7 @@ def collect(paths: Sequence[Path]) -> Collection:
     problems += [f"unknown: {run.folder}: is gone; it is told from what later runs hold of it" for run in gone]
     found, above = _place(runs, gone)
     problems += _unfinished(found)
+    problems += _unevaluated(found)
     trials = find_trials(found, above)
     problems += [line for trial in trials for line in trial.left_out]
     return Collection(tuple(found), tuple(trials), tuple(dict.fromkeys(problems)))
@@ -164,3 +167,18 @@ def _unfinished(runs: Sequence[Found]) -> list[str]:
         f"{RunStatus.unfinished.value}: {name}, seed {', '.join(sorted(seeds))}"
         for name, seeds in sorted(waiting.items())
     ]
+
+
+def _unevaluated(runs: Sequence[Found]) -> list[str]:
+    """A line for each trained model that nothing here evaluates or trains on, with the command that evaluates it."""
+    parents = {found.run.parent.manifest.address for found in runs if found.run.parent}
+    return [
+        f"not evaluated: {' '.join(part for part in (found.stage, found.arm) if part)} seed {found.seed}: "
+        f"python run.py stage=eval {setting('parent', found.run.folder)}"
+        for found in runs
+        if "model" in _results(found.run) and found.run.manifest.address not in parents
+    ]
+
+
+def _results(run: Run) -> dict[str, Any]:
+    return run.results if run.status is RunStatus.finished else {}

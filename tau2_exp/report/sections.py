@@ -39,7 +39,7 @@ def answers_section(findings: Findings) -> list[str]:
     if findings.warnings:
         parts.append(heading(3, "Arms that are one treatment") + _list(findings.warnings))
     if findings.collection.problems:
-        parts.append(heading(3, "Unfinished or skipped runs") + _list(findings.collection.problems))
+        parts.append(heading(3, "Runs without a score") + _list(findings.collection.problems))
     if not findings.collection.trials:
         parts.append(paragraph("There is no finished evaluation in these folders yet."))
     return parts

