@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from flows import ROOT
+from patience import PATIENCE
 
 nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (it is in the extra dev)")
 nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (it comes with nbclient)")
@@ -26,7 +27,7 @@ def test_it_runs_on_the_smoke_experiment(smoke_outputs: Path, tmp_path: Path) ->
         cell.pop("outputs", None)
         if cell.cell_type == "code":
             cell.outputs = []
-    client = nbclient.NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}})
+    client = nbclient.NotebookClient(notebook, timeout=PATIENCE, resources={"metadata": {"path": str(tmp_path)}})
     client.execute(env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert sorted(smoke_outputs.iterdir()) == before, "it finds the runs that are there"
     told = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))

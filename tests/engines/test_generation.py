@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -108,7 +109,7 @@ def play(
         dawdles = [draw.randrange(5) if shuffled is not None else 0 for _ in order]
         await asyncio.gather(*(d.play(n) for d, n in zip(order, dawdles, strict=True)))
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
     return dialogues
 
 
@@ -128,9 +129,12 @@ def test_cached_turns_equal_recomputed_ones(model, place, temperature, lockstep,
 @pytest.mark.parametrize("on_a_gpu", [False, True])
 def test_rows_of_many_lengths_keep_their_places(model, place, monkeypatch, on_a_gpu):
     """Small buckets and frequent ordering move rows about, and a GPU joins attention its own way; nobody notices."""
+    lengths: set[int] = set()
     if on_a_gpu:
         monkeypatch.setattr(attention, "attend_part", attention.by_products)
         monkeypatch.setattr(decoding, "attend_part", attention.by_products)
+        monkeypatch.setattr(cache, "CPU_STEP", 8)
+    monkeypatch.setattr(decoding, "_Bucket", noting(decoding._Bucket, lengths))
     monkeypatch.setattr(cache, "CPU_BUCKET", 3)
     monkeypatch.setattr(cache, "SORT_EVERY", 2)
     monkeypatch.setattr(cache, "LENGTH_STEP", 8)
@@ -139,6 +143,17 @@ def test_rows_of_many_lengths_keep_their_places(model, place, monkeypatch, on_a_
     for dialogue in play(generator, sampling, count=14, shuffled=3, prompts=(*NOTHING, *SHARED)):
         for (ids, seed), answer in zip(dialogue.asked, dialogue.answers, strict=True):
             check(place, model, ids, sampling, seed, answer)
+    assert {length % 8 for length in lengths} == ({0} if on_a_gpu else set(range(8))), "shapes repeat on a GPU"
+
+
+def noting(made: Callable[..., Any], lengths: set[int]) -> Callable[..., Any]:
+    """Make a bucket, and note up to where it attends."""
+
+    def make(low: int, high: int, length: int, *rest: Any) -> Any:
+        lengths.add(length)
+        return made(low, high, length, *rest)
+
+    return make
 
 
 def test_lockstep_gives_one_result_bit_for_bit_whoever_arrives_first(model):

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 
 from tau2_exp.config import EngineConfig
 from tau2_exp.engines.torch.generation import TorchGenerator
@@ -48,7 +49,7 @@ def ask(url: str, path: str = "generate", method: str = "POST", **headers: str) 
     """A good request, but for these headers; one that is empty is left out."""
     sent = {name: value for name, value in {**KNOWN, **JSON, **headers}.items() if value}
     content = json.dumps(GOOD) if method == "POST" else None
-    return httpx.request(method, f"{url}/{path}", headers=sent, content=content, timeout=60, trust_env=False)
+    return httpx.request(method, f"{url}/{path}", headers=sent, content=content, timeout=PATIENCE, trust_env=False)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_web_pages_strangers_and_other_than_json_are_refused(
 ) -> None:
     """Over a connection of our own: what the headers say is enough."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=PATIENCE)
     sent = {"Host": parts.netloc, "Content-Length": "0", **KNOWN, **JSON, **headers}
     connection.putrequest("POST", "/update_weights_from_disk", skip_host=True)
     for name, value in sent.items():
@@ -120,7 +121,7 @@ def test_a_server_for_a_network_goes_by_its_addresses_and_its_own_name() -> None
 def test_a_body_without_an_end_is_not_read_whole(url: str) -> None:
     parts = urlsplit(url)
     sent = 0
-    with socket.create_connection((parts.hostname, parts.port), timeout=60) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE) as connection:
         head = f"POST /generate HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer {TOKEN}\r\n"
         connection.sendall(f"{head}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
         try:
@@ -191,7 +192,7 @@ def answers(url: str, bad: list[tuple[str, bytes]]) -> list[httpx.Response]:
     """To the bad requests; two good ones are sent with them, and answered."""
 
     async def main() -> list[httpx.Response]:
-        async with httpx.AsyncClient(base_url=url, headers=KNOWN | JSON, timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=url, headers=KNOWN | JSON, timeout=PATIENCE, trust_env=False) as client:
             good = [client.post("/generate", json=GOOD | {"rid": f"good {n}"}) for n in range(2)]
             *answers, first, second = await asyncio.gather(
                 *(client.post(f"/{path}", content=raw) for path, raw in bad), *good

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from tau2_exp.engines.torch.attention import Attend
-from tau2_exp.engines.torch.decoding import Pass
+from tau2_exp.engines.torch.decoding import Pass, rounded_up
 from tau2_exp.engines.torch.memory import cache_bytes
 from tau2_exp.engines.torch.prefix import WORTH_SHARING, Prefix, best_prefix, shared_length
 from tau2_exp.engines.torch.room import Room
@@ -16,7 +16,8 @@ from tau2_exp.engines.torch.shape import ModelShape
 from tau2_exp.engines.torch.slabs import Slabs
 
 CPU_BUCKET = 16  # rows attended to together: enough to pay for the call, few enough to be of like length
-LENGTH_STEP = 64
+CPU_STEP = 1  # in tokens, of the lengths attended to; a GPU's are LENGTH_STEP, so that shapes repeat from pass to pass
+LENGTH_STEP = 64  # in tokens, of a slot's memory
 SORT_EVERY = 32  # decode iterations between two orderings of the rows by length
 
 
@@ -56,7 +57,7 @@ class Cache:
         self._device, self._room = device, room
         self._token_bytes = cache_bytes(shape, dtype.itemsize)
         self._capacity = 0  # tokens; measured when the first row comes
-        self._bucket = CPU_BUCKET if device.type == "cpu" else 1 << 30
+        self._bucket, self._step = (CPU_BUCKET, CPU_STEP) if device.type == "cpu" else (1 << 30, LENGTH_STEP)
         self._steps = 0
 
     @property
@@ -153,7 +154,7 @@ class Cache:
         for row, _ in feeds:
             if row.prefix:
                 row.prefix.filled = True
-        return Pass(self.slabs, self.rows, feeds, before, len(decodes), self._bucket).attend
+        return Pass(self.slabs, self.rows, feeds, before, len(decodes), self._bucket, self._step).attend
 
     # ------------------------------------------------------------ prefixes
 
@@ -235,4 +236,4 @@ class Cache:
             slots = max(slots, min(2 * self.slabs.slots, self._capacity // max(1, most)))
         filled = min(longest, self.slabs.length)
         longest = max(longest, min(longest * 5 // 4, most))
-        self.slabs.resize(max(slots, self.slabs.slots), -(-longest // LENGTH_STEP) * LENGTH_STEP, filled)
+        self.slabs.resize(max(slots, self.slabs.slots), rounded_up(longest, LENGTH_STEP), filled)

@@ -74,7 +74,8 @@ class Pass:
     """What one pass feeds: (row, count) in `feeds`, of which the first `decoding` decode, in the order of their slots.
 
     `before` says how many tokens each had cached; a row with fewer than its prefix fills that with the first of those
-    that it is fed. `attend` is to be called once for each layer.
+    that it is fed. `attend` is to be called once for each layer. Rows that decode are attended to in buckets of
+    `bucket` slots, up to a multiple of `step` tokens, for which every slot has memory.
     """
 
     def __init__(
@@ -85,8 +86,9 @@ class Pass:
         before: Sequence[int],
         decoding: int,
         bucket: int,
+        step: int,
     ):
-        self._slabs = slabs
+        self._slabs, self._step = slabs, step
         self._device = slabs.layers[0][0].device
         self._pieces: list[_Piece] = []
         self._writes: list[tuple[Slabs, Tensor, Tensor | None]] = []  # where the keys of which packed tokens go
@@ -155,7 +157,7 @@ class Pass:
             last = first
             while last < len(decodes) and decodes[last].slot < high:
                 last += 1
-            length = max(filled[low:high])
+            length = rounded_up(max(filled[low:high]), self._step)
             places = None
             if last - first < high - low:
                 places = torch.tensor([row.slot - low for row in decodes[first:last]], device=self._device)
@@ -166,10 +168,16 @@ class Pass:
     def _masks(self, filled: list[int]) -> Tensor:
         """[rows, 1, 1, longest], 0 where a row is filled and -inf beyond."""
         ends = torch.tensor(filled, device=self._device)[:, None]
-        beyond = torch.arange(max(filled, default=0), device=self._device) >= ends
+        longest = rounded_up(max(filled, default=0), self._step)
+        beyond = torch.arange(longest, device=self._device) >= ends
         mask = torch.zeros(beyond.shape, device=self._device, dtype=self._slabs.layers[0][0].dtype)
         return mask.masked_fill_(beyond, -torch.inf)[:, None, None]
 
 
 def _at(values: Tensor, places: Tensor | None) -> Tensor:
     return values if places is None else values[places]
+
+
+def rounded_up(count: int, step: int) -> int:
+    """The least multiple of `step` that is not below `count`."""
+    return -(-count // step) * step

@@ -143,7 +143,7 @@ def router(url: str, token: str) -> Iterator[int]:
 
 def swap_weights(args: Namespace, folder: str) -> None:
     url = f"http://{args.sglang_router_ip}:{args.sglang_router_port}/update_weights_from_disk"
-    httpx.post(url, json={"model_path": folder}, timeout=60.0).raise_for_status()
+    httpx.post(url, json={"model_path": folder}, timeout=600.0).raise_for_status()
 
 
 def plain(sample: Any) -> tuple[list[int], list[int]]:

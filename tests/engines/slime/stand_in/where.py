@@ -18,7 +18,7 @@ def main() -> None:
     count = int(sys.argv[1])
     ray.init()
     group = placement_group([{"CPU": 0.1}] * count, strategy="STRICT_SPREAD")  # each on a node of its own
-    ray.get(group.ready(), timeout=60)
+    ray.get(group.ready(), timeout=600)
     tasks = [
         where.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, place)).remote()
         for place in range(count)
