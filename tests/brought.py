@@ -221,6 +221,10 @@ class Lost(House):
         return {"train": [PythonTask("x", "Hello.", actions=[ToolCall("heat", {"room": "cellar", "degrees": 1})])]}
 
 
+class Untold(House):
+    agent_tools = (heat, lambda state: "done")
+
+
 class Unjudged(PythonDomain):
     name = "unjudged"
     policy = ""

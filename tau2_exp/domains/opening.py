@@ -8,6 +8,7 @@ from tau2_exp.config import TASK_REVISION, DomainConfig
 from tau2_exp.domains.domain import NAMES, load_domain
 from tau2_exp.interfaces import Domain
 from tau2_exp.plugins import PluginError, in_one_line, is_path, make
+from tau2_exp.types import Role
 
 KEY = "domain.provider"
 
@@ -43,11 +44,13 @@ def _custom(path: str) -> Domain:
 
 
 def _problem(domain: Domain) -> str:
-    """What is wrong with a domain that has all a domain needs; empty where it will do."""
+    """What is wrong with a domain that has all a domain needs; empty where it will do. It may raise what says so."""
     if not domain.name or "/" in domain.name:
         return f"its name is {domain.name!r}; it must be a word without a slash"
     if domain.name in NAMES:
         return f"its name is that of τ²-bench's {domain.name}; use another"
+    for role in (Role.ASSISTANT, Role.USER):
+        domain.schemas(role)
     if not domain.splits:
         return "has no splits; give it tasks"
     for split, ids in domain.splits.items():

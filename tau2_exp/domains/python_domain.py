@@ -192,8 +192,10 @@ class PythonDomain(ABC):
 
 
 def _first(tool: Tool) -> str:
-    """The parameter that is the state. Raises ValueError where the tool has none."""
+    """The parameter that is the state. Raises ValueError where the tool has none, or nothing says what it does."""
     names = list(inspect.signature(tool).parameters)
+    if not inspect.getdoc(tool):
+        raise ValueError(f"the tool {tool.__name__} has no docstring; it is what the caller is told of the tool")
     if not names:
         raise ValueError(f"the tool {tool.__name__} takes nothing; its first parameter is the state")
     return names[0]

@@ -47,6 +47,7 @@ REFUSED = [
     (["domain.provider=siera"], "domain.provider=siera", "did you mean sierra?"),
     (["domain=custom", "domain.provider=brought:Unnamed"], "that of τ²-bench's telecom", "use another"),
     (["domain=custom", "domain.provider=brought:Lost", "domain.eval_splits=[train]"], "the path of task 'x'", "cellar"),
+    (["domain=custom", "domain.provider=brought:Untold"], "has no docstring", "what the caller is told"),
     (["domain=custom", "domain.provider=brought:Unjudged"], "task 'x'", "nothing judges it"),
     ([*HOUSE, "domain.names=[bank]"], "domain.names=[bank]", "remove it"),
     ([*HOUSE, "domain.eval_splits=[dev]"], "domain.eval_splits=dev", "(train, test)"),
