@@ -29,9 +29,8 @@ settings.load_profile("repeatable")
 
 # What shares a costly fixture, or a resource of the machine, runs in one process; all else is divided by files.
 TOGETHER = {
-    "tests/dispatch/test_slurm": "ray",  # a cluster of Ray's is some thirty processes: one at a time
-    "tests/engines/slime/test_ray": "ray",
-    "tests/engines/slime/test_slime_flow": "ray",
+    "tests/dispatch/test_slurm": "slurm",  # its jobs, and those of test_ray, choose Ray's ports by their numbers
+    "tests/engines/slime/test_ray": "slurm",
     "tests/engines/slime/": "pupil",
     "tests/stages/": "pupil",
     "tests/serve/": "serve",

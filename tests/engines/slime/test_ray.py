@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 import patience
 import pytest
 from patience import PATIENCE
 
-from tau2_exp.engines.slime.cluster import ray_cluster, ray_job
+from tau2_exp.engines.slime.cluster import ray_cluster
 from tau2_exp.engines.slime.cluster.network import own_address
 from tau2_exp.engines.slime.cluster.ray_cluster import HEAD_FILE, RayFailed
 from tau2_exp.jsonl import write_json
@@ -107,23 +105,6 @@ def test_a_jobs_settings_folder_python_and_status_are_the_callers(
     assert status == 7 and f"{run.folder.parent} {sys.executable} b=c d {len(SECRET)}" in said
     told = [path for path in run.folder.parent.rglob("*") if path.is_file() and SECRET in path.read_text()]
     assert not told, "a secret reaches the job by the environment alone"
-
-
-def test_a_log_that_never_ends_does_not_keep_the_call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    class Client:
-        async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
-            yield "begun\n"
-            await asyncio.sleep(PATIENCE)
-
-        def get_job_status(self, job: str) -> SimpleNamespace:
-            return SimpleNamespace(is_terminal=lambda: True)
-
-    monkeypatch.setattr(ray_job, "LOG_SECONDS", 0.1)
-    asyncio.run(ray_job._follow(Client(), "job"))
-    said = capsys.readouterr()
-    assert said.out == "begun\n" and "its log does not" in said.err
 
 
 def test_nobody_gets_in_without_the_runs_token(run: Run, nodes: dict[str, subprocess.Popen[bytes]]) -> None:

@@ -39,13 +39,7 @@ TELL_SECONDS = 30.0
 RAY = ("python", "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats")
 # Any free port in place of Ray's fixed range, so that several clusters can share a machine.
 WORKER_PORTS = ("--min-worker-port", "0", "--max-worker-port", "0")
-SETTINGS = {
-    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-    # Of a worker that starts. Ray's 60 s are short where Python is read from a slow shared folder or the node is busy:
-    # it kills the worker then and starts another, without an end.
-    "RAY_worker_register_timeout_seconds": "600",
-    "PYTHONUNBUFFERED": "1",
-}
+SETTINGS = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0", "PYTHONUNBUFFERED": "1"}
 
 
 @dataclass(frozen=True)

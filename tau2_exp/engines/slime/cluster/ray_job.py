@@ -19,8 +19,6 @@ from tau2_exp.runs.run import Run
 from tau2_exp.system.processes import terminable, undisturbed, with_this_python
 
 POLL_SECONDS = 1.0
-LOOK_SECONDS = 10.0  # between looks at whether the job has ended, while its log says nothing of that
-LOG_SECONDS = 30.0  # for the log of a job that has ended to end too
 STOP_SECONDS = 15.0
 RETRIES = 5  # of following the log, where the connection breaks
 
@@ -84,22 +82,7 @@ def _refused(url: str, error: Exception) -> ConfigError:
 
 
 async def _follow(client: Any, job: str) -> None:
-    """Print the job's log until the job has ended; a log that does not end with it is left."""
-    printing = asyncio.create_task(_print_log(client, job))
-    try:
-        while not printing.done() and not await _over(client, job):
-            await asyncio.wait([printing], timeout=LOOK_SECONDS)
-        await asyncio.wait([printing], timeout=LOG_SECONDS)
-        if printing.done():
-            printing.result()
-        else:
-            print("ray: the job has ended, its log does not; last lines may be missing", file=sys.stderr)
-    finally:
-        printing.cancel()
-
-
-async def _print_log(client: Any, job: str) -> None:
-    """Until the job has ended. A broken connection is made anew, and no line is printed twice."""
+    """Print the job's log until it has ended. A broken connection is made anew, and no line is printed twice."""
     import aiohttp
 
     said, failures = 0, 0
