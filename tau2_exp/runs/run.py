@@ -56,10 +56,14 @@ class RunStatus(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The address of a run's server, and the token that it requires; None for Ray, which keeps its token in a file."""
+    """The address of a run's server, and the token that it requires; None for Ray, which keeps its token in a file.
+
+    `cluster` is where Ray's own processes meet (host:port); None for other servers.
+    """
 
     url: str
     token: str | None = field(default=None, repr=False)
+    cluster: str | None = None
 
 
 class TrajectoryWriter:
@@ -267,7 +271,7 @@ class Run:
         path = self.folder / "servers" / f"{name}.json"
         try:
             told = json.loads(path.read_text())
-            server = Server(told["url"], told.get("token"))
+            server = Server(told["url"], told.get("token"), told.get("address"))
         except (OSError, ValueError, KeyError, TypeError):
             raise ConfigError(
                 f"{path}: no {name} server of this run is up; {setting('resume', self.folder)} starts it"

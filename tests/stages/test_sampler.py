@@ -71,8 +71,11 @@ def apart(one: Run, other: Run, start: Run) -> float:
     return float((weights(one) - weights(other)).norm() / (weights(one) - weights(start)).norm())
 
 
-def said(run: Run, name: str) -> list[list[tuple[int, ...]]]:
-    return [[turn.tokens.sampled for turn in t.turns if turn.tokens] for t in run.trajectories(name)]
+def said(run: Run, name: str) -> list[tuple[str, int, list[tuple[int, ...]]]]:
+    """Ordered by episodes: the file has them in the order in which they ended."""
+    return sorted(
+        (t.key, t.sample, [turn.tokens.sampled for turn in t.turns if turn.tokens]) for t in run.trajectories(name)
+    )
 
 
 def mismatches(run: Run) -> list[float]:

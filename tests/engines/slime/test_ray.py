@@ -7,7 +7,9 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -50,17 +52,26 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="module")
-def nodes(run: Run) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+def rays(run: Run) -> Iterator[Path]:
+    """The folder that Ray takes for /tmp/ray; a short name, since its sockets lie there."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        (run.folder.parent / "rays").symlink_to(folder)
+        yield Path(folder) / "ray"
+
+
+@pytest.fixture(scope="module")
+def nodes(run: Run, rays: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     """The head and a worker, each a task of one job of SLURM's; the worker is there first."""
     folder, ready = run.folder, run.folder / "servers/ray.json"
     (folder / "servers").mkdir()
     write_json(folder / HEAD_FILE, {"address": "127.0.0.2:9", "key": "17.0"})  # of the attempt before
-    join = ray("join", folder, "--gpus", 2, log=folder.parent / "join.log", SLURM_NODEID="1", **JOB)
+    job = {**JOB, "RAY_TMPDIR": str(rays.parent)}
+    join = ray("join", folder, "--gpus", 2, log=folder.parent / "join.log", SLURM_NODEID="1", **job)
     up = ray(
         *("up", folder, "--nodes", 2, "--gpus", 2, "--ready", ready, "--seconds", PATIENCE),
         log=folder.parent / "up.log",
         SLURM_NODEID="0",
-        **JOB,
+        **job,
     )
     try:
         wait_until(ready.exists, up, join)
@@ -72,6 +83,22 @@ def nodes(run: Run) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
             process.wait(PATIENCE)
 
 
+@contextmanager
+def another_cluster(rays: Path) -> Iterator[None]:
+    """What Ray sees where somebody's cluster has come up on the machine since ours did."""
+    note = rays / "ray_current_cluster"
+    ours = note.read_text()
+    note.write_text("127.0.0.9:9")
+    argv = ["raylet", "-c", "import time; time.sleep(600)", "--gcs-address=127.0.0.9:9"]
+    process = subprocess.Popen(argv, executable=sys.executable)
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+        note.write_text(ours)
+
+
 def submitted(run: Run, *arguments: object) -> tuple[int, str]:
     """The status of a job that was followed to its end, and all that was printed."""
     log = run.folder.parent / "job.log"
@@ -80,17 +107,21 @@ def submitted(run: Run, *arguments: object) -> tuple[int, str]:
             return process.wait(PATIENCE), log.read_text()
         except subprocess.TimeoutExpired:
             process.kill()
-            pytest.fail(f"a job that does not end; it said:\n{log.read_text()}\n{rays_own_logs()}")
+            pytest.fail(f"a job that does not end; it said:\n{log.read_text()}\n{rays_own_logs(run)}")
 
 
-def rays_own_logs() -> str:
-    """The last lines that each process of the newest cluster wrote."""
-    logs = [path for path in Path("/tmp/ray/session_latest/logs").rglob("*") if path.is_file() and path.stat().st_size]
+def rays_own_logs(run: Run) -> str:
+    """The last lines that each of Ray's processes wrote."""
+    folder = run.folder.parent / "rays/ray/session_latest/logs"
+    logs = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
     return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in logs)
 
 
-def test_a_job_runs_on_both_nodes_of_the_allocation(run: Run, nodes: dict[str, subprocess.Popen[bytes]]) -> None:
-    status, said = submitted(run, "--", "python3", HERE / "stand_in/where.py", 2)
+def test_a_job_runs_on_both_nodes_of_the_allocation(
+    run: Run, rays: Path, nodes: dict[str, subprocess.Popen[bytes]]
+) -> None:
+    with another_cluster(rays):
+        status, said = submitted(run, "--", "python3", HERE / "stand_in/where.py", 2)
     assert status == 0 and "ran on 127.0.0.2 127.0.0.3" in said, said
     head = json.loads((run.folder / HEAD_FILE).read_text())
     assert head["key"] == "17.1" and head["address"].startswith("127.0.0.2:")

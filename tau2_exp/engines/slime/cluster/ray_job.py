@@ -49,8 +49,11 @@ def submit(run: Run, argv: list[str], env: dict[str, str]) -> int:
     from ray.job_submission import JobSubmissionClient
 
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
-    url = run.server("ray").url
-    entry = f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(with_this_python(argv))}"
+    server = run.server("ray")
+    url = server.url
+    # Ray tells its jobs the address of the cluster that was started last on the machine, whosever it is.
+    command = ["env", f"RAY_ADDRESS={server.cluster}", *with_this_python(argv)]
+    entry = f"cd {shlex.quote(os.getcwd())} && exec {shlex.join(command)}"
     try:
         client = JobSubmissionClient(url, headers=ray_token.headers(run.folder))
     except (ConnectionError, RuntimeError) as error:
