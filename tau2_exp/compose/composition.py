@@ -162,16 +162,24 @@ def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
 
 def _check_hydra(composed: DictConfig) -> None:
     """Raises ConfigError where a file sets what Hydra alone would heed; the command line's was refused before."""
-    with resources.as_file(resources.files("hydra.conf") / "hydra/output/default.yaml") as file:
-        usual: Any = OmegaConf.to_container(OmegaConf.merge(OmegaConf.structured(HydraConf), OmegaConf.load(file)))
-    found: Any = OmegaConf.to_container(composed)
     for section, names in HEEDED_BY_HYDRA.items():
+        found, usual = _plain(composed[section]), _usual_hydra()[section]
         for name in names:
-            if found[section][name] != usual[section][name]:
-                raise without_effect(f"hydra.{section}.{name}={found[section][name]}")
+            if found[name] != usual[name]:
+                raise without_effect(f"hydra.{section}.{name}={found[name]}")
     for group in ("launcher", "sweeper"):
         if (choice := composed.runtime.choices[f"hydra/{group}"]) != "basic":
             raise without_effect(f"hydra/{group}={choice}")
+
+
+@cache
+def _usual_hydra() -> dict[str, Any]:
+    with resources.as_file(resources.files("hydra.conf") / "hydra/output/default.yaml") as file:
+        return _plain(OmegaConf.merge(OmegaConf.structured(HydraConf), OmegaConf.load(file)))
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(config))
 
 
 def _with_plugins(overrides: Sequence[str]) -> list[str]:
