@@ -195,10 +195,12 @@ def tables() -> str:
 
 def _search_table() -> str:
     best, rows = best_rates(), [row for row in read_rows() if row.phase == SEARCH]
-    lines = ["| arm | " + " | ".join(f"{rate:g}" for rate in RATES) + " |", "|---" * (1 + len(RATES)) + "|"]
+    heads = ["arm", *(f"{rate:g}" for rate in RATES), "with outcome"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for arm in ARMS:
         found = {rate: [row.development for row in rows if (row.arm, row.rate) == (arm, rate)] for rate in RATES}
-        cells = (_cell(scores, best.get(arm) == rate) for rate, scores in found.items())
+        cells = [_cell(scores, best.get(arm) == rate) for rate, scores in found.items()]
+        cells.append(_mean([row.with_outcome for row in rows if row.arm == arm]))
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
