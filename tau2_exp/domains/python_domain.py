@@ -148,7 +148,7 @@ class PythonDomain(ABC):
     @cached_property
     def _schemas(self) -> dict[Role, list[Schema]]:
         return {
-            role: [function_schema(name, tool, hidden=_first(tool)) for name, tool in tools.items()]
+            role: [function_schema(name, _told(tool), hidden=_first(tool)) for name, tool in tools.items()]
             for role, tools in self._tools.items()
         }
 
@@ -191,11 +191,16 @@ class PythonDomain(ABC):
         return leaf_changes(plain_state(start), plain_state(end), STATE)
 
 
-def _first(tool: Tool) -> str:
-    """The parameter that is the state. Raises ValueError where the tool has none, or nothing says what it does."""
-    names = list(inspect.signature(tool).parameters)
+def _told(tool: Tool) -> Tool:
+    """The tool itself. Raises ValueError where nothing says what it does."""
     if not inspect.getdoc(tool):
         raise ValueError(f"the tool {tool.__name__} has no docstring; it is what the caller is told of the tool")
+    return tool
+
+
+def _first(tool: Tool) -> str:
+    """The parameter that is the state. Raises ValueError where the tool has none."""
+    names = list(inspect.signature(tool).parameters)
     if not names:
         raise ValueError(f"the tool {tool.__name__} takes nothing; its first parameter is the state")
     return names[0]

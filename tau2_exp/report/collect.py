@@ -20,6 +20,7 @@ from tau2_exp.report.arms import (
 )
 from tau2_exp.report.trials import Found, Trial, find_trials
 from tau2_exp.runs.run import Run, RunStatus
+from tau2_exp.system.code import run_command
 from tau2_exp.system.quoting import setting
 
 
@@ -174,7 +175,7 @@ def _unevaluated(runs: Sequence[Found]) -> list[str]:
     parents = {found.run.parent.manifest.address for found in runs if found.run.parent}
     return [
         f"not evaluated: {' '.join(part for part in (found.stage, found.arm) if part)} seed {found.seed}: "
-        f"python run.py stage=eval {setting('parent', found.run.folder)}"
+        f"{run_command()} stage=eval {setting('parent', found.run.folder)}"
         for found in runs
         if "model" in _results(found.run) and found.run.manifest.address not in parents
     ]

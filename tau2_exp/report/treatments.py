@@ -79,7 +79,12 @@ def correlation_with_outcome(run: Run) -> float | None:
 
 
 def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
-    """Pearson's correlation; None where one of the two does not vary, or there are less than two of each."""
+    """Pearson's correlation; None where one of the two does not vary, or there are less than two of each.
+
+    Raises ValueError where there are not as many of one as of the other.
+    """
+    if len(xs) != len(ys):
+        raise ValueError(f"{len(xs)} numbers beside {len(ys)}")
     try:
         return statistics.correlation(xs, ys)
     except statistics.StatisticsError:

@@ -112,11 +112,12 @@ class TestRuns:
         made = Study(tmp_path, tasks=2)
         sft = made.train("sft", 0, None, 0.5)
         made.evaluate(sft)
-        made.train("grpo", 0, sft, 0.5)
+        grpo = made.train("grpo", 0, sft, 0.5)
         shutil.rmtree(sft.folder)
         found = collect([tmp_path])
         assert [one.run.stage for one in found.runs] == ["eval", "grpo"]
-        assert f"unknown: {sft.folder}: is gone" in found.problems[0]
+        gone, unevaluated = found.problems
+        assert f"unknown: {sft.folder}: is gone" in gone and unevaluated.endswith(f"parent={grpo.folder}")
 
 
 class TestTrials:
