@@ -20,7 +20,8 @@ from tau2_exp.protocols import make_protocol, protocol_of
 from tau2_exp.protocols.template import TemplateError
 from tau2_exp.rollouts.episode import Limits
 from tau2_exp.rollouts.rollout import EpisodeSetting
-from tau2_exp.runs.run import Run, Server
+from tau2_exp.runs.run import Run
+from tau2_exp.runs.server import Server
 from tau2_exp.types import EpisodeSpec, Role, Sampling, Schema, Task, stable_seed
 from tau2_exp.users import make_user
 

@@ -13,14 +13,12 @@ failure.json         why the last attempt ended, where it failed
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
@@ -30,14 +28,19 @@ from typing import Any
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import Config, ConfigError, LoggerKind, from_data, to_data
 from tau2_exp.files import clear_leftovers, whole_folder
-from tau2_exp.jsonl import JsonlWriter, read_jsonl, read_some, write_json, write_jsonl
-from tau2_exp.llm.secrets import keep_secret, masked
+from tau2_exp.jsonl import write_json
+from tau2_exp.llm.secrets import masked
 from tau2_exp.plugins import reach_unchanged
 from tau2_exp.runs.address import differences, plugins_of, revision_of
 from tau2_exp.runs.ancestors import Ancestor, folders_with, read_ancestors, write_ancestors
 from tau2_exp.runs.custom_logger import CustomLogger
+from tau2_exp.runs.lock import is_locked, locked
 from tau2_exp.runs.manifest import Change, Manifest, installed_versions
+from tau2_exp.runs.metrics import MetricsFile
 from tau2_exp.runs.progress import Progress, read_progress
+from tau2_exp.runs.server import FOLDER as SERVERS
+from tau2_exp.runs.server import Server, read_server
+from tau2_exp.runs.trajectories import TrajectoryFiles, TrajectoryWriter
 from tau2_exp.runs.wandb import Product, WandbLogger, open_logger
 from tau2_exp.system.code import current_commit
 from tau2_exp.system.quoting import setting, shell
@@ -54,45 +57,13 @@ class RunStatus(str, Enum):
     unknown = "unknown"  # its folder is gone
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """The address of a run's server, and the token that it requires; None for Ray, which keeps its token in a file.
-
-    `cluster` is where Ray's own processes meet (host:port); None for other servers.
-    """
-
-    url: str
-    token: str | None = field(default=None, repr=False)
-    cluster: str | None = None
-
-
-class TrajectoryWriter:
-    """Appends trajectories to one of a run's files."""
-
-    def __init__(self, path: Path, keep: int | None) -> None:
-        self._lines = JsonlWriter(path, keep)
-
-    def write(self, trajectory: Trajectory) -> None:
-        """Append one trajectory. Raises OSError naming the file."""
-        self._lines.write(encode(trajectory))
-
-    def close(self) -> None:
-        """Close the file. Raises OSError naming the file."""
-        self._lines.close()
-
-    def __enter__(self) -> TrajectoryWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 class Run:
     """One run folder. Made by `create`, read back by `open`; everything it holds is read from the folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._metrics: JsonlWriter | None = None
+        self._metrics = MetricsFile(folder)
+        self._trajectories = TrajectoryFiles(folder)
         self._logger: WandbLogger | CustomLogger | None = None
         self._save: Callable[[], bool] | None = None
 
@@ -221,7 +192,7 @@ class Run:
         """Its state; it is running while any process has claimed it."""
         if (self.folder / "results.json").exists():
             return RunStatus.finished
-        if self._held():
+        if is_locked(self.folder):
             return RunStatus.running
         return RunStatus.failed if (self.folder / "failure.json").exists() else RunStatus.unfinished
 
@@ -268,17 +239,7 @@ class Run:
 
     def server(self, name: str) -> Server:
         """A server that was started for this run. Raises ConfigError where it is not up."""
-        path = self.folder / "servers" / f"{name}.json"
-        try:
-            told = json.loads(path.read_text())
-            server = Server(told["url"], told.get("token"), told.get("address"))
-        except (OSError, ValueError, KeyError, TypeError):
-            raise ConfigError(
-                f"{path}: no {name} server of this run is up; {setting('resume', self.folder)} starts it"
-            ) from None
-        if server.token:
-            keep_secret(server.token)
-        return server
+        return read_server(self.folder, name)
 
     def refreeze(self, config: Config) -> None:
         """Take over a later command's settings that change no result, and note them in the manifest."""
@@ -328,40 +289,32 @@ class Run:
     def log(self, metrics: dict[str, Any], step: int) -> None:
         """Append a line to metrics.jsonl and pass it to the logger; a number that is not finite becomes null."""
         logger = self._open_logger()
-        if self._metrics is None:
-            self._metrics = JsonlWriter(self.folder / "metrics.jsonl")
-        clean = {key: _finite(value) for key, value in metrics.items()}
-        self._metrics.write({"step": step, **clean})
+        clean = self._metrics.append(metrics, step)
         if logger:
             logger.log(clean, step)
 
     def rewind(self, step: int) -> None:
         """Remove the metrics after `step`, the checkpoint's, so that a resumed run logs no step twice."""
         self.close()
-        kept = [record for record in self.metrics() if record["step"] <= step]
-        write_jsonl(self.folder / "metrics.jsonl", kept)
+        self._metrics.rewind(step)
 
     def metrics(self) -> list[dict[str, Any]]:
         """One record a step, each with its `step`. Raises ConfigError, naming the line, where one is damaged."""
-        try:
-            return list(read_jsonl(self.folder / "metrics.jsonl"))
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        return self._metrics.read()
 
     def write_trajectories(self, name: str, keep: int | None = None) -> TrajectoryWriter:
         """Append to trajectories/NAME.jsonl, behind its first `keep` (what the checkpoint vouches for; None: all)."""
-        return TrajectoryWriter(self._trajectory_file(name), keep)
+        return self._trajectories.writer(name, keep)
 
     @property
     def recorded(self) -> tuple[str, ...]:
         """The names of its files of trajectories."""
-        return tuple(sorted(path.stem for path in (self.folder / "trajectories").glob("*.jsonl")))
+        return self._trajectories.names
 
     def trajectories(self, name: str | None = None) -> Iterator[Trajectory]:
         """The episodes of trajectories/NAME.jsonl in order (none where it is not there), or of all files."""
         for file in self.recorded if name is None else (name,):
-            for record in read_jsonl(self._trajectory_file(file)):
-                yield decode(Trajectory, record)
+            yield from self._trajectories.read(file)
 
     def finish(self, results: dict[str, Any], table: str = "") -> None:
         """Write the results and end the logger; the run is finished once results.json is there."""
@@ -370,7 +323,8 @@ class Run:
         (self.folder / "failure.json").unlink(missing_ok=True)
         if logger := self._open_logger():
             logger.summary(results)
-            logger.episodes(self._some_episodes(self.config.logger.episodes))
+            count = self.config.logger.episodes
+            logger.episodes({name: self._trajectories.some(name, count) for name in self.recorded})
             if product := self._product(results):
                 logger.keep(product)
         write_json(self.folder / "results.json", results)
@@ -386,10 +340,9 @@ class Run:
 
     def close(self, failed: bool = False) -> None:
         """Close the metrics and end the logger, as failed or not."""
-        metrics, logger, self._metrics, self._logger = self._metrics, self._logger, None, None
+        logger, self._logger = self._logger, None
         try:
-            if metrics:
-                metrics.close()
+            self._metrics.close()
         finally:
             if logger:
                 logger.finish(failed)
@@ -409,11 +362,8 @@ class Run:
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Lock the run against all other processes; waits while one holds it. A killed process releases it."""
-        with (self.folder / ".lock").open("w") as lock:
-            if self._held():
-                print(f"{self.folder.name}: another process is running it; waiting", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            for folder in (self.folder, self.folder / "servers", self.folder / "slime"):
+        with locked(self.folder):
+            for folder in (self.folder, self.folder / SERVERS, self.folder / "slime"):
                 clear_leftovers(folder)
             yield
 
@@ -424,17 +374,6 @@ class Run:
             return decode(Manifest, json.loads((self.folder / "manifest.json").read_text()))
         except ValueError as error:
             raise ConfigError(f"{self.folder}/manifest.json: cannot be read ({error}); remove the folder") from None
-
-    def _held(self) -> bool:
-        path = self.folder / ".lock"
-        if not path.exists():
-            return False
-        with path.open() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
 
     def _needed(self, path: str, address: str | None) -> Run:
         """A run that this one was made from: where it was, else where one of its address is now."""
@@ -447,9 +386,6 @@ class Run:
         from tau2_exp.runs.gone import GoneRun
 
         return GoneRun(there, address or "", self.ancestors)
-
-    def _trajectory_file(self, name: str) -> Path:
-        return self.folder / "trajectories" / f"{name}.jsonl"
 
     def _open_logger(self) -> WandbLogger | CustomLogger | None:
         if self._logger is None and self.config.logger.kind is LoggerKind.custom:
@@ -467,12 +403,7 @@ class Run:
         name = f"{self.stage}-{self.manifest.address[:16]}"
         if "model" in results:
             return Product(name, "model", self.folder / results["model"])
-        return Product(name, "dataset", self.folder / "trajectories") if self.stage == "demos" else None
-
-    def _some_episodes(self, count: int) -> dict[str, list[Trajectory]]:
-        """Of each file, so many, evenly spaced."""
-        paths = sorted((self.folder / "trajectories").glob("*.jsonl"))
-        return {path.stem: [decode(Trajectory, record) for record in read_some(path, count)] for path in paths}
+        return Product(name, "dataset", self._trajectories.folder) if self.stage == "demos" else None
 
 
 def _now() -> str:
@@ -490,7 +421,3 @@ def _not_a_run(folder: Path) -> str:
         what = "is a sweep" if is_sweep else "holds runs"
         return f"{what}; give one of its runs: {shell(['python', '-m', 'tau2_exp', 'status', folder])} lists them"
     return "no run folder (it has no config.json and manifest.json)"
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
