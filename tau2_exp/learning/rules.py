@@ -121,7 +121,7 @@ def _content(path: Path, size: int, time: int) -> tuple[str, dict[str, dict[int,
 
     Read once, however often it is asked.
     """
-    from tau2_exp.learning.batch import read_sft_file
+    from tau2_exp.learning.sft_data import read_sft_file
     from tau2_exp.types import Trajectory
 
     tasks: dict[str, dict[int, str]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tau2_exp.config import ConfigError, RftConfig, SftConfig
-from tau2_exp.learning.batch import epochs
+from tau2_exp.learning.selection import epochs
 from tau2_exp.stages.learner import Learner
 from tau2_exp.stages.progress import ProgressBar
 from tau2_exp.types import Row

@@ -10,13 +10,12 @@ from pathlib import Path
 from tau2_exp.config import ConfigError, ProtocolName, SftConfig
 from tau2_exp.interfaces import Tokenizer
 from tau2_exp.learning.batch import (
-    Conversation,
     is_recorded_alike,
-    read_sft_file,
     rows_from_demonstration,
     rows_from_messages,
     rows_from_trajectory,
 )
+from tau2_exp.learning.sft_data import Conversation, read_sft_file
 from tau2_exp.rollouts.setting import RolloutSetting
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.demos import DEMOS

@@ -8,8 +8,9 @@ from functools import partial
 from itertools import groupby
 
 from tau2_exp.config import ConfigError, RewardConfig, RewardKind, RftConfig
-from tau2_exp.learning.batch import rows_from_trajectory, select_rft
+from tau2_exp.learning.batch import rows_from_trajectory
 from tau2_exp.learning.reward import score
+from tau2_exp.learning.selection import select_rft
 from tau2_exp.rollouts.rollout import check_faults
 from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.policies import PolicyFactory

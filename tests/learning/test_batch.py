@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
 
 import pytest
 from dialogues import CharTokenizer, calls, hostile_text, make_trajectories, make_trajectory, plain_words, spans
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tau2_exp import codec
 from tau2_exp.config import ProtocolName
 from tau2_exp.learning import batch
+from tau2_exp.learning.sft_data import messages_from_prompt
 from tau2_exp.protocols import Protocol, correction, make_protocol
 from tau2_exp.types import (
     Branch,
-    Fault,
-    FaultSource,
     Message,
-    Reward,
     Role,
     Row,
-    StopReason,
     TokenSpan,
     ToolCall,
     Trajectory,
@@ -164,7 +158,7 @@ class TestOnePath:
             {"role": "tool", "content": "found"},
             {"role": "assistant", "content": "It is paid."},
         ]
-        row = batch.rows_from_messages(batch.messages_from_prompt(prompt), protocol, CharTokenizer(protocol))
+        row = batch.rows_from_messages(messages_from_prompt(prompt), protocol, CharTokenizer(protocol))
         cut = dataclasses.replace(DIALOGUE, turns=DIALOGUE.turns[:2])
         shown = batch.rows_from_demonstration(cut, protocol, CharTokenizer(protocol), "Be kind.", None)
         assert row == shown
@@ -172,139 +166,23 @@ class TestOnePath:
     def test_the_references_format_is_kept_as_it_is_or_translated(self):
         said = 'I look.\n<tool_call>\n{"name":"respond","arguments":{"content":"Hi"}}\n</tool_call>'
         prompt = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": said + "\n"}]
-        messages = batch.messages_from_prompt(prompt)
+        messages = messages_from_prompt(prompt)
         kept = batch.rows_from_messages(messages, SINGLE, CharTokenizer(SINGLE))
         translated = batch.rows_from_messages(messages, NATIVE, CharTokenizer(NATIVE))
         assert trained_text(kept, SINGLE) == said
         assert trained_text(translated, NATIVE) == "Hi<|im_end|>"
 
-
-GOOD = {"prompt": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"}]}
-
-
-def calling(arguments: str, name: str = "f") -> str:
-    function = {"name": name, "arguments": arguments}
-    return json.dumps({"prompt": [{"role": "assistant", "tool_calls": [{"function": function}]}]})
-
-
-def with_call(arguments: dict[str, object]) -> dict[str, object]:
-    turn = Turn("", (Message(Role.ASSISTANT, tool_calls=(ToolCall("f", arguments),)),))
-    return codec.encode(dataclasses.replace(DIALOGUE, turns=(turn,)))
-
-
-class TestSftFiles:
-    @pytest.mark.parametrize("protocol", [SINGLE, NATIVE], ids=["single_action", "native"])
+    @both
     @pytest.mark.parametrize("thoughts", ["<think>private</think>\n\n", "private</think>"])
     def test_thoughts_are_not_taught_as_words(self, protocol: Protocol, thoughts: str):
-        messages = batch.messages_from_prompt([{"role": "assistant", "content": f"{thoughts}Hello."}])
+        messages = messages_from_prompt([{"role": "assistant", "content": f"{thoughts}Hello."}])
         row = batch.rows_from_messages(messages, protocol, CharTokenizer(protocol))
         assert protocol.parse(trained_text(row, protocol)).message == Message(Role.ASSISTANT, "Hello.")
         assert "private" not in trained_text(row, protocol)
 
-    @pytest.mark.parametrize("protocol", [SINGLE, NATIVE], ids=["single_action", "native"])
+    @both
     def test_a_call_in_the_words_that_nothing_can_read_is_refused(self, protocol: Protocol):
         bad = '<tool_call>{"name": "f", "arguments": {"a": NaN}}</tool_call>'
-        messages = batch.messages_from_prompt([{"role": "assistant", "content": bad}])
+        messages = messages_from_prompt([{"role": "assistant", "content": bad}])
         with pytest.raises(ValueError, match="an assistant message: NaN is not a number"):
             batch.rows_from_messages(messages, protocol, CharTokenizer(protocol))
-
-    def write(self, path: Path, *lines: str) -> Path:
-        file = path / "data.jsonl"
-        file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return file
-
-    def test_both_kinds_of_line_are_read(self, tmp_path: Path):
-        file = self.write(tmp_path, json.dumps(GOOD), "", json.dumps(codec.encode(DIALOGUE)))
-        (first, prompt), (third, trajectory) = batch.read_sft_file(file)
-        assert (first, third) == (1, 3)
-        assert prompt == (Message(Role.USER, "Hello"), Message(Role.ASSISTANT, "Hi")) and trajectory == DIALOGUE
-
-    @pytest.mark.parametrize(
-        ("line", "reason"),
-        [
-            ("{", "Expecting property name"),
-            ("3", "expected an object, got int"),
-            ('{"prompt": "hello"}', "prompt: expected a list of messages, got str"),
-            ('{"prompt": []}', "no assistant message to learn from"),
-            ('{"prompt": [{"role": "user", "content": "Hi"}]}', "no assistant message to learn from"),
-            ('{"prompt": [{"role": "robot", "content": "Hi"}]}', "prompt[0].role: 'robot' is not one of system"),
-            ('{"prompt": [{"role": ["user"], "content": "Hi"}]}', "prompt[0].role: ['user'] is not one of"),
-            ('{"prompt": [{"role": "user", "content": 3}]}', "prompt[0].content: expected a string, got int"),
-            ('{"prompt": [{"role": "assistant", "content": " "}]}', "prompt[0].content: missing or empty"),
-            ('{"prompt": [{"role": "assistant", "tool_calls": 3}]}', "prompt[0].tool_calls: expected a list, got int"),
-            ('{"prompt": [{"role": "assistant", "tool_calls": [{}]}]}', "tool_calls[0]: expected a function"),
-            ('{"prompt": [{"role": "user", "content": "Hi"}, {"role": "system", "content": "x"}]}', "only come first"),
-            ('{"task": "t"}', "Trajectory"),
-            ('{"text": "Hi"}', "no `prompt` and no `messages`"),
-            (json.dumps(GOOD | {"messages": GOOD["prompt"]}), "prompt and messages: two names for one thing"),
-            ('{"prompt": ' + "[" * 100_000, "recursion"),
-            (calling('{"a": NaN}'), "prompt[0].tool_calls[0]: NaN is not a number"),
-            (
-                calling('{"a": ' + "[" * 50 + "]" * 50 + "}"),
-                "prompt[0].tool_calls[0]: the JSON is nested too deeply",
-            ),
-            (calling('{"a": 1, "a": 2}'), "prompt[0].tool_calls[0]: a key stands twice"),
-            (calling("{}", name=" "), "prompt[0].tool_calls[0]: a tool call needs `name`"),
-            ('{"prompt": [{"role": "assistant", "content": "a\\ud83d"}]}', "prompt[0]: the text is not valid Unicode"),
-            (
-                '{"prompt": [{"role": "assistant", "content": "<think>a"}]}',
-                "prompt[0]: the thinking block is not closed",
-            ),
-            (json.dumps(with_call({"a": float("nan")})), "nan is not a number"),
-            (json.dumps(with_call({"a": "\ud83d"})), "not valid Unicode"),
-        ],
-    )
-    def test_a_bad_line_is_named_with_its_reason(self, tmp_path: Path, line: str, reason: str):
-        file = self.write(tmp_path, json.dumps(GOOD), line)
-        with pytest.raises(ValueError) as caught:
-            batch.read_sft_file(file)
-        assert str(caught.value).startswith(f"{file}:2: ") and reason in str(caught.value)
-
-    def test_all_bad_lines_are_named_at_once(self, tmp_path: Path):
-        file = self.write(tmp_path, *["{}"] * 30)
-        with pytest.raises(ValueError) as caught:
-            batch.read_sft_file(file)
-        lines = str(caught.value).splitlines()
-        assert len(lines) == 21 and lines[-1] == "and 10 more bad lines"
-
-    @pytest.mark.parametrize("content", ["", None])
-    def test_a_tool_may_have_nothing_to_say(self, tmp_path: Path, content: str | None):
-        call = {"function": {"name": "look", "arguments": "{}"}}
-        prompt = [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "content": content}, *GOOD["prompt"]]
-        ((_, messages),) = batch.read_sft_file(self.write(tmp_path, json.dumps({"prompt": prompt})))
-        assert messages[1] == Message(Role.TOOL, content, requestor=Role.ASSISTANT)
-        assert batch.rows_from_messages(messages, NATIVE, CharTokenizer(NATIVE)).trained[-1]
-
-    def test_an_empty_file_is_no_data(self, tmp_path: Path):
-        with pytest.raises(ValueError, match="holds no conversation"):
-            batch.read_sft_file(self.write(tmp_path, ""))
-
-
-class TestRejectionSampling:
-    def attempt(self, outcome: float, partial: float, fault: Fault | None = None) -> Trajectory:
-        stop = StopReason.FAULT if fault else StopReason.AGENT_STOP
-        trajectory = make_trajectory(Turn("", (LOOK,)), reward=outcome, fault=fault, stop=stop)
-        return dataclasses.replace(trajectory, seconds=partial)
-
-    def select(self, **groups: list[Trajectory]) -> list[Trajectory]:
-        return batch.select_rft(groups, 1.0, 0.6, lambda t: Reward(t.outcome, t.seconds, 0.0, (), 0.0))
-
-    def test_every_success_is_kept_and_nothing_beside_it(self):
-        first, second, third = self.attempt(1, 0.9), self.attempt(0, 0.95), self.attempt(1, 0.2)
-        assert self.select(a=[first, second, third]) == [first, third]
-
-    def test_without_success_the_best_is_kept_if_it_is_good_enough(self):
-        good, better, poor = self.attempt(0, 0.6), self.attempt(0, 0.7), self.attempt(0, 0.5)
-        assert self.select(a=[good, better], b=[poor], c=[]) == [better]
-
-    def test_a_faulted_episode_is_never_kept(self):
-        assert self.select(a=[self.attempt(1, 1, Fault(FaultSource.USER, "timeout"))]) == []
-
-
-@given(n=st.integers(0, 50), size=st.integers(1, 20), seed=st.integers(0, 9), epoch=st.integers(0, 3))
-def test_an_epoch_holds_every_row_once_in_an_order_of_its_own(n: int, size: int, seed: int, epoch: int):
-    batches = batch.epochs(n, size, seed, epoch)
-    assert sorted(i for rows in batches for i in rows) == list(range(n))
-    assert all(len(rows) == size for rows in batches[:-1])
-    assert batches == batch.epochs(n, size, seed, epoch)
-    assert n < 20 or batches != batch.epochs(n, size, seed, epoch + 1)

@@ -21,9 +21,9 @@ from tau2_exp.engines.slime.hooks.context import open_context
 from tau2_exp.engines.slime.hooks.data_source import DataSource
 from tau2_exp.engines.slime.hooks.samples import Episode
 from tau2_exp.jsonl import JsonlWriter
-from tau2_exp.learning.batch import epochs
 from tau2_exp.learning.metrics import rollout_metrics
 from tau2_exp.learning.reward import score
+from tau2_exp.learning.selection import epochs
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Fault, FaultSource, Row, Turn
 from tests.stages.conftest import make

@@ -7,7 +7,7 @@ from typing import Any
 from tau2_exp.config import ConfigError
 from tau2_exp.engines.slime.hooks.context import Context
 from tau2_exp.engines.slime.hooks.samples import row_sample
-from tau2_exp.learning.batch import epochs
+from tau2_exp.learning.selection import epochs
 
 
 def batch(args: Any, context: Context | None, rollout_id: int, evaluation: bool) -> list[list[Any]]:
