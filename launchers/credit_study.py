@@ -18,7 +18,10 @@ from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT / "docs" / "credit" / "runs.csv"
@@ -35,6 +38,7 @@ ARMS = {
 RATES = (1.5e-4, 3e-4, 6e-4)
 SEARCH_SEEDS, SEEDS = (100, 101), tuple(range(8))
 SEARCH, FINAL = "search", "final"
+MEASURES = ("test", "development", "area")
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,15 @@ def main() -> int:
     parser.add_argument("--outputs", type=Path, default=ROOT / "outputs" / "credit-study", help="the run folders")
     parser.add_argument("--missing", action="store_true", help="list what is missing, and run nothing")
     parser.add_argument("--tables", action="store_true", help="print the tables of docs/credit.md, and run nothing")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the answer there, and run nothing")
     arguments = parser.parse_args()
     if arguments.tables:
         print(tables())
+    if arguments.svg:
+        from tau2_exp.report.drawings import draw
+
+        arguments.svg.write_text(draw([figure()])[0], encoding="utf-8")
+    if arguments.tables or arguments.svg:
         return 0
     for phase in (SEARCH, FINAL):
         jobs = missing(phase, arguments.arms)
@@ -212,16 +222,12 @@ def _cell(scores: Sequence[float], chosen: bool) -> str:
 
 
 def _final_table() -> str:
-    finals = {arm: {row.seed: row for row in read_rows() if (row.phase, row.arm) == (FINAL, arm)} for arm in ARMS}
-    measures = ("test", "development", "area")
-    heads = [head for name in measures for head in (name, f"{name}, less outcome's")]
+    heads = [head for name in MEASURES for head in (name, f"{name}, less outcome's")]
     lines = [f"| arm | runs | {' | '.join(heads)} | with outcome | share | sign |", "|---" * (5 + len(heads)) + "|"]
-    for arm, rows in finals.items():
+    for arm, rows in _finals().items():
         cells = [f"{len(rows)} of {len(SEEDS)}"]
-        for name in measures:
-            values = {seed: getattr(row, name) for seed, row in rows.items()}
-            others = {seed: getattr(row, name) for seed, row in finals["outcome"].items()}
-            cells += [_mean(list(values.values())), _difference(values, others) if arm != "outcome" else ""]
+        for name in MEASURES:
+            cells += [_mean([getattr(row, name) for row in rows.values()]), _difference(differences(arm, name))]
         cells += [_mean([getattr(row, name) for row in rows.values()]) for name in ("with_outcome", "share", "sign")]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -232,15 +238,67 @@ def _mean(values: Sequence[float | None]) -> str:
     return f"{fmean(known):.3f}" if known else ""
 
 
-def _difference(ours: dict[int, float], outcomes: dict[int, float]) -> str:
-    """Paired by seed, with Student's 95 % interval corrected for the arms that are compared (Bonferroni)."""
-    from tau2_exp.statistics.student import t_quantile
-
-    pairs = [ours[seed] - outcomes[seed] for seed in ours if seed in outcomes]
+def _difference(pairs: Sequence[float]) -> str:
     if len(pairs) < 2:
         return ""
-    reach = t_quantile(1 - 0.025 / (len(ARMS) - 1), len(pairs) - 1) * stdev(pairs) / len(pairs) ** 0.5
-    return f"{fmean(pairs):+.3f} [{fmean(pairs) - reach:+.3f}, {fmean(pairs) + reach:+.3f}]"
+    middle, half = fmean(pairs), reach(pairs)
+    return f"{middle:+.3f} [{middle - half:+.3f}, {middle + half:+.3f}]"
+
+
+def figure() -> go.Figure:
+    """How far each arm ended above outcome: the mean with its interval, and a dot for each seed."""
+    from plotly.subplots import make_subplots
+
+    from tau2_exp.report.figures import COLOURS
+
+    names = [f"{name}, less outcome's" for name in MEASURES]
+    drawn = make_subplots(rows=1, cols=len(MEASURES), shared_yaxes=True, subplot_titles=names)
+    for column, name in enumerate(MEASURES, start=1):
+        found = {arm: pairs for arm in ARMS if len(pairs := differences(arm, name)) > 1}
+        dots = [(pair, arm) for arm, pairs in found.items() for pair in pairs]
+        drawn.add_scatter(
+            x=[pair for pair, _ in dots],
+            y=[arm for _, arm in dots],
+            mode="markers",
+            marker={"size": 5, "color": "#888888", "opacity": 0.6},
+            row=1,
+            col=column,
+        )
+        drawn.add_scatter(
+            x=[fmean(pairs) for pairs in found.values()],
+            y=list(found),
+            mode="markers",
+            marker={"size": 10, "color": COLOURS[0], "symbol": "diamond"},
+            error_x={"type": "data", "array": [reach(pairs) for pairs in found.values()]},
+            row=1,
+            col=column,
+        )
+    drawn.add_vline(x=0, line={"dash": "dot", "color": "#888888"})
+    drawn.update_yaxes(autorange="reversed", automargin=True)
+    drawn.update_layout(height=340, margin={"t": 40, "b": 40, "r": 20}, showlegend=False)
+    drawn.update_annotations(font_size=13)
+    return drawn
+
+
+def _finals() -> dict[str, dict[int, Row]]:
+    """The rows of the answer, by arm and seed."""
+    rows = [row for row in read_rows() if row.phase == FINAL]
+    return {arm: {row.seed: row for row in rows if row.arm == arm} for arm in ARMS}
+
+
+def differences(arm: str, measure: str) -> list[float]:
+    """An arm's scores less those of `outcome`, seed by seed; none for `outcome` itself."""
+    finals = _finals()
+    ours, outcomes = finals[arm], finals["outcome"]
+    pairs = [(ours[seed], outcomes[seed]) for seed in ours if seed in outcomes and arm != "outcome"]
+    return [getattr(one, measure) - getattr(other, measure) for one, other in pairs]
+
+
+def reach(pairs: Sequence[float]) -> float:
+    """Half of Student's 95 % interval of their mean, corrected for all arms that are compared (Bonferroni)."""
+    from tau2_exp.statistics.student import t_quantile
+
+    return t_quantile(1 - 0.025 / (len(ARMS) - 1), len(pairs) - 1) * stdev(pairs) / len(pairs) ** 0.5
 
 
 def read_rows() -> list[Row]:

@@ -66,6 +66,9 @@ def test_the_table_compares_arms_with_the_outcome_seed_by_seed(study: ModuleType
     reach = t_quantile(1 - 0.025 / 7, 2) * 0.05 / 3**0.5  # seven comparisons
     assert "3 of 8" in branch and f"| 0.550 | +0.250 [{0.25 - reach:+.3f}, {0.25 + reach:+.3f}] |" in branch
     assert branch.count("+0.000 [+0.000, +0.000]") == 2
+    dots, means = study.figure().data[2:4]  # of the panel of `development`
+    assert dots.x == pytest.approx((0.2, 0.3, 0.25)) and set(dots.y) == set(means.y) == {"branch"}
+    assert means.x == pytest.approx((0.25,)) and means.error_x.array == pytest.approx((reach,))
 
 
 def test_the_page_has_the_tables_of_its_rows(launcher: ModuleType) -> None:
