@@ -107,8 +107,8 @@ class Bench:
 
 
 def estimators(reward: RewardConfig, alphas: Sequence[float] = (0.5, 1.0, 2.0)) -> list[Estimator]:
-    """All kinds of credit, by a run's weights of the parts. No multiplier of a domain: alpha is what its name says."""
-    plain = replace(reward, function=None, credit=None, multipliers={}, alpha=0.0)
+    """All kinds of credit, by a run's weights of the parts; each is otherwise what its name and the defaults say."""
+    plain = RewardConfig(weights=reward.weights, domain_weights=reward.domain_weights, multipliers={}, alpha=0.0)
     shaped = replace(plain, kind=RewardKind.shaped, alpha=0.25)
     found = [
         Estimator("outcome", replace(plain, kind=RewardKind.outcome)),
@@ -189,7 +189,7 @@ def _bench(
 
 
 def _given(kind: Estimator, groups: Sequence[MeasuredGroup]) -> list[list[float]]:
-    """What the estimator gives each measured turn: the groups are those of one step."""
+    """What the estimator holds each measured turn to be worth, before its weight; the groups are those of one step."""
     credits = []
     for group in groups:
         played = [*group.episodes, *group.branches] if kind.branches else list(group.episodes)

@@ -45,11 +45,13 @@ class GroupCredit:
     matched: list[tuple[bool, ...]] = field(default_factory=list)
     scaled: bool = False  # whether the terms are divided by their rms over the step
     first: list[int] = field(default_factory=list)  # of each trajectory, the first turn of its own; empty: 0
+    weights: list[Turns] = field(default_factory=list)  # how much each turn counts in training; empty: 1
 
     @property
     def signal(self) -> bool:
-        """Whether any advantage of the group is not 0, so that there is something to learn."""
-        return any(number != 0.0 for turns in self.advantages(Scale()) for number in turns)
+        """Whether any term of the group is not 0, so that there is something to learn, whatever the step's scale."""
+        own = self.own(Scale())
+        return any(number != 0.0 for terms in (self.episode, own) for turns in terms for number in turns)
 
     def advantages(self, scale: Scale) -> list[Turns]:
         """The advantages of each trajectory: one number a turn."""
@@ -57,6 +59,13 @@ class GroupCredit:
             tuple(e / scale.episode + t for e, t in zip(episode, own, strict=True))
             for episode, own in zip(self.episode, self.own(scale), strict=True)
         ]
+
+    def weighted(self, numbers: Sequence[Turns]) -> list[Turns]:
+        """Numbers of each turn times its weight: of the advantages, what the step trains on."""
+        if not self.weights:
+            return list(numbers)
+        pairs = zip(numbers, self.weights, strict=True)
+        return [tuple(x * weight for x, weight in zip(turns, own, strict=True)) for turns, own in pairs]
 
     def trained(self, numbers: Sequence[Turns]) -> Iterator[float]:
         """The numbers of the turns that are trained on: a continuation's prefix is not."""
@@ -95,8 +104,8 @@ def step_scale(groups: Iterable[GroupCredit]) -> Scale:
     """The scale of a step, from the credit of all groups that it trains on."""
     scaled = [credit for credit in groups if credit.scaled]
     return Scale(
-        rms(number for credit in scaled for number in credit.trained(credit.episode)) or 1.0,
-        rms(number for credit in scaled for number in credit.trained(credit.turn)) or 1.0,
+        rms(number for credit in scaled for number in credit.trained(credit.weighted(credit.episode))) or 1.0,
+        rms(number for credit in scaled for number in credit.trained(credit.weighted(credit.turn))) or 1.0,
     )
 
 
@@ -175,14 +184,11 @@ def _anchor(group: Group, config: RewardConfig, relative: list[float]) -> GroupC
 
 
 def _branch(group: Group) -> GroupCredit:
-    """What playing on from before and after a turn tells of it, times the turn's weight (`branching`)."""
+    """What playing on from before and after a turn tells of it (`branching`)."""
     outcomes = [episode_return(reward) for _, reward in group]
     trajectories = [trajectory for trajectory, _ in group]
     found = branch_credit(trajectories, outcomes)
-    turn = [
-        tuple(rounded(weight * number) for weight, number in zip(weights, numbers, strict=True))
-        for weights, numbers in zip(found.weights, found.advantages, strict=True)
-    ]
+    turn = [tuple(map(rounded, numbers)) for numbers in found.advantages]
     trunks = [outcome for t, outcome in zip(trajectories, outcomes, strict=True) if t.branch is None]
     mean = fmean(trunks) if trunks else 0.0
     return GroupCredit(
@@ -192,6 +198,7 @@ def _branch(group: Group) -> GroupCredit:
         relative=[outcome - mean for outcome in outcomes],
         scaled=True,
         first=[trajectory.first_turn for trajectory in trajectories],
+        weights=found.weights,
     )
 
 

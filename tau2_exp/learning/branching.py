@@ -39,9 +39,10 @@ def branch_credit(trajectories: Sequence[Trajectory], outcomes: Sequence[float])
     V̂ of a point is the mean outcome of its continuations. A trunk's turns before its first point get V̂ of that point
     less the mean outcome of the task's other trunks (0 without another), those between two points V̂ after less V̂
     before, those behind the last point the trunk's outcome less V̂ of that point. A continuation's own turns get its
-    outcome less the mean of its siblings' and its trunk's. No outcome is in the number that it is compared with, so
-    that the gradient stays unbiased. The ways that end an episode from one point (its continuations, and the trunk's
-    where it is the last) weigh 1 / (continuations + 1) each, all else 1.
+    outcome less the mean of its siblings' and its trunk's. No outcome is in the number that it is compared with. The
+    turns before the first point weigh 1; what was played from a point on (its continuations, and the trunk's turns up
+    to its next point or its end) weighs 1 / (continuations + 1) each. A weight follows from the point before a turn
+    alone: one that knew how the trunk went on would bias the gradient.
 
     A point without a scored continuation is none, and the turns around it are of one segment.
     """
@@ -120,8 +121,8 @@ def _of_trunk(
     before = fmean(others) if others else known[0]
     lengths = [b - a for a, b in pairwise([0, *points, len(trunk.turns)])]
     credit = [after - value for value, after in pairwise([before, *known])]
-    tail = 1 / (len(played[trunk.sample, points[-1]]) + 1) if points else 1.0
-    return _spread(lengths, credit), _spread(lengths, [1.0] * len(points) + [tail])
+    weights = [1.0, *(1 / (len(played[trunk.sample, turn]) + 1) for turn in points)]
+    return _spread(lengths, credit), _spread(lengths, weights)
 
 
 def _spread(lengths: Sequence[int], numbers: Sequence[float]) -> Turns:

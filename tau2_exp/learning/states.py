@@ -14,14 +14,20 @@ State = str
 
 
 def world_states(trajectory: Trajectory) -> list[State]:
-    """The world that each turn began in: all that the episode had changed before it."""
+    """The world that each turn began in: all that the episode had changed before it.
+
+    A change to None of what had changed is one back to its first value, or a field that is gone: the record of a turn
+    does not tell which, and both count as the former.
+    """
     changed: dict[str, Any] = {}
     states = []
     for turn in trajectory.turns:
         states.append(json.dumps(changed, sort_keys=True))
-        changed |= turn.changes
-        for path in [path for path, value in turn.changes.items() if value is None]:
-            del changed[path]
+        for path, value in turn.changes.items():
+            if value is None and path in changed:
+                del changed[path]
+            else:
+                changed[path] = value
     return states
 
 

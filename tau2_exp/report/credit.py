@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Credit:
-    """The advantages of one trajectory, before the curriculum's weight."""
+    """The advantages of one trajectory, before the weights of branches and of the curriculum."""
 
     advantages: Turns  # one a turn
     own: Turns  # what of each turn's advantage is the turn's own, not its episode's

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from tau2_exp.config import ConfigError, UserKind
@@ -90,7 +91,9 @@ def bench_figure(bench: Bench) -> go.Figure:
     figure.add_vline(x=0, line={"dash": "dot", "color": "#888888"})
     figure.update_yaxes(autorange="reversed", automargin=True)
     figure.update_xaxes(title="correlation with what turns were worth, 95 % interval")
-    figure.update_layout(height=140 + 30 * len(shown), margin={"t": 20, "b": 60}, showlegend=False)
+    title = {"text": "<br>".join(wrap(bench.doubts[0], 90)), "font": {"size": 13}} if bench.doubts else None
+    top = 60 if bench.doubts else 20
+    figure.update_layout(height=140 + 30 * len(shown), margin={"t": top, "b": 60}, showlegend=False, title=title)
     return figure
 
 

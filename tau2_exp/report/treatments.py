@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, islice
 
 from tau2_exp.config import ConfigError, RewardConfig, RewardKind
@@ -19,7 +19,7 @@ from tau2_exp.runs.run import Run
 from tau2_exp.types import Trajectory
 
 ALIKE = 0.98  # a correlation above this says that two arms are one treatment
-STEPS = 4  # that are read of a run
+STEPS = 4  # that are read of a run, or of the runs of one arm
 Step = list[list[Trajectory]]  # its groups of scored episodes
 
 
@@ -48,20 +48,21 @@ class Distance:
 
 def distances(collection: Collection) -> list[Distance]:
     """Every pair of GRPO arms whose rewards differ. Arms with a function of the user's own are not computed again."""
-    arms: dict[str, tuple[Run, RewardConfig]] = {}
+    runs: dict[str, list[Run]] = {}
     for found in sorted((f for f in collection.runs if f.run.stage == "grpo"), key=_by_seed):
         reward = found.run.config.reward
         if reward.function is None and reward.credit is None:
-            arms.setdefault(found.arm, (found.run, reward))
-    pairs = [(a, b) for a, b in combinations(arms, 2) if arms[a][1] != arms[b][1]]
-    steps = {arm: _steps(arms[arm][0]) for arm in dict.fromkeys(arm for pair in pairs for arm in pair)}
+            runs.setdefault(found.arm, []).append(found.run)
+    rewards = {arm: of_arm[0].config.reward for arm, of_arm in runs.items()}
+    pairs = [(a, b) for a, b in combinations(runs, 2) if rewards[a] != rewards[b]]
+    steps = {arm: _first_steps(runs[arm]) for arm in dict.fromkeys(arm for pair in pairs for arm in pair)}
     credit = {
-        (arm, of): [a for step in steps[of] for a in _advantages(step, arms[arm][1])]
+        (arm, of): [a for step in steps[of] for a in _advantages(step, rewards[arm])]
         for pair in pairs
         for arm in pair
         for of in pair
     }
-    told = {pair: [of for of in pair if _can_tell([arms[arm][1] for arm in pair], arms[of][1])] for pair in pairs}
+    told = {pair: [of for of in pair if _can_tell([rewards[arm] for arm in pair], rewards[of])] for pair in pairs}
     joined = {pair: [[x for of in told[pair] for x in credit[arm, of]] for arm in pair] for pair in pairs}
     return [
         Distance(a, b, r, len(ours))
@@ -71,9 +72,10 @@ def distances(collection: Collection) -> list[Distance]:
 
 
 def correlation_with_outcome(run: Run) -> float | None:
-    """The correlation of a GRPO run's advantages with those of reward=outcome, on its own episodes."""
-    steps = _steps(run)
-    outcome = replace(run.config.reward, kind=RewardKind.outcome, alpha=0.0, credit=None, function=None)
+    """The correlation of a GRPO run's advantages with those of reward=outcome, on its own first STEPS steps."""
+    steps = _steps(run, STEPS)
+    penalty = run.config.reward.unparsable_penalty
+    outcome = RewardConfig(kind=RewardKind.outcome, alpha=0.0, unparsable_penalty=penalty)
     ours, others = ([a for step in steps for a in _advantages(step, c)] for c in (run.config.reward, outcome))
     return correlation(ours, others)
 
@@ -97,7 +99,7 @@ def _can_tell(pair: Sequence[RewardConfig], of: RewardConfig) -> bool:
 
 
 def _advantages(step: Step, config: RewardConfig) -> list[float]:
-    """What this reward gives the turns of a step, in their order; 0 in groups that it does not train on.
+    """What this reward trains the turns of a step on, in their order; 0 in groups that it does not train on.
 
     The turns are those of whole episodes: a continuation is read by `branch` alone.
     """
@@ -108,15 +110,20 @@ def _advantages(step: Step, config: RewardConfig) -> list[float]:
     return [
         a
         for group, credit in zip(groups, credits, strict=True)
-        for trajectory, turns in zip(group, credit.advantages(scale), strict=True)
+        for trajectory, turns in zip(group, credit.weighted(credit.advantages(scale)), strict=True)
         for a in turns
         if trajectory.branch is None
     ]
 
 
-def _steps(run: Run) -> list[Step]:
+def _first_steps(runs: Sequence[Run]) -> list[Step]:
+    """STEPS steps of an arm: as many of each of its runs, so that no one seed decides."""
+    return [step for run in runs[:STEPS] for step in _steps(run, max(1, STEPS // len(runs)))]
+
+
+def _steps(run: Run, count: int) -> list[Step]:
     """The first steps of a run, as far as it has recorded them; none where its episodes cannot be read."""
-    ends = steps_of(run)[:STEPS]
+    ends = steps_of(run)[:count]
     steps: list[Step] = [[] for _ in ends]
     recorded = read_recorded(run.folder / "trajectories" / f"{ROLLOUTS}.jsonl")
     trajectories = (trajectory for _, trajectory in islice(recorded, ends[-1] if ends else 0))

@@ -141,12 +141,14 @@ def _note(told: Told, run: Run) -> str:
     if (branch := told.trajectory.branch) is not None:
         return (
             f"Goes on from sample {branch.trunk + 1} before turn {branch.turn + 1}: what comes earlier is context, and "
-            "was not trained on again. Its own turns got its outcome less the mean of its siblings and its trunk."
+            "was not trained on again. Its own turns got its outcome less the mean of its siblings and its trunk. In "
+            "training, what was played from one point on shares the weight of one episode."
         )
     if told.tree is not None:
         return (
             "What was played on from its turns credits them: each got V̂ after its stretch less V̂ before it. At the "
-            "start the mean of the task's other whole episodes stands for V̂, at the end its own outcome."
+            "start the mean of the task's other whole episodes stands for V̂, at the end its own outcome. In training, "
+            "what was played from one point on shares the weight of one episode."
         )
     weighed = ", before the curriculum's weight" if run.config.curriculum.kind is CurriculumKind.reference else ""
     return f"Advantages relative to its group of {told.credit.samples} episodes{weighed}."

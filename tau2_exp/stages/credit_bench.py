@@ -50,10 +50,10 @@ async def measure_group(setting: EpisodeSetting, policy: Policy, task: Task, pla
             outcomes[trajectory.branch.trunk, trajectory.branch.turn] += (trajectory.outcome,)
     turns = []
     for i, turn in chosen:
-        before = outcomes[i, turn]
-        after = outcomes.get((i, turn + 1), (episodes[i].outcome,))
-        if before and after:
-            turns.append(MeasuredTurn(i, turn, before, after))
+        before, after = outcomes[i, turn], outcomes.get((i, turn + 1))
+        if min(len(before), 2 if after is None else len(after)) < 2:  # lost to faults: no standard error
+            continue
+        turns.append(MeasuredTurn(i, turn, before, (episodes[i].outcome,) if after is None else after))
     return MeasuredGroup(
         tuple(episodes),
         tuple(branches),

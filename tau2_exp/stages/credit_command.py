@@ -8,6 +8,7 @@ import dataclasses
 import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,9 @@ def register(subparsers: Any) -> None:
         "credit", help="measure what turns were worth by playing on, and which credit knows it best"
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="a finished run with a model: SFT, RFT or GRPO")
-    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="ids of tasks (default: drawn from the split)")
+    parser.add_argument(
+        "--tasks", nargs="+", metavar="TASK", help="ids of tasks, as 12 or retail/12 (default: drawn from the split)"
+    )
     parser.add_argument("--split", default="train", help="the split that tasks are drawn from (default: train)")
     parser.add_argument("--groups", type=int, default=8, help="tasks, each with a group of 8 episodes (default: 8)")
     parser.add_argument("--turns", type=int, default=12, help="turns of each group that are measured (default: 12)")
@@ -74,11 +77,11 @@ def measure(run: Run, args: argparse.Namespace, out: Path) -> Bench:
     from tau2_exp.rollouts.setting import RolloutSetting
     from tau2_exp.stages.credit_bench import BenchPlan, measure_group
 
-    setting = RolloutSetting(run)
+    start, setting = _model_of(run), RolloutSetting(run)
     plan = BenchPlan(args.turns, args.continuations, BranchConfig(), args.seed)
     tasks = _tasks(setting, args)
     _freeze(out, {"run": run.manifest.address, "temperature": args.temperature, **encode(plan)})
-    policy = _policy(setting, Sampling(args.temperature, max_tokens=run.config.model.max_new_tokens))
+    policy = _policy(setting, start, Sampling(args.temperature, max_tokens=run.config.model.max_new_tokens))
     path = out / GROUPS
     known = {record["task"]: decode(MeasuredGroup, record["group"]) for record in read_jsonl(path)}
     begun, groups = time.monotonic(), []
@@ -96,15 +99,25 @@ def measure(run: Run, args: argparse.Namespace, out: Path) -> Bench:
 def _tasks(setting: RolloutSetting, args: argparse.Namespace) -> list[Task]:
     """The named tasks, or so many drawn from the split. Raises ConfigError for a task that it does not have."""
     try:
-        found = {task.id: task for task in setting.tasks(args.split)}
+        found = list(setting.tasks(args.split))
     except ValueError as error:
         raise ConfigError(f"--split {args.split}: {error}") from None
     if args.tasks:
-        if unknown := [name for name in args.tasks if name not in found]:
-            raise ConfigError(f"--tasks {unknown[0]}: the split {args.split} has no task of that id")
-        return [found[name] for name in args.tasks]
-    names = list(found)
-    return [found[name] for name in random.Random(args.seed).sample(names, min(args.groups, len(names)))]
+        return named_tasks(args.tasks, found, f"the split {args.split}")
+    return random.Random(args.seed).sample(found, min(args.groups, len(found)))
+
+
+def named_tasks(names: Sequence[str], tasks: Sequence[Task], where: str) -> list[Task]:
+    """The tasks of these ids, each once; `domain/id` where several domains have one of the id. Raises ConfigError."""
+    found = {}
+    for name in names:
+        matches = [task for task in tasks if name in (task.id, task.key)]
+        if not matches:
+            raise ConfigError(f"--tasks {name}: {where} has no task of that id")
+        if len(matches) > 1:
+            raise ConfigError(f"--tasks {name}: several domains have it; write {' or '.join(t.key for t in matches)}")
+        found[matches[0].key] = matches[0]
+    return list(found.values())
 
 
 def _freeze(out: Path, settings: dict[str, Any]) -> None:
@@ -120,17 +133,26 @@ def _freeze(out: Path, settings: dict[str, Any]) -> None:
     write_json(path, settings)
 
 
-def _policy(setting: RolloutSetting, sampling: Sampling) -> Policy:
+def _model_of(run: Run) -> Path:
+    """The folder of the run's model. Raises ConfigError where it has none, or where its user cannot be started here."""
     from tau2_exp.runs.run import RunStatus
 
-    run, config = setting.run, setting.config
     if run.status is not RunStatus.finished or "model" not in run.results:
         raise ConfigError(f"{run.folder}: has no model of its own to play with; name a finished SFT, RFT or GRPO run")
+    if run.config.user.serve:
+        raise ConfigError(
+            f"{run.folder}: its user was a model that was served for the run alone (user.serve); name a run with a "
+            "scripted user, or with a user behind an API"
+        )
+    return run.folder / run.results["model"]
+
+
+def _policy(setting: RolloutSetting, start: Path, sampling: Sampling) -> Policy:
+    config = setting.config
     from tau2_exp.engines.torch.checkpoint import load_model
     from tau2_exp.engines.torch.generation import TorchGenerator
     from tau2_exp.engines.torch.tokenizer import load_tokenizer
 
-    start = run.folder / run.results["model"]
     tokenizer = setting.adopt(load_tokenizer(start), start)
     model = load_model(start, config.hardware, config.engine.backbone)
     local = config.user.kind in (UserKind.scripted, UserKind.custom)

@@ -107,7 +107,7 @@ class _Grpo:
         groups, scored, trajectories = await self._groups()
         seconds = time.perf_counter() - begun
         scale = step_scale(credit for _, credit in groups)
-        rows = [row for group, credit in groups for row in self._rows(group, credit.advantages(scale))]
+        rows = [row for group, credit in groups for row in self._rows(group, credit.weighted(credit.advantages(scale)))]
         metrics = self._learn(rows) | credit_metrics([credit for _, credit in groups], scale)
         self.totals["episodes"] += len(trajectories)
         self.totals["faults"] += sum(not t.scored for t in trajectories)

@@ -99,6 +99,12 @@ class TestGroups:
         group = [(lone(0)[0], replace(lone(0)[1], shaped=shaped)) for shaped in (0.1 + 0.2, 0.3)]
         assert advantages(group, config) == [(0.0,), (0.0,)] and not group_credit(group, config).signal
 
+    def test_a_group_whose_terms_cancel_at_one_scale_has_signal_all_the_same(self):
+        config = turn_level(discount=1.0)
+        group = [(t, replace(r, alpha=1.0, shaped=r.outcome + r.partial)) for t, r in (played(1, 0.0), played(0, 1.0))]
+        assert advantages(group, config, Scale()) == [(0.0,), (0.0,)] and group_credit(group, config).signal
+        assert advantages(group, config, Scale(1.0, 2.0)) == [(0.5,), (-0.5,)]
+
     def test_the_reference_formula_loses_alpha_where_outcomes_are_equal_and_not_without_the_deviation(self):
         def at(alpha: float, over: bool) -> list[tuple[float, ...]]:
             group = [(t, replace(r, shaped=r.outcome + alpha * r.partial)) for t, r in (lone(0), played(0, 0.5))]

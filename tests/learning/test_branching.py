@@ -85,9 +85,8 @@ def test_a_trunks_segments_add_up_and_the_ends_of_a_point_weigh_one(forest: list
             assert math.fsum(advantages[s] for s in starts) == pytest.approx(trunk.outcome - sum(others) / len(others))
     for sample, turn in credit.values:
         ends = [w[-1] for t, w in zip(forest, credit.weights, strict=True) if t.branch and _is_at(t, sample, turn)]
-        last = turn == max(p for s, p in credit.values if s == sample)
         trunk = next(w for t, w in zip(forest, credit.weights, strict=True) if t.sample == sample)
-        assert math.fsum([*ends, *trunk[-1:]] if last else [*ends, ends[0]]) == pytest.approx(1.0)
+        assert math.fsum([*ends, trunk[turn]]) == pytest.approx(1.0)
 
 
 def _is_at(trajectory: Trajectory, sample: int, turn: int) -> bool:
@@ -114,10 +113,11 @@ def test_a_faulted_trunk_has_no_points_and_gives_none() -> None:
 
 # ---------------------------------------------------------------- the gradient, by enumeration
 
-# Two actions in every state; the probability of the second, by what was done before. The first, at the start, ends all.
-CHANCE = {(): 0.6, (1,): 0.3, (1, 0): 0.8, (1, 1): 0.45}
-REWARD = {(0,): 0.9, (1, 0, 0): 0.1, (1, 0, 1): 0.7, (1, 1, 0): 1.0, (1, 1, 1): -0.4}
+# Two actions in every state; the probability of the second, by what was done before. Episodes end at unequal places.
+CHANCE = {(): 0.6, (1,): 0.3, (1, 1): 0.45}
+REWARD = {(0,): 0.9, (1, 0): 0.25, (1, 1, 0): 1.0, (1, 1, 1): -0.4}
 Path = tuple[int, ...]
+Points = tuple[int, ...]
 
 
 def ways(start: Path = ()) -> Iterator[tuple[Path, float]]:
@@ -142,25 +142,26 @@ def true_gradient() -> dict[Path, float]:
     return found
 
 
-def continued(path: Path, other: Path, places) -> Iterator[tuple[int | None, Path, float]]:
-    """The point of a trunk, its one continuation, and their probability; no point where it falls away."""
-    drawn = places(path, other)
-    if not drawn:
-        yield None, (), 1.0
-    for place in drawn:
-        if place >= len(path):
-            yield None, (), 1 / len(drawn)
-        else:
-            yield from ((place, way, p / len(drawn)) for way, p in ways(path[:place]))
+def continued(path: Path, other: Path, places) -> Iterator[tuple[dict[int, Path], float]]:
+    """What is played from the points of a trunk, once from each that it reaches, and its probability.
+
+    `places(path, other)` gives the choices of points, which are equally likely.
+    """
+    drawn = places(path, other) or [()]
+    for points in drawn:
+        reached = [place for place in points if place < len(path)]
+        for played in product(*(ways(path[:place]) for place in reached)):
+            found = dict(zip(reached, (way for way, _ in played), strict=True))
+            yield found, math.prod(chance for _, chance in played) / len(drawn)
 
 
 def expected_gradient(places) -> dict[Path, float]:
     found: dict[Path, float] = defaultdict(float)
     for (a, p), (b, q) in product(ways(), ways()):
-        for (i, way, r), (j, other, s) in product(continued(a, b, places), continued(b, a, places)):
+        for (ours, r), (others, s) in product(continued(a, b, places), continued(b, a, places)):
             forest, paths = [episode(0, len(a), REWARD[a]), episode(1, len(b), REWARD[b])], [a, b]
-            for sample, (turn, path) in enumerate(((i, way), (j, other))):
-                if turn is not None:
+            for sample, played in enumerate((ours, others)):
+                for turn, path in played.items():
                     forest.append(episode(len(forest), len(path), REWARD[path], Branch(sample, turn, 0)))
                     paths.append(path)
             credit = credit_of(forest)
@@ -170,17 +171,42 @@ def expected_gradient(places) -> dict[Path, float]:
     return found
 
 
-def test_the_expected_gradient_is_the_true_one_and_would_not_be_with_places_of_the_trunks_own() -> None:
+def one_place(_: Path, other: Path) -> list[Points]:
+    return [(place,) for place in range(1, len(other))]
+
+
+def all_places(_: Path, other: Path) -> list[Points]:
+    return [tuple(range(1, len(other)))]
+
+
+def test_the_expected_gradient_of_one_point_is_the_true_one_and_would_not_be_with_places_of_the_trunks_own() -> None:
     wanted = true_gradient()
-    assert expected_gradient(lambda own, other: range(1, len(other))) == pytest.approx(wanted)
-    biased = expected_gradient(lambda own, other: range(len(own)))
+    assert expected_gradient(one_place) == pytest.approx(wanted)
+    biased = expected_gradient(lambda own, _: [(place,) for place in range(len(own))])
     assert max(abs(biased[s] - wanted[s]) for s in wanted) > 1e-3
+
+
+def test_more_points_count_the_turns_behind_them_more_often_and_favour_no_action() -> None:
+    wanted = true_gradient()
+    often = dict.fromkeys(wanted, 1.0)
+    # Where the other trunk reached turn 2, its episodes begin there anew: half of a turn's weight is new with width 1.
+    often[1, 1] += 0.5 * CHANCE[()] * CHANCE[1,]
+    assert expected_gradient(all_places) == pytest.approx({state: often[state] * wanted[state] for state in wanted})
+
+
+def test_weights_are_beside_the_advantages_and_not_in_them() -> None:
+    forest = [episode(0, 2, 1.0), episode(1, 2, 0.0), *(episode(2 + n, 2, 0.0, Branch(0, 1, n)) for n in range(2))]
+    config = RewardConfig(kind=RewardKind.branch, alpha=0.0)
+    credit = group_credit([(t, standard_score(t, config)) for t in forest], config)
+    # V̂ of the point is 0, as is the other trunk's outcome; each continuation has one sibling at 0 and the trunk at 1.
+    assert credit.turn == [(0.0, 1.0), (-1.0, -1.0), (0.0, -0.5), (0.0, -0.5)]
+    assert credit.weighted(credit.turn)[0] == pytest.approx((0.0, 1 / 3))
 
 
 @given(forests())
 def test_a_steps_rms_over_the_turns_that_are_trained_is_one(forest: list[Trajectory]) -> None:
     config = RewardConfig(kind=RewardKind.branch, alpha=0.0)
     credit = group_credit([(t, standard_score(t, config)) for t in forest], config)
-    given = list(credit.trained(credit.advantages(step_scale([credit]))))
+    given = list(credit.trained(credit.weighted(credit.advantages(step_scale([credit])))))
     assert len(given) == sum(len(t.turns) - t.first_turn for t in forest)
     assert rms(given) == pytest.approx(1.0) if credit.signal else not any(given)

@@ -11,7 +11,7 @@ from recorded import episode, record
 from tau2_exp.report.collect import collect
 from tau2_exp.report.findings import find
 from tau2_exp.report.terminal import report_text
-from tau2_exp.report.treatments import correlation, distances
+from tau2_exp.report.treatments import correlation, correlation_with_outcome, distances
 from tau2_exp.types import Branch
 
 
@@ -48,6 +48,31 @@ def test_a_run_whose_episodes_are_damaged_is_left_out(tmp_path: Path) -> None:
     torn = record(tmp_path / "torn", ["stage=grpo", "reward=shaped"], {"rollouts": group}, steps)
     (torn.folder / "trajectories/rollouts.jsonl").write_text('{"task": 3}\n')
     assert [d.turns for d in distances(collect([whole.folder, torn.folder]))] == [2]
+
+
+def test_no_one_seed_decides(tmp_path: Path) -> None:
+    """The turns of the first seed progress where the episode is solved, those of the second where it is not."""
+    steps = [{"episodes": 2, "groups": 1}] * 4
+    like = [episode("a", s, [float(s)], float(s)) for s in (0, 1)] * 4
+    unlike = [episode("a", s, [1.0 - s], float(s)) for s in (0, 1)] * 4
+    folders = [
+        record(tmp_path / f"{name}-{seed}", ["stage=grpo", *reward, f"seed={seed}"], {"rollouts": group}, steps).folder
+        for name, reward in (("outcome", ["reward=outcome"]), ("turns", ["reward=turn_level", "reward.alpha=4"]))
+        for seed, group in enumerate((like, unlike))
+    ]
+    (first,) = distances(collect(folders[::2]))
+    (both,) = distances(collect(folders))
+    assert first.alike and not both.alike
+
+
+def test_the_outcome_that_a_run_is_held_against_is_the_arm_of_that_name(tmp_path: Path) -> None:
+    """Groups of other deviations differ by what they are divided by."""
+    groups = [[episode(task, s, [0.0], float(s < solved)) for s in range(4)] for task, solved in (("a", 1), ("b", 2))]
+    steps = [{"episodes": 8, "groups": 2}]
+    words = ["stage=grpo", "reward=outcome", "reward.outcome_over_deviation=false"]
+    run = record(tmp_path / "plain", words, {"rollouts": [t for group in groups for t in group]}, steps)
+    found = correlation_with_outcome(run)
+    assert found is not None and 0.9 < found < 0.9999
 
 
 def test_correlation_is_pearsons() -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from players import LockWorld, PressingPolicy, ScriptUser, make_task
 
 from tau2_exp.__main__ import main
-from tau2_exp.config import BranchConfig, RewardConfig, RolloutConfig
+from tau2_exp.config import BranchConfig, ConfigError, PartWeights, RewardConfig, RolloutConfig
 from tau2_exp.evaluation.credit_bench import Bench, MeasuredGroup, estimators, judge
 from tau2_exp.interfaces import World
 from tau2_exp.rollouts.episode import Limits
 from tau2_exp.rollouts.rollout import EpisodeSetting
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.credit_bench import BenchPlan, measure_group
+from tau2_exp.stages.credit_command import named_tasks
 from tau2_exp.types import Message, Parts, Task
 
 
@@ -70,6 +72,24 @@ def test_progress_that_misleads_is_told() -> None:
     assert found["turn_level alpha=2 baseline=group"] < 0.1
 
 
+def test_an_estimator_is_what_its_name_says_whatever_the_run_was_trained_with() -> None:
+    weights = {"telecom": PartWeights(action=1.0)}
+    run = RewardConfig(
+        outcome_over_deviation=False, turn_discount=0.5, unparsable_penalty=0.3, domain_weights=weights, alpha=3.0
+    )
+    assert estimators(run) == estimators(RewardConfig(domain_weights=weights))
+
+
+def test_a_task_is_named_by_its_domain_where_its_id_alone_is_of_two() -> None:
+    retail, airline, other = (
+        replace(make_task(name), domain=domain) for name, domain in (("0", "retail"), ("0", "airline"), ("1", "retail"))
+    )
+    tasks = [retail, airline, other]
+    assert named_tasks(["airline/0", "1", "retail/1"], tasks, "train") == [airline, other]
+    with pytest.raises(ConfigError, match="write retail/0 or airline/0"):
+        named_tasks(["0"], tasks, "train")
+
+
 def test_too_few_continuations_allow_no_conclusion() -> None:
     setting = EpisodeSetting(LockWorld, lambda spec, world: ScriptUser("Open it."), Limits(), RolloutConfig())
     plan = BenchPlan(turns=6, continuations=2, branch=BranchConfig(), seed=1)
@@ -105,3 +125,8 @@ def test_a_run_is_measured_and_a_killed_bench_goes_on(
     ):
         status, _, error = bench(*words)
         assert status == 2 and why in error and error.count("\n") == 1
+    demos = pupil.parent
+    assert demos is not None and main(["credit", str(demos.folder), "--out", str(tmp_path / "none")]) == 2
+    assert "has no model" in capsys.readouterr().err and not (tmp_path / "none").exists(), (
+        "nothing is left of a refusal"
+    )

@@ -36,7 +36,7 @@ def post_process(context: Context | None, samples: Sequence[Any]) -> tuple[list[
     scale = step_scale(own for own in credits if own.signal)
     credit: dict[int, tuple[float, ...]] = {}  # by identity: indices may be missing
     for group, own in zip(groups, credits, strict=True):
-        for sample, turns in zip(group, own.advantages(scale), strict=True):
+        for sample, turns in zip(group, own.weighted(own.advantages(scale)), strict=True):
             weight = _weight(context, sample)
             credit[id(sample)] = tuple(weight * a for a in turns)
     if config.per_turn:
