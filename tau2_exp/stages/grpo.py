@@ -131,10 +131,11 @@ class _Grpo:
         trajectories: list[Trajectory] = []
         drawn: list[str] = []
         step, so_far = self.learner.step, Played()
-        while more := self.size.more(step, so_far):
-            keys = self.curriculum.draw(more, drawn)
+        while (more := self.size.more(step, so_far)).groups:
+            keys = self.curriculum.draw(more.groups, drawn)
             drawn += keys
-            for key, episodes in zip(keys, await self._play(keys, so_far.draws), strict=True):
+            samples = more.samples(self.stage.samples_per_prompt)
+            for key, episodes in zip(keys, await self._play(keys, samples, so_far.draws), strict=True):
                 trajectories += episodes
                 group = self._scored(episodes)
                 scored += group
@@ -142,13 +143,15 @@ class _Grpo:
                     self.curriculum.record(key, [t.outcome for t, _ in group if t.branch is None])
                 if (credit := group_credit(group, self.context.config.reward)).signal:
                     groups.append((group, credit))
-            so_far = Played(so_far.draws + 1, len(drawn), len(groups), sampled_tokens(trajectories))
+            played = so_far.groups + len(keys) * samples / self.stage.samples_per_prompt
+            tokens = sampled_tokens(trajectories)
+            so_far = Played(so_far.draws + 1, played, len(groups), tokens, tokens - so_far.tokens)
         self.size.close(so_far)
         check_faults(trajectories, f"grpo step {step}")
         return groups, scored, trajectories
 
-    async def _play(self, keys: Sequence[str], draw: int) -> list[list[Trajectory]]:
-        samples, seed, step = self.stage.samples_per_prompt, self.context.config.seed, self.learner.step
+    async def _play(self, keys: Sequence[str], samples: int, draw: int) -> list[list[Trajectory]]:
+        seed, step = self.context.config.seed, self.learner.step
         specs = []
         for place, key in enumerate(keys):
             before = keys[:place].count(key) * samples  # a task drawn twice is run with other seeds, not repeated

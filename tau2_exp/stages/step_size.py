@@ -9,15 +9,30 @@ from typing import Any
 from tau2_exp.config import GrpoConfig
 from tau2_exp.types import Trajectory
 
+SLACK = 0.01  # of a run's tokens: what it may miss its total by without more ado
+
 
 @dataclass(frozen=True, slots=True)
 class Played:
     """What a step has played so far."""
 
     draws: int = 0  # times that tasks were drawn
-    groups: int = 0  # finished, whatever became of them
+    groups: float = 0  # finished, whatever became of them; one of fewer samples counts less
     learned: int = 0  # of them, those with signal
     tokens: int = 0  # sampled by the agent
+    newest: int = 0  # of them, those of the last draw
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How many groups to begin now, none at the end of a step, and what share of its samples each has."""
+
+    groups: int
+    share: float = 1.0
+
+    def samples(self, whole: int) -> int:
+        """The samples of a group, of `whole` in a whole one: at least 2, which compare with one another."""
+        return min(whole, max(2, round(self.share * whole)))
 
 
 @dataclass(slots=True)
@@ -27,9 +42,9 @@ class TaskCount:
     tasks: int
     refill: int
 
-    def more(self, step: int, so_far: Played) -> int:
-        """How many groups to begin now; 0 ends the step."""
-        return self.tasks - so_far.learned if so_far.draws <= self.refill else 0
+    def more(self, step: int, so_far: Played) -> Draw:
+        """What to begin now."""
+        return Draw(self.tasks - so_far.learned if so_far.draws <= self.refill else 0)
 
     def close(self, so_far: Played) -> None:
         """Note what the ended step has played."""
@@ -48,7 +63,8 @@ class TokenBudget:
 
     A step begins as many groups as the last step's mean tokens for one allow, all at once; what it sampled too many or
     too few is the next one's. The first step has no such mean, and begins one group, then the others. The last step
-    begins half of what is left, again and again, since no other makes up for it.
+    begins half of what is left, again and again, since no other makes up for it. Where one group is so large that even
+    then the total could be missed by more than SLACK, the last groups have fewer samples.
     """
 
     per_step: int
@@ -56,16 +72,19 @@ class TokenBudget:
     spent: int = 0  # tokens sampled in all steps so far
     per_group: float = 0.0  # tokens of the last step's groups, on average
 
-    def more(self, step: int, so_far: Played) -> int:
-        """How many groups to begin now; 0 ends the step. `step` counts from 0; every step has a group."""
-        mean = so_far.tokens / so_far.groups if so_far.groups else self.per_group
-        if not mean:
-            return 0 if so_far.groups else 1
+    def more(self, step: int, so_far: Played) -> Draw:
+        """What to begin now. `step` counts from 0; every step has a group."""
+        mean, least = so_far.tokens / so_far.groups if so_far.groups else self.per_group, 0 if so_far.draws else 1
         last = step == self.steps - 1
-        if so_far.draws and self.per_group and not last:
-            return 0
-        count = round((self.per_step * (step + 1) - self.spent - so_far.tokens) / mean)
-        return max((count + 1) // 2 if last else count, 0 if so_far.draws else 1)
+        if so_far.draws and (not so_far.newest or (self.per_group and not last)):  # without tokens all are faulted
+            return Draw(0)
+        if not mean:
+            return Draw(1)
+        left, slack = self.per_step * (step + 1) - self.spent - so_far.tokens, SLACK * self.per_step * self.steps
+        if last and left < mean and mean / 2 > slack:
+            return Draw(1 if left > slack else least, max(left, 0) / mean)
+        count = round(left / mean)
+        return Draw(max((count + 1) // 2 if last else count, least))
 
     def close(self, so_far: Played) -> None:
         """Note what the ended step has played."""

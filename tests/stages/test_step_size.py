@@ -12,12 +12,13 @@ from tau2_exp.config import GrpoConfig
 from tau2_exp.stages.step_size import Played, TaskCount, TokenBudget, step_size
 
 
-def play(budget: TokenBudget, step: int, cost) -> tuple[int, int]:
+def play(budget: TokenBudget, step: int, cost) -> tuple[float, int]:
     """The groups and the draws of one step."""
     so_far = Played()
-    while more := budget.more(step, so_far):
-        tokens = so_far.tokens + sum(cost() for _ in range(more))
-        so_far = Played(so_far.draws + 1, so_far.groups + more, 0, tokens)
+    while (more := budget.more(step, so_far)).groups:
+        share = more.samples(8) / 8
+        newest = sum(round(share * cost()) for _ in range(more.groups))
+        so_far = Played(so_far.draws + 1, so_far.groups + more.groups * share, 0, so_far.tokens + newest, newest)
     budget.close(so_far)
     return so_far.groups, so_far.draws
 
@@ -37,6 +38,23 @@ def test_a_run_ends_within_a_group_and_a_half_of_its_total(
         _, draws = play(budget, step, cost)
         assert draws == 1 or step in (0, steps - 1), "between, all groups of a step begin at once"
     assert abs(budget.spent - steps * per_step) <= 1.5 * mean * max(1, growth) * (1 + spread)
+
+
+@given(st.integers(0, 10_000), st.floats(1000, 8000))
+def test_arms_of_large_groups_end_within_two_percent_of_one_total_too(seed: int, mean: float) -> None:
+    """A group may take 4 % of the whole run, give or take a fifth; the last ones have fewer samples then."""
+    draw, budget = random.Random(seed), TokenBudget(20_000, 10)
+    for step in range(10):
+        play(budget, step, lambda: round(mean * draw.uniform(0.8, 1.2)))
+    assert abs(budget.spent / 200_000 - 1) < 0.02
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_a_step_in_which_nothing_can_be_sampled_any_more_ends(step: int) -> None:
+    budget, costs = TokenBudget(1000, 3), iter([100] * (10 * step + 1))
+    for one in range(step + 1):
+        _, draws = play(budget, one, lambda: next(costs, 0))
+    assert draws <= 3
 
 
 def test_what_was_sampled_too_much_is_taken_off_the_next_step() -> None:
@@ -59,6 +77,6 @@ def test_it_goes_on_where_it_was() -> None:
 def test_a_count_of_tasks_draws_again_for_groups_without_signal() -> None:
     size = step_size(GrpoConfig(prompts_per_step=4, refill=1))
     assert isinstance(size, TaskCount)
-    assert [size.more(0, Played(d, learned=n)) for d, n in ((0, 0), (1, 3), (1, 4), (2, 3))] == [4, 1, 0, 0]
+    assert [size.more(0, Played(d, learned=n)).groups for d, n in ((0, 0), (1, 3), (1, 4), (2, 3))] == [4, 1, 0, 0]
     with pytest.raises(ValueError, match="neither"):
         step_size(GrpoConfig(prompts_per_step=None))
