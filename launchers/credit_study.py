@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT / "docs" / "credit" / "runs.csv"
+BENCH = ROOT / "docs" / "credit" / "bench.csv"  # what `tau2_exp credit` found of each arm's reward
 ARMS = {
     "outcome": "reward=outcome",
     "shaped": "reward=shaped reward.alpha=0.25",
@@ -34,6 +35,16 @@ ARMS = {
     "turn-2": "reward=turn_level reward.alpha=2",
     "anchor": "reward=anchor",
     "branch": "reward=branch",
+}
+ESTIMATORS = {  # the arms' names in the bench
+    "outcome": "outcome",
+    "shaped": "shaped alpha=0.25",
+    "shaped-plain": "shaped alpha=0.25 without deviation",
+    "turn-0.5": "turn_level alpha=0.5 baseline=state",
+    "turn-1": "turn_level alpha=1 baseline=state",
+    "turn-2": "turn_level alpha=2 baseline=state",
+    "anchor": "anchor world+last_observation",
+    "branch": "branch",
 }
 RATES = (1.5e-4, 3e-4, 6e-4)
 SEARCH_SEEDS, SEEDS = (100, 101), tuple(range(8))
@@ -223,12 +234,14 @@ def _cell(scores: Sequence[float], chosen: bool) -> str:
 
 def _final_table() -> str:
     heads = [head for name in MEASURES for head in (name, f"{name}, less outcome's")]
-    lines = [f"| arm | runs | {' | '.join(heads)} | with outcome | share | sign |", "|---" * (5 + len(heads)) + "|"]
+    lines = [f"| arm | runs | with the truth | with outcome | {' | '.join(heads)} |", "|---" * (4 + len(heads)) + "|"]
+    with BENCH.open(newline="", encoding="utf-8") as file:
+        truth = {line["name"]: float(line["corrected"]) for line in csv.DictReader(file)}
     for arm, rows in _finals().items():
-        cells = [f"{len(rows)} of {len(SEEDS)}"]
+        cells = [f"{len(rows)} of {len(SEEDS)}", f"{truth[ESTIMATORS[arm]]:.2f}"]
+        cells.append(_mean([row.with_outcome for row in rows.values()]))
         for name in MEASURES:
             cells += [_mean([getattr(row, name) for row in rows.values()]), _difference(differences(arm, name))]
-        cells += [_mean([getattr(row, name) for row in rows.values()]) for name in ("with_outcome", "share", "sign")]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
