@@ -14,6 +14,8 @@ from tau2_exp.config.paths import is_hub_name
 from tau2_exp.config.setting import Notes, settings_of
 from tau2_exp.config.stage import CHAIN, EvalConfig, GrpoConfig, PipelineConfig, RftConfig, StageConfig, stages_of
 
+LEAST_TEMPERATURE = 1e-6
+
 
 def rules(config: Config) -> Iterator[str]:
     """One line for each thing that is wrong."""
@@ -81,6 +83,9 @@ def _pipeline(config: Config, stage: PipelineConfig) -> Iterator[str]:
 
 def _sampling(stage: StageConfig, prefix: str) -> Iterator[str]:
     name = prefix + "samples_per_prompt"
+    temperature = getattr(stage, "temperature", 0.0)
+    if 0 < temperature < LEAST_TEMPERATURE:  # logits over it overflow
+        yield f"{prefix}temperature={temperature:g}: must be 0 (greedy), or {LEAST_TEMPERATURE:g} or more"
     if isinstance(stage, RftConfig):
         if stage.temperature == 0 and stage.samples_per_prompt > 1:
             yield f"{prefix}temperature=0: makes {stage.samples_per_prompt} equal samples; use 0.8, or one sample"

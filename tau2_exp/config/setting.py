@@ -22,6 +22,7 @@ class Notes:
     above: float | None = None
     at_least: float | None = None
     at_most: float | None = None
+    below: float | None = None
     is_path: bool = False
 
     def problem(self, value: float) -> str | None:
@@ -34,6 +35,8 @@ class Notes:
             return f"must be {self.at_least:g} or more"
         if self.at_most is not None and not value <= self.at_most:
             return f"must be at most {self.at_most:g}"
+        if self.below is not None and not value < self.below:
+            return f"must be below {self.below:g}"
         return None
 
 
@@ -44,6 +47,7 @@ def setting(
     above: float | None = None,
     at_least: float | None = None,
     at_most: float | None = None,
+    below: float | None = None,
     path: bool = False,
 ) -> Any:
     """A field of the schema.
@@ -52,7 +56,7 @@ def setting(
     English what the setting does, in which unit, and what null means. The bounds hold for a number, and for each
     number of a mapping. `path` marks a folder or file, which may begin with ~.
     """
-    notes = {_KEY: Notes(meaning, above, at_least, at_most, path)}
+    notes = {_KEY: Notes(meaning, above, at_least, at_most, below, path)}
     if callable(default):
         return field(default_factory=default, metadata=notes)
     return field(default=default, metadata=notes)

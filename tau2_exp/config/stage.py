@@ -53,10 +53,10 @@ class TrainingConfig(StageConfig):
     )
     warmup: float = setting(0.05, "share of all steps over which the learning rate rises from 0", at_least=0, at_most=1)
     weight_decay: float = setting(0.01, "weight decay of AdamW", at_least=0)
-    beta1: float = setting(0.9, "decay of AdamW's mean of the gradients, per step", at_least=0, at_most=1)
-    beta2: float = setting(0.98, "decay of AdamW's mean of the squared gradients, per step", at_least=0, at_most=1)
+    beta1: float = setting(0.9, "decay of AdamW's mean of the gradients, per step", at_least=0, below=1)
+    beta2: float = setting(0.98, "decay of AdamW's mean of the squared gradients, per step", at_least=0, below=1)
     epsilon: float = setting(
-        1e-8, "AdamW's epsilon; one above a weight's usual gradient keeps that weight nearly still", at_least=0
+        1e-8, "AdamW's epsilon; one above a weight's usual gradient keeps that weight nearly still", above=0
     )
     grad_clip: float = setting(1.0, "gradient norm above which a gradient is scaled down to it", above=0)
     save_every: int = setting(10, "optimiser steps between checkpoints that a killed run resumes from", above=0)
@@ -165,7 +165,10 @@ class GrpoConfig(TrainingConfig):
     )
     entropy: float = setting(0.001, "entropy bonus of the loss", at_least=0)
     tis_clip: float | None = setting(
-        None, "upper bound of the truncated importance sampling weights (engine mismatch); null: no correction", above=0
+        None,
+        "upper bound of the truncated importance sampling weights (engine mismatch), which then stand in place of "
+        "clip_low and clip_high; null: no correction",
+        above=0,
     )
     refill: int = setting(
         2,

@@ -87,9 +87,15 @@ def _from_record(record: dict[str, Any]) -> Episode:
         messages=read,
         stop=_stop(record.get("termination")),
         verdict=verdict,
-        hashes={name: record[name] for name in HASHES if record.get(name)},
+        hashes={name: _hash(record, name) for name in HASHES if record.get(name)},
         solo=is_solo(read),
     )
+
+
+def _hash(record: dict[str, Any], name: str) -> str:
+    if not isinstance(record[name], str):
+        raise BadLine(f"{name}: expected text, got {type(record[name]).__name__}")
+    return str(record[name])
 
 
 def _message(record: Any, index: int) -> Message:

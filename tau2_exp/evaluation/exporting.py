@@ -19,11 +19,10 @@ from tau2_exp.evaluation.records import UNKNOWN
 from tau2_exp.evaluation.results_format import to_simulation
 from tau2_exp.evaluation.scores import policy_name
 from tau2_exp.evaluation.sources import Source, read_sources
+from tau2_exp.evaluation.standing import Trial, standing
 from tau2_exp.jsonl import write_json
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Role, Trajectory
-
-Trial = tuple[str, int]  # Task.key, sample
 
 
 @dataclass(frozen=True)
@@ -75,23 +74,13 @@ def export_run(run: Run) -> dict[str, Exported]:
         raise ConfigError(f"{run.folder}: its tasks ({plan.revision}) are not kept in it; import its files anew")
     files = {}
     for name in plan.files:
-        played = _played(run, name)
+        played = standing(run.trajectories(name))
         for domain in dict.fromkeys(place.task.partition("/")[0] for place in plan.files[name]):
             own = [source for source in sources if (source.domain, source.file) == (domain, name)]
             files[f"{domain}_{name}"] = _exported(run, plan, name, load_domain(domain), played, own)
     if not any(file.results["simulations"] for file in files.values()):
         raise ConfigError(f"{run.folder}: none of its episodes is played yet; there is nothing to export")
     return files
-
-
-def _played(run: Run, name: str) -> dict[Trial, Trajectory]:
-    """One trajectory for each episode; a faulted one gives way to a later attempt."""
-    found: dict[Trial, Trajectory] = {}
-    for trajectory in run.trajectories(name):
-        known = found.get(key := (trajectory.key, trajectory.sample))
-        if known is None or not known.scored:
-            found[key] = trajectory
-    return found
 
 
 def _exported(

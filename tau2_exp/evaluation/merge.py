@@ -9,16 +9,18 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from tau2_exp.config import Config, ConfigError, EvalConfig, to_data
+from tau2_exp.config import Config, ConfigError, EvalConfig, PolicyKind, to_data
 from tau2_exp.evaluation.finished import write_evaluation
 from tau2_exp.evaluation.plan import Place, Plan, contradicts, read_plan
 from tau2_exp.evaluation.scores import imported_facts, missing
 from tau2_exp.evaluation.sources import read_sources
-from tau2_exp.runs.address import NEUTRAL, merged_address
+from tau2_exp.evaluation.standing import standing, stands
+from tau2_exp.runs.address import LOGGER, NEUTRAL, merged_address
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Trajectory
 
 AGENT = ("policy", "model", "engine.name", "domain.document", "stage.temperature", "stage.top_p", "stage.top_k")
+OF_MODELS = ("hardware.dtype", "engine.backbone", "engine.sampler")  # of agents that are models of ours
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -85,13 +87,17 @@ def _other_agent(one: Run, other: Run) -> str:
 
 def _agent(run: Run) -> dict[str, Any]:
     facts: dict[str, Any] = {"parent": run.parent.manifest.address if run.parent else None}
-    for key in AGENT:
+    facts |= {f"the source of {plugin.key}": plugin.source for plugin in run.manifest.plugins if plugin.key != LOGGER}
+    if not (imported := imported_facts(run)):
+        facts["seed"] = run.config.seed
+    ours = run.config.policy.kind in (PolicyKind.model, PolicyKind.sglang)
+    for key in (*AGENT, *(OF_MODELS if ours else ())):
         value: Any = to_data(run.config)
         for part in key.split("."):
             value = value[part]
         settings = value.items() if isinstance(value, dict) else [("", value)]
         facts |= {f"{key}.{name}".rstrip("."): setting for name, setting in settings if name not in NEUTRAL}
-    return facts | imported_facts(run)
+    return facts | imported
 
 
 def _union(one: Plan, other: Plan) -> Plan:
@@ -129,8 +135,8 @@ def _episodes(plan: Plan, file: str, runs: Sequence[Run]) -> list[Trajectory]:
     """In the plan's order; one that only faults ended is kept as it is."""
     found: dict[tuple[str, int], Trajectory] = {}
     for run in runs:
-        for trajectory in run.trajectories(file):
-            known = found.get(key := (trajectory.key, trajectory.sample))
-            if known is None or (trajectory.scored and not known.scored):
+        for key, trajectory in standing(run.trajectories(file)).items():
+            known = found.get(key)
+            if known is None or (stands(trajectory) and not stands(known)):
                 found[key] = trajectory
     return [found[place.trial] for place in plan.files[file] if place.trial in found]

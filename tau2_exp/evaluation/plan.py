@@ -119,7 +119,8 @@ def user_facts(user: UserConfig) -> dict[str, Any]:
     if user.kind is UserKind.scripted:
         return {"kind": user.kind.value}
     if user.kind is UserKind.custom:
-        return {"kind": user.kind.value, "model": user.function, **user.options}
+        facts = {"kind": user.kind.value, "model": user.function}
+        return facts | ({"options": user.options} if user.options else {})
     facts = {"kind": user.kind.value, "model": user.model, "temperature": user.temperature}
     return {**facts, "max_tokens": user.max_tokens}
 

@@ -141,7 +141,8 @@ def _numbered(records: Any) -> list[dict[str, Any]]:
         raise ValueError("simulations: expected a list of objects")
     if not records:
         raise ValueError("holds no simulations")
-    told = {(str(record.get("task_id")), record["trial"]) for record in records if isinstance(record.get("trial"), int)}
+    records = [{**record, "trial": _number(record.get("trial"))} for record in records]
+    told = {(str(record.get("task_id")), record["trial"]) for record in records if isinstance(record["trial"], int)}
     numbered, free = [], dict[str, int]()
     for record in records:
         if record.get("trial") is None:
@@ -151,6 +152,11 @@ def _numbered(records: Any) -> list[dict[str, Any]]:
             record = {**record, "trial": trial}
         numbered.append(record)
     return numbered
+
+
+def _number(trial: Any) -> Any:
+    """A trial's number, where it is one in text; what else stands there is refused where it is read."""
+    return int(trial) if isinstance(trial, str) and trial.isascii() and trial.isdigit() else trial
 
 
 def _tasks(domain: TauDomain, records: Any) -> dict[str, Task]:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tau2_exp.config import READ_BY, PolicyKind, RewardKind, to_data
+from tau2_exp.config import READ_BY, EngineName, PolicyKind, RewardKind, Sampler, to_data
 from tau2_exp.evaluation.scores import AGENT, imported_facts
-from tau2_exp.runs.address import LOGGER, NEUTRAL, READS
+from tau2_exp.runs.address import LOGGER, NEUTRAL, OF_SLIME, OPTIONS, READS
 from tau2_exp.runs.run import Run
 
 Making = dict[tuple[str, str], Any]  # (stage, setting) → value, of a run and of all that it depends on
@@ -76,13 +76,25 @@ def arm_label(values: Mapping[str, Any]) -> str:
 
 
 def flatten(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested settings by their dotted keys, less those that change no result."""
+    """The leaves of nested settings by their dotted keys, less those that change no result.
+
+    The options of the user's own are theirs, whatever they are called.
+    """
     if not isinstance(data, dict):
         yield prefix, data
         return
     for name, value in data.items():
         if name not in NEUTRAL and name not in _PLACES:
-            yield from flatten(value, f"{prefix}.{name}" if prefix else name)
+            key = f"{prefix}.{name}" if prefix else name
+            yield from _leaves(value, key) if name == OPTIONS else flatten(value, key)
+
+
+def _leaves(data: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(data, dict):
+        yield prefix, data
+        return
+    for name, value in data.items():
+        yield from _leaves(value, f"{prefix}.{name}")
 
 
 # ---------------------------------------------------------------- the pieces
@@ -95,7 +107,7 @@ def _settings(run: Run) -> dict[str, Any]:
         found.pop("domain.eval_splits", None)
     for name in (name for name, kinds in READ_BY.items() if run.config.reward.kind not in kinds):
         found = {key: value for key, value in found.items() if not f"{key}.".startswith(f"reward.{name}.")}
-    found |= {f"{plugin.key} source": plugin.source for plugin in run.manifest.plugins if plugin.key != LOGGER}
+    found |= sources(run) | _of_engine(run)
     branches = run.config.reward.kind is RewardKind.branch
     stage = {key: value for key, value in flatten(data["stage"]) if key != "name"}
     return found | {key: value for key, value in stage.items() if branches or not key.startswith("branch.")}
@@ -115,8 +127,25 @@ def _agent(run: Run) -> dict[str, Any]:
     if kind is PolicyKind.litellm:
         return _chosen(data, ("policy.kind", "policy.model", "model.max_new_tokens"))
     if kind is PolicyKind.custom:
-        return _chosen(data, ("policy.kind", "policy.function", "policy.options"))
-    return _chosen(data, ("model", "engine.name", "hardware.dtype"))
+        source = {key: value for key, value in sources(run).items() if key.startswith("policy.")}
+        return _chosen(data, ("policy.kind", "policy.function", "policy.options")) | source
+    return _chosen(data, ("model", "engine.name", "hardware.dtype")) | _of_engine(run)
+
+
+def sources(run: Run) -> dict[str, Any]:
+    """The source of each function of the user's own that the run's result depends on, as a setting."""
+    return {f"{plugin.key} source": plugin.source for plugin in run.manifest.plugins if plugin.key != LOGGER}
+
+
+def _of_engine(run: Run) -> dict[str, Any]:
+    """What more a run's model depends on, by its engine."""
+    config, keys = run.config, OF_SLIME.get(run.stage, ())
+    if "engine.name" not in READS[run.stage] and run.stage != "eval":
+        return {}
+    if config.engine.name is EngineName.slime:
+        return _chosen(to_data(config), keys)
+    sampler = config.engine.sampler.value if config.serves_policy and run.stage != "sft" else Sampler.torch.value
+    return {"engine.backbone": config.engine.backbone.value, "engine.sampler": sampler}
 
 
 def _chosen(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
@@ -135,6 +164,8 @@ def _varies(pair: tuple[str, str], makings: Sequence[Making]) -> bool:
 
 
 def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple(sorted((key, _frozen(inner)) for key, inner in value.items()))
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
@@ -159,5 +190,5 @@ def _order(name: str) -> tuple[int, str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:g}"
+        return short if float(short := f"{value:g}") == value else repr(value)
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tau2_exp.config import ConfigError
 from tau2_exp.evaluation.plan import PLAN, read_plan
+from tau2_exp.evaluation.standing import standing
 from tau2_exp.report.arms import (
     Values,
     arm_label,
@@ -132,7 +133,9 @@ def _found(run: Run, values: dict[str, Values]) -> Found:
     if run.stage != "eval":
         return Found(run, run.stage, arm_label(own), own, seed_name(run))
     if run.parent:
-        own = values.get(run.parent.manifest.address, {}) | own
+        made = values.get(run.parent.manifest.address, {})
+        clear = {f"eval.{key}" if made.get(key, value) != value else key: value for key, value in own.items()}
+        own = made | clear
         return Found(run, run.parent.stage, arm_label(own), own, seed_name(run))
     name = policy_label(run)
     own = {key: value for key, value in own.items() if value not in name}
@@ -144,8 +147,9 @@ def _so_far(run: Run) -> str:
     if not (run.folder / PLAN).exists():
         progress = run.progress
         return f": {progress.label} {progress.done} of {progress.total}" if progress else ""
-    wanted = sum(map(len, read_plan(run.folder).files.values()))
-    played = sum(1 for file in run.folder.glob("trajectories/*.jsonl") for _ in file.open("rb"))
+    plan = read_plan(run.folder)
+    wanted = sum(map(len, plan.files.values()))
+    played = sum(len(standing(run.trajectories(name))) for name in plan.files)
     return f": {played} of {wanted} episodes done"
 
 

@@ -9,6 +9,7 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 
+from tau2_exp.evaluation.standing import standing
 from tau2_exp.report.checks import task_criteria
 from tau2_exp.report.trials import Subject, Trial
 from tau2_exp.report.viewer_episode import read_recorded
@@ -126,7 +127,7 @@ def failures(trial: Trial, subject: Subject) -> Failures:
 def _by_domain(path: Path) -> dict[str, Failures]:
     """Counts over a finished evaluation's file, kept: of several domains, each is a trial and all together are one."""
     found: dict[str, Failures] = {}
-    for _, trajectory in read_recorded(path):
+    for trajectory in standing(trajectory for _, trajectory in read_recorded(path)).values():
         found.setdefault(trajectory.domain, Failures()).add(trajectory, path.parent.parent)
     return found
 

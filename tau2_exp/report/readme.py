@@ -64,12 +64,12 @@ def diagram(findings: Findings) -> str:
         if parent and found.run.stage in _FACTS:
             arrows[f"  {names[parent.stage, parent.arm]} --> {names[found.stage, found.arm]}"] = None
     lines += arrows
-    for score in findings.scores:
+    for place, score in enumerate(findings.scores):
         value = score.measures.get("pass@1")
         name = names.get((score.subject.stage, score.subject.arm))
         if name and value is not None and score.trial.split != "train":
             told = f"{score.trial.name}: {len(score.trial.tasks)} tasks<br>pass@1 {measured_text(value)}"
-            lines.append(f'  {name} -.-> {name}e["{_text(told)}"]')
+            lines.append(f'  {name} -.-> e{place}["{_text(told)}"]')
     return "\n".join(lines) + "\n"
 
 

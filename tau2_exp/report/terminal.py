@@ -52,8 +52,9 @@ def _bound(value: float) -> str:
 
 
 def p_text(p: float) -> str:
-    """`0.012`, or `<0.001`."""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
+    """`0.012`, or `<0.001`; with as many digits as show on which side of 0.05 it is."""
+    digits = next(d for d in range(3, 18) if (float(f"{p:.{d}f}") < 0.05) == (p < 0.05))
+    return "<0.001" if p < 0.001 else f"{p:.{digits}f}"
 
 
 def rank_text(rank: tuple[int, int]) -> str:
@@ -67,7 +68,8 @@ def verdict(comparison: Comparison) -> str:
     if comparison.differs:
         word = "better" if comparison.difference.value > 0 else "worse"
         return word if comparison.difference.seeds > 1 else f"{word} (1 seed)"
-    return f"no significant difference (detectable: ≥ {comparison.detectable:.2f})"
+    seen = f"≥ {comparison.detectable:.2f}" if comparison.detectable <= 1 else "none"
+    return f"no significant difference (detectable: {seen})"
 
 
 def _scores(trial: Trial, scores: Sequence[Score]) -> str:

@@ -16,10 +16,11 @@ from tau2_exp.config import to_data
 from tau2_exp.evaluation.plan import limit_facts, read_plan, user_facts
 from tau2_exp.evaluation.scores import AGENT
 from tau2_exp.evaluation.table import number
-from tau2_exp.report.arms import Values, flatten, lineage
+from tau2_exp.report.arms import Values, flatten, lineage, sources
 from tau2_exp.runs.run import Run, RunStatus
 from tau2_exp.statistics import Estimate, Measure, estimate
 
+Key = tuple[str, int, str]  # the model's seed, the evaluation's own, and where that is not told, its address
 Outcomes = dict[str, list[float]]  # task → the outcome of each scored sample
 GREEDY = "greedy pass@1"
 
@@ -69,13 +70,13 @@ class Subject:
     values: Values
     depth: int  # how many runs its model depends on: subjects are shown in the order they are made
     parent: tuple[str, str] | None = None  # (stage, arm) of what its model was made from
-    evaluations: dict[tuple[str, int], Evaluation] = field(default_factory=dict)  # by the model's seed and their own
+    evaluations: dict[Key, Evaluation] = field(default_factory=dict)
     _known: dict[str, Measured | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def seeds(self) -> list[str]:
         """The seeds of its models, in the order of their numbers."""
-        return list(dict.fromkeys(seed for (seed, _), _ in self._in_order()))
+        return list(dict.fromkeys(seed for (seed, *_), _ in self._in_order()))
 
     @property
     def outcomes(self) -> dict[str, Outcomes]:
@@ -106,19 +107,22 @@ class Subject:
             greedy = self.greedy
             return _measured(greedy, Measure.PASS_AT, 1, dict.fromkeys(greedy, 1)) if greedy else None
         measure = next(m for m in Measure if name.startswith(m.value))
-        wanted = dict.fromkeys(self.seeds, 0)
-        for (seed, _), evaluation in self._in_order():
+        wanted, lost = dict.fromkeys(self.seeds, 0), dict.fromkeys(self.seeds, 0)
+        for (seed, *_), evaluation in self._in_order():
             wanted[seed] += evaluation.result["samples_per_prompt"]
+            lost[seed] += evaluation.result["measures"].get(name, {}).get("missing", 0)
+        if any(lost.values()):  # also of a task that a merge gave more samples than another
+            return Missing(sum(lost.values()), tuple(seed for seed, count in lost.items() if count))
         return _measured(self.outcomes, measure, int(name.removeprefix(measure.value)), wanted)
 
-    def _in_order(self) -> list[tuple[tuple[str, int], Evaluation]]:
+    def _in_order(self) -> list[tuple[Key, Evaluation]]:
         """By seed, whatever order the folders were found in: what is resampled must not depend on it."""
         return sorted(self.evaluations.items(), key=lambda item: (len(item[0][0]), item[0]))
 
     def _by_seed(self, kind: str) -> dict[str, Outcomes]:
         found: dict[str, Outcomes] = {}
-        for (seed, _), evaluation in self._in_order():
-            if any(evaluation.result[kind].values()) or kind == "outcomes":
+        for (seed, *_), evaluation in self._in_order():
+            if evaluation.result[kind] or kind == "outcomes":  # no greedy samples were planned, or all were lost
                 tasks = found.setdefault(seed, {})
                 for task, outcomes in evaluation.result[kind].items():
                     tasks[task] = [*tasks.get(task, []), *outcomes]
@@ -184,7 +188,7 @@ def find_trials(found: Sequence[Found], gone: Sequence[Found] = ()) -> list[Tria
             if AGENT in results and (other := _other_tasks(f.run, result)):
                 plan |= {"other tasks": other}
             domain, split = _domain_and_split(f.run, name)
-            tasks = tuple(sorted(result["outcomes"]))
+            tasks = _tasks(result)
             key = (domain, split, tasks, tuple(sorted((k, str(v)) for k, v in plan.items())))
             trial = trials.setdefault(key, Trial(domain, split, tasks, plan, _nothing(result)))
             _add(trial, f, Evaluation(f.run, name, result), by_address)
@@ -208,13 +212,20 @@ def _add(trial: Trial, found: Found, evaluation: Evaluation, by_address: dict[st
         above = (parent.stage, parent.arm) if parent else None
         subject = Subject(found.stage, found.arm, found.values, len(lineage(found.run)), above)
         trial.subjects.append(subject)
-    key = (found.seed, found.run.config.seed)
+    key = (found.seed, found.run.config.seed, "" if _tells_seeds(found.run) else found.run.manifest.address)
     known = subject.evaluations.setdefault(key, evaluation)
     if known is not evaluation:
         less, more = sorted((known, evaluation), key=lambda e: (e.scored, e is known))
         subject.evaluations[key] = more
         same = f"agent, user and seed as {more.run.folder}, which has as many scored episodes or more"
         trial.left_out.append(f"left out: {less.run.folder}: has the same {same}")
+
+
+def _tells_seeds(run: Run) -> bool:
+    """False for an imported evaluation whose files do not tell their seeds: another one is of other episodes then."""
+    if AGENT not in run.results:
+        return True
+    return all(place.seed is not None for places in read_plan(run.folder).files.values() for place in places)
 
 
 def _nothing(result: dict[str, Any]) -> Estimate | None:
@@ -231,6 +242,7 @@ def _plan(run: Run, results: dict[str, Any]) -> dict[str, Any]:
     stage = dict(flatten(to_data(config)["stage"])) | {"temperature": results["temperature"]}
     kept = {f"stage.{key}": value for key, value in stage.items() if key not in ("name", "greedy")}
     kept |= {f"user.{key}": value for key, value in user.items()} | limits
+    kept |= {key: value for key, value in sources(run).items() if key.startswith("user.")}
     kept |= {"user.serve": config.user.serve, "domain.document": config.domain.document.value}
     return kept | {"user": results["user"], "provider": results["provider"], "revision": revision}
 
@@ -238,8 +250,13 @@ def _plan(run: Run, results: dict[str, Any]) -> dict[str, Any]:
 def _other_tasks(run: Run, result: dict[str, Any]) -> str:
     """A digest of the tasks that an imported evaluation had in place of ours; empty where it had none."""
     others = read_plan(run.folder).others
-    digests = [others[task] for task in sorted(result["outcomes"]) if task in others]
+    digests = [others[task] for task in _tasks(result) if task in others]
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:8] if digests else ""
+
+
+def _tasks(result: dict[str, Any]) -> tuple[str, ...]:
+    """The tasks of a split's results, which may be greedy samples alone."""
+    return tuple(sorted(result["outcomes"] or result["greedy_outcomes"]))
 
 
 def _domain_and_split(run: Run, name: str) -> tuple[str, str]:

@@ -56,7 +56,8 @@ OF_SLIME = {
     "grpo": ("engine.slime.flags", "engine.slime.asynchronous"),
 }
 # What the user may bring, and its own settings: a run that has none is addressed as if they did not exist.
-BROUGHT = {"function", "credit", "options"}
+OPTIONS = "options"
+BROUGHT = {"function", "credit", OPTIONS}
 # What changes how a result is come by, and not the result; so does whatever READS and OF_SLIME do not name. These
 # settings are taken from the newest command wherever a run that is not finished is taken up: equal addresses say which.
 NEUTRAL = set(
@@ -172,7 +173,7 @@ def _without_neutral(data: Any) -> Any:
     if not isinstance(data, dict):
         return data
     return {
-        key: _without_neutral(value)
+        key: value if key == OPTIONS else _without_neutral(value)  # one of the user's own may be called as ours are
         for key, value in data.items()
         if key not in NEUTRAL and (value or key not in BROUGHT)
     }

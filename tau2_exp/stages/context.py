@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from tau2_exp.config import EngineConfig, PolicyKind, UserKind
+from tau2_exp.evaluation.standing import stands
 from tau2_exp.interfaces import Policy
-from tau2_exp.rollouts.rollout import had_room, rollout
+from tau2_exp.rollouts.rollout import rollout
 from tau2_exp.rollouts.setting import RolloutSetting
 from tau2_exp.runs.run import Run
 from tau2_exp.stages.progress import ProgressBar, RunningMean
@@ -56,7 +57,7 @@ class StageContext(RolloutSetting):
         kept = list(self.run.trajectories(name))
         if self.lockstep:
             kept = kept[: len(kept) // block * block] if len(kept) < len(specs) else kept
-        done = {_key(t): t for t in kept if t.scored and had_room(t)}
+        done = {_key(t): t for t in kept if stands(t)}
         waiting = [spec for spec in specs if (spec.task.key, spec.sample) not in done]
         mean = RunningMean()
         for trajectory in done.values():

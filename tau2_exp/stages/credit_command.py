@@ -149,12 +149,14 @@ def _model_of(run: Run) -> Path:
 
 def _policy(setting: RolloutSetting, start: Path, sampling: Sampling) -> Policy:
     config = setting.config
+    from tau2_exp.engines.torch.backbone import check_context
     from tau2_exp.engines.torch.checkpoint import load_model
     from tau2_exp.engines.torch.generation import TorchGenerator
     from tau2_exp.engines.torch.tokenizer import load_tokenizer
 
     tokenizer = setting.adopt(load_tokenizer(start), start)
     model = load_model(start, config.hardware, config.engine.backbone)
+    check_context(model, config.model.context)
     local = config.user.kind in (UserKind.scripted, UserKind.custom)
     engine = dataclasses.replace(config.engine, name=EngineName.torch, lockstep=config.engine.lockstep and local)
     return setting.token_policy(TorchGenerator(model, engine, config.model.context), tokenizer, sampling)

@@ -12,9 +12,12 @@ from tau2_exp.types import Row
 
 
 def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> None:
-    """Train on all rows for the stage's epochs. Raises ConfigError where no token of them is trained."""
-    if not any(any(row.trained) for row in rows):
-        raise ConfigError(f"{stage.name}: none of {len(rows)} conversations holds a turn to learn from")
+    """Train for the stage's epochs on all rows in which a token is trained. Raises ConfigError where there is none."""
+    whole, rows = len(rows), [row for row in rows if any(row.trained)]
+    if not rows:
+        raise ConfigError(f"{stage.name}: none of {whole} conversations holds a turn to learn from")
+    if len(rows) < whole:
+        print(f"{stage.name}: left out {whole - len(rows)} of {whole} conversations: they hold no turn to learn from")
     seed = learner.run.config.seed
     steps = _steps_of(len(rows), stage)
     per_epoch = steps // stage.epochs

@@ -8,8 +8,15 @@ from functools import cached_property
 from typing import Any
 
 from tau2_exp.config import RANDOM_BASE, ConfigError, GrpoConfig, TrainingConfig
-from tau2_exp.engines.torch.backbone import LanguageModel
-from tau2_exp.engines.torch.checkpoint import drop_training, ending_with, load_model, load_training, save_checkpoint
+from tau2_exp.engines.torch.backbone import LanguageModel, check_context
+from tau2_exp.engines.torch.checkpoint import (
+    drop_training,
+    ending_with,
+    has_training,
+    load_model,
+    load_training,
+    save_checkpoint,
+)
 from tau2_exp.engines.torch.device import TRAINING, dtype_of, memory_for, prepare
 from tau2_exp.engines.torch.generation import TorchGenerator
 from tau2_exp.engines.torch.lora import Adapter
@@ -51,6 +58,7 @@ class Learner:
             start = starting_point(context)
             self.tokenizer = context.adopt(load_tokenizer(start), start)
             self.model = load_model(start, config.hardware, config.engine.backbone)
+            check_context(self.model, config.model.context)
             if config.model.lora:
                 seed = stable_seed(config.seed, config.stage.name)  # the next stage's adapter begins otherwise
                 self.model.adapter = Adapter(self.model, config.model, seed, str(start))
@@ -62,6 +70,11 @@ class Learner:
     def step(self) -> int:
         """How many steps the model has been trained for."""
         return self.trainer.step
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a killed attempt has left a state of training to continue from."""
+        return has_training(self.folder)
 
     def policy(self, sampling: Sampling) -> TokenPolicy:
         """A policy of this model, which samples with its newest weights."""

@@ -42,10 +42,12 @@ def make_policy_factory(context: StageContext) -> PolicyFactory:
             server = context.run.server("policy")
             config, token = dataclasses.replace(config, url=server.url), server.token
         return partial(context.token_policy, SglangGenerator(config, token), tokenizer)
+    from tau2_exp.engines.torch.backbone import check_context
     from tau2_exp.engines.torch.checkpoint import load_model
     from tau2_exp.engines.torch.generation import TorchGenerator
 
     model = load_model(start, context.config.hardware, context.config.engine.backbone)
+    check_context(model, context.config.model.context)
     generator = TorchGenerator(model, context.engine, context.config.model.context)
     return partial(context.token_policy, generator, tokenizer)
 

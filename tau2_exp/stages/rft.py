@@ -17,7 +17,7 @@ async def rft(run: Run) -> None:
     assert isinstance(stage, RftConfig)
     learner = Learner(context)
     with policy_server(context):
-        samples = await draw_samples(context, learner.policy)
+        samples = await draw_samples(context, learner.policy, again=not learner.has_begun)
     kept = kept_samples(samples, stage, context.config.reward)
     fit(learner, rft_rows(kept), stage)
     learner.finish({**rft_summary(samples, kept), "steps": learner.step})

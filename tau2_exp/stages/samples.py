@@ -8,6 +8,7 @@ from functools import partial
 from itertools import groupby
 
 from tau2_exp.config import ConfigError, RewardConfig, RewardKind, RftConfig
+from tau2_exp.evaluation.standing import standing
 from tau2_exp.learning.batch import rows_from_trajectory
 from tau2_exp.learning.reward import score
 from tau2_exp.learning.selection import select_rft
@@ -19,15 +20,22 @@ from tau2_exp.types import Row, Sampling, Trajectory
 SAMPLES = "samples"  # the file of trajectories
 
 
-async def draw_samples(context: StageContext, policy_of: PolicyFactory) -> list[Trajectory]:
-    """The episodes of each training task, `samples_per_prompt` times; those of a killed attempt are kept."""
+async def draw_samples(context: StageContext, policy_of: PolicyFactory, again: bool = True) -> list[Trajectory]:
+    """The episodes of each training task, `samples_per_prompt` times; those of a killed attempt are kept.
+
+    `again`: whether those that faults ended are run again. Once they are trained on they must stay as they are: another
+    number of rows would be another order of them.
+    """
     stage = context.config.stage
     assert isinstance(stage, RftConfig)
     tasks = context.tasks(context.config.domain.train_split)
     sampling = Sampling(stage.temperature, stage.top_p, stage.top_k, context.config.model.max_new_tokens)
-    samples = await context.collect(
-        SAMPLES, policy_of(sampling), context.specs(tasks, stage.samples_per_prompt, SAMPLES)
-    )
+    specs = context.specs(tasks, stage.samples_per_prompt, SAMPLES)
+    if again:
+        samples = await context.collect(SAMPLES, policy_of(sampling), specs)
+    else:
+        recorded = standing(context.run.trajectories(SAMPLES))
+        samples = [recorded[key] for spec in specs if (key := (spec.task.key, spec.sample)) in recorded]
     check_faults(samples, "rft samples")
     return samples
 

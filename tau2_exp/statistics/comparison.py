@@ -16,7 +16,7 @@ from tau2_exp.statistics.student import t_cdf, t_quantile
 
 Arm = Mapping[Any, Samples]  # seed → the samples of its run
 POWER = 0.80
-_ROUNDING = 1e-12  # a standard error below this is rounding only
+_ROUNDING = 1e-12  # a standard error, or a task's difference, below this is rounding only
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,8 @@ def _all_alike(value: float, unseen: float) -> tuple[float, float]:
 def _superiority(contrast: _Contrast) -> Estimate:
     """Resampling tasks, each lost, tied or won, is drawing from three values: their sum's distribution is known."""
     tasks = contrast.differences.size
-    shares = [float((np.sign(contrast.differences) == sign).mean()) for sign in (-1, 0, 1)]
+    signs = np.sign(np.where(np.abs(contrast.differences) < _ROUNDING, 0.0, contrast.differences))
+    shares = [float((signs == sign).mean()) for sign in (-1, 0, 1)]
     chances = np.ones(1)  # of each number of half points
     for _ in range(tasks):
         chances = np.convolve(chances, shares)

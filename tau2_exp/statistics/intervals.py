@@ -32,16 +32,17 @@ def estimate(samples: Samples | Sequence[Samples], measure: Measure = Measure.PA
     Tasks, and above them seeds where there are several, are resampled as wholes: the percentile bootstrap over crossed
     factors (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1(2)). Of S seeds S − 1 are drawn:
     drawing all S would understate the variance between few seeds by (S − 1)/S (McCarthy & Snowden 1985, The bootstrap
-    and finite population sampling, Vital and Health Statistics 2(95)). Where no task differs from another and all are
-    0 or all are 1, resampling sees no variance; the interval is then the exact binomial one with tasks as trials
-    (Clopper & Pearson 1934). Raises ValueError where samples are missing or seeds have other tasks.
+    and finite population sampling, Vital and Health Statistics 2(95)). Where no task differs from another, resampling
+    sees no variance; the interval then allows for as many other tasks, of 0 or of 1, as may have gone unseen by the
+    exact binomial bound with tasks as trials (Clopper & Pearson 1934). Raises ValueError where samples are missing or
+    seeds have other tasks.
     """
     values = seeds_by_tasks([samples] if isinstance(samples, Mapping) else list(samples), measure, k)
     seeds, tasks = values.shape
     low, high = bootstrap(values)
-    if values.min() == values.max() and values.min() in (0.0, 1.0):
-        bound = at_most(tasks)
-        low, high = (1.0 - bound, 1.0) if values.min() == 1.0 else (0.0, bound)
+    if values.min() == values.max():
+        value, unseen = float(values.min()), at_most(tasks)
+        low, high = value * (1.0 - unseen), value + unseen * (1.0 - value)
     return Estimate(float(values.mean()), low, high, tasks, seeds)
 
 

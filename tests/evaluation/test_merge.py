@@ -49,7 +49,7 @@ def test_parts_of_one_plan_become_one_result(outputs: Path, small: Run, large: R
 
 
 def test_what_is_not_played_yet_is_missing_and_no_number(outputs: Path, large: Run) -> None:
-    killed = [frozen(outputs / f"killed{seed}", f"seed={seed}") for seed in (7, 8)]
+    killed = [frozen(outputs / f"killed{limit}", "seed=7", f"domain.limit={limit}") for limit in (1, 2)]
     for run in killed:
         write_json(run.folder / "plan.json", encode(read_plan(large.folder)))
     half = merge(killed, "half")
@@ -79,6 +79,12 @@ def test_what_differs_is_named(outputs: Path, tmp_path: Path, small: Run, overri
     with pytest.raises(ConfigError, match=why):
         merge([small, other], "refused")
     assert not (outputs / "refused").exists()
+
+
+def test_evaluations_of_other_seeds_are_refused_though_no_episode_is_in_both(tmp_path: Path, small: Run) -> None:
+    retail = evaluated(tmp_path / "retail", "domain=retail", "domain.limit=1", "seed=5")
+    with pytest.raises(ConfigError, match="seed is 0 and 5"):
+        merge([small, retail], "refused")
 
 
 def test_another_task_revision_is_refused_and_so_is_what_is_no_evaluation(outputs: Path, small: Run) -> None:

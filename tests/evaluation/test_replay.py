@@ -91,6 +91,11 @@ def test_a_wrong_verdict_or_hash_is_a_disagreement(replay: Replay) -> None:
     assert (status, last) == (1, "1 of 3 agree")
 
 
+def test_a_hash_that_is_no_text_is_a_bad_line_and_the_next_is_read(replay: Replay) -> None:
+    status, last, errors = replay(record(agent_db_hash=5), record())
+    assert status == 1 and "agent_db_hash: expected text, got int" in errors + last
+
+
 @pytest.mark.parametrize(("link", "agrees"), [("pydantic.dev/1.99/v/int_type", True), ("pydantic.dev/2.1/v/x", False)])
 def test_an_error_reads_the_same_whichever_pydantic_worded_it(link: str, agrees: bool) -> None:
     said = "Error: 1 validation error\n    For further information visit https://errors.pydantic.dev/2.14/v/int_type"

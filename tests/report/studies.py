@@ -48,6 +48,7 @@ class Study:
         settings = config(stage, seed)
         settings.reward.kind = arm.get("kind", settings.reward.kind)
         settings.reward.alpha = arm.get("alpha", settings.reward.alpha)
+        settings.model.max_new_tokens = arm.get("length", settings.model.max_new_tokens)
         if isinstance(settings.stage, GrpoConfig):
             settings.stage.samples_per_prompt = arm.get("samples", settings.stage.samples_per_prompt)
         run = self._create(settings, parent)
@@ -64,7 +65,8 @@ class Study:
         """The evaluation of a run's model; `lost` episodes end in a fault of the user."""
         settings = config("eval", parent.config.seed)
         for name, value in changes.items():
-            setattr(settings.user if name == "temperature" else settings.domain, name, value)
+            section = {"temperature": settings.user, "max_new_tokens": settings.model}.get(name, settings.domain)
+            setattr(section, name, value)
         run = self._create(settings, parent)
         run.record(provider=PROVIDER)
         rng = np.random.default_rng(len(self._evaluated))  # addresses change with every new setting

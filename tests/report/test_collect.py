@@ -56,6 +56,21 @@ class TestArms:
         found = differing_settings([{("grpo", "domain.names"): names} for names in (["retail"], ["retail", "airline"])])
         assert [arm_label(values) for values in found] == ["names=retail", "names=retail+airline"]
 
+    def test_numbers_that_differ_are_told_apart_and_options_may_hold_anything(self):
+        close = [{("grpo", "lr"): lr} for lr in (0.0001234561, 0.0001234562)]
+        assert len({arm_label(values) for values in differing_settings(close)}) == 2
+        rules = [{("eval", "policy.options.rules"): [{"a": number}]} for number in (1, 2)]
+        assert len({arm_label(values) for values in differing_settings(rules)}) == 2
+
+    def test_an_evaluation_of_other_settings_than_its_models_is_no_other_model(self, tmp_path: Path):
+        made = Study(tmp_path, tasks=3)
+        for length in (256, 512):
+            sft = made.train("sft", 0, None, 0.5, length=length)
+            for other in (256, 512):
+                made.evaluate(sft, max_new_tokens=other)
+        labels = [s.label for trial in collect([tmp_path]).trials for s in trial.subjects]
+        assert sorted(labels) == sorted(set(labels)) and len(labels) == 4
+
 
 class TestRuns:
     def test_seeds_are_pooled_and_shared_parents_counted_once(self, study: Study):
@@ -134,6 +149,27 @@ class TestTrials:
             "telecom test (max_steps=140, max_errors=5, 2 tasks)",
             "telecom test (max_steps=60, max_errors=10, 3 tasks)",
         ]
+
+    def test_seeds_whose_greedy_samples_were_lost_are_missing(self, tmp_path: Path):
+        made = Study(tmp_path, tasks=3)
+        runs = [made.evaluate(made.train("sft", seed, None, 0.5)) for seed in (0, 1)]
+        results = runs[1].results
+        split = results["splits"]["test"]
+        split["greedy_outcomes"] = {task: [] for task in split["greedy_outcomes"]}
+        split["measures"]["greedy pass@1"] = {"value": None, "missing": 3, "tasks": 3}
+        write_json(runs[1].folder / "results.json", results)
+        (only,) = collect([tmp_path]).trials[0].subjects
+        assert only.measured("greedy pass@1") == Missing(3, ("1",))
+
+    def test_evaluations_of_greedy_samples_alone_are_trials_of_their_tasks(self, tmp_path: Path):
+        made = Study(tmp_path, tasks=3)
+        run = made.evaluate(made.train("sft", 0, None, 0.5))
+        results = run.results
+        split = results["splits"]["test"]
+        split |= {"outcomes": {}, "samples_per_prompt": 0}
+        write_json(run.folder / "results.json", results)
+        (found,) = collect([tmp_path]).trials
+        assert len(found.tasks) == 3 and found.measures == ("greedy pass@1",)
 
     def test_an_incomplete_evaluation_has_no_number_but_says_what_is_missing(self, tmp_path: Path):
         made = Study(tmp_path, tasks=3)

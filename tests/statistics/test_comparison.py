@@ -87,6 +87,14 @@ class TestTwoArms:
             {s: a[s] for s in (0, 1)}, {s: b[s] for s in (0, 1)}
         )
 
+    def test_rounding_puts_no_task_ahead(self):
+        """Three seeds of three samples: their means are equal, and their sums in float64 are not."""
+        solved = [(1, 1, 3), (1, 3, 1)]
+        a, b = (
+            {seed: {"t": [1.0] * n + [0.0] * (3 - n), "u": [1.0] * 3} for seed, n in enumerate(of)} for of in solved
+        )
+        assert compare(a, b).superiority.value == 0.5
+
     def test_superiority_is_of_tasks_with_ties_counted_half(self):
         """Two won, one tied, one lost; the interval is that of drawing four of them again and again."""
         a, b = ({"w": [1], "x": [1], "y": [1], "z": [x]} for x in (0, 1))

@@ -67,6 +67,13 @@ class TestIntervals:
         many = estimate({f"t{i}": [float(p)] * 16 for i, p in enumerate(chance)})
         assert (one.low, one.high) == (many.low, many.high)
 
+    @pytest.mark.parametrize(("solved", "failed"), [(4, 0), (2, 2), (0, 4), (3, 1)])
+    def test_tasks_that_are_all_alike_do_not_make_it_certain(self, solved: int, failed: int):
+        found = estimate({f"t{i}": [1.0] * solved + [0.0] * failed for i in range(6)})
+        unseen = 1 - 0.025 ** (1 / 6)
+        assert found.low == pytest.approx(found.value * (1 - unseen))
+        assert found.high == pytest.approx(found.value + unseen * (1 - found.value))
+
     def test_the_interval_covers_the_truth(self):
         rng = np.random.default_rng(2)
         covered = [found.low <= 0.5 <= found.high for found in (estimate(simulate(rng, 40, 4)) for _ in range(200))]

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from tau2_exp.config import ConfigError
 from tau2_exp.engines.torch.cache import Row as CacheRow
 from tau2_exp.engines.torch.lora import Adapter
 from tau2_exp.engines.torch.room import Room
@@ -151,3 +152,9 @@ class LanguageModel(nn.Module, ABC):
         source[CONFIG] = source[CONFIG] | {"dtype": dtype, "torch_dtype": dtype}
         for name, data in source.items():
             (folder / name).write_text(json.dumps(data, indent=2))
+
+
+def check_context(model: LanguageModel, context: int) -> None:
+    """Raises ConfigError where episodes may grow longer than the model was made for."""
+    if context > model.context:
+        raise ConfigError(f"model.context={context}: the model was made for {model.context} tokens; lower it")

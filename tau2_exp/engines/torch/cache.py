@@ -182,6 +182,7 @@ class Cache:
         """Fill a prefix with the beginning of a row; a row without one continues it from now on."""
         count = len(prefix.ids)
         base = min(row.base, count)
+        self._reserve()  # a row that has just joined has a slot beyond the slabs, until it is fed
         for layer, pair in enumerate(prefix.slabs.layers):
             for side, target in enumerate(pair):
                 slab = self.slabs.layers[layer][side][row.slot]

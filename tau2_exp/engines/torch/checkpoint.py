@@ -93,9 +93,14 @@ def progress(folder: Path) -> Path | None:
     return folder if folder.exists() else None
 
 
+def has_training(folder: Path) -> bool:
+    """Whether a checkpoint has a trainer's state."""
+    return progress(folder) is not None and (folder / STATE).is_file()
+
+
 def load_training(folder: Path, device: torch.device | str = "cpu") -> TrainingState | None:
     """The trainer's state in a checkpoint; None where there is no checkpoint, or it has no such state."""
-    if progress(folder) is None or not (folder / STATE).is_file():
+    if not has_training(folder):
         return None
     trainer = torch.load(folder / TENSORS, map_location=device, weights_only=True)
     return TrainingState(trainer, json.loads((folder / STATE).read_text())["extra"])

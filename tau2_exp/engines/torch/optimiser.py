@@ -15,7 +15,7 @@ BAD_STEPS = 5
 
 def learning_rate(step: int, total: int, config: TrainingConfig) -> float:
     """The rate of optimiser step `step` (from 0) of `total`: a linear warm-up, then constant, linear or cosine to 0."""
-    warm = math.ceil(config.warmup * total)
+    warm = math.ceil(round(config.warmup * total, 9))  # 0.07 · 100 is a little above 7
     if step < warm:
         return config.lr * (step + 1) / warm
     left = 1.0 - (step - warm) / max(1, total - warm)

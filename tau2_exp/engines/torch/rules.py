@@ -29,15 +29,16 @@ def rules(config: Config) -> Iterator[str]:
     if not model.path and not config.parent and backbone is Backbone.transformers:
         yield "engine.backbone=transformers: random weights are the own decoder's; give model.path=FOLDER, or remove it"
     if model.path and loads_model(config):
-        yield from _checkpoint(model.path, backbone)
+        yield from _checkpoint(model.path, backbone, model.context)
     yield from sampler_rules(config)
     if model.lora and trains(config):
         yield from _lora(config)
 
 
-def _checkpoint(path: str, backbone: Backbone) -> Iterator[str]:
+def _checkpoint(path: str, backbone: Backbone, context: int) -> Iterator[str]:
     try:
-        chosen = choose(read_config(path), backbone)
+        data = read_config(path)
+        chosen = choose(data, backbone)
     except Unreachable:
         return
     except ConfigError as error:
@@ -47,6 +48,9 @@ def _checkpoint(path: str, backbone: Backbone) -> Iterator[str]:
     except (ValueError, OSError) as error:
         yield f"model.path={path}: {error}"
     else:
+        most = data.get("max_position_embeddings")
+        if isinstance(most, int) and context > most:
+            yield f"model.context={context}: {path} was made for {most} tokens; lower it"
         if not is_hub_name(path):
             yield from _files(Path(path), chosen)
 

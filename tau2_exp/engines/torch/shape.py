@@ -89,7 +89,7 @@ class ModelShape:
             family=family,
             qk_norm=family == "qwen3",
             qkv_bias=bias,
-            out_bias=bias and family == "llama",
+            out_bias=bias and family in ("llama", "qwen3"),
         )
 
     def to_hf(self) -> dict[str, Any]:
