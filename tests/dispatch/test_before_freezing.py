@@ -79,6 +79,7 @@ def test_bad_lines_of_a_file_of_conversations(folder: Path, lines: str, told: st
         ('{"model_type": "bert", "architectures": ["BertForMaskedLM"]}', "architectures is ['BertForMaskedLM']"),
         ('{"model_type": "qwen3"}', "config.json has no vocab_size"),
         ('{"model_type": "gemma3_text"}', "holds no weights (model.safetensors)"),
+        ('{"model_type": "gemma3_text", "max_position_embeddings": 512}', "was made for 512 tokens; lower it"),
         ("{", "Expecting property name"),
     ],
 )

@@ -126,6 +126,24 @@ def test_cached_turns_equal_recomputed_ones(model, place, temperature, lockstep,
     assert finishes == {"stop", "length"} or (prompts is SHARED and "stop" in finishes)
 
 
+def test_sessions_that_join_while_others_decode_share_a_prefix_with_them(model, place):
+    """Two decode, and in one later pass a third of their prompt joins beside one that shares only its beginning."""
+    begin = [1] * 100
+    prompts = [begin + [2] * 150] * 3 + [begin + [3] * 150]
+
+    async def main() -> list[Generation]:
+        generator = TorchGenerator(model, EngineConfig(lockstep=False))
+        for number in range(4):
+            generator.open(number)
+        two = [asyncio.create_task(generator.generate(n, prompts[n], Sampling(max_tokens=60), n)) for n in (0, 1)]
+        await asyncio.sleep(0.05)
+        late = [generator.generate(n, prompts[n], Sampling(max_tokens=5), n) for n in (2, 3)]
+        return await asyncio.gather(*two, *late)
+
+    for number, answer in enumerate(asyncio.run(asyncio.wait_for(main(), PATIENCE))):
+        check(place, model, prompts[number], Sampling(max_tokens=len(answer.ids)), number, answer)
+
+
 @pytest.mark.parametrize("on_a_gpu", [False, True])
 def test_rows_of_many_lengths_keep_their_places(model, place, monkeypatch, on_a_gpu):
     """Small buckets and frequent ordering move rows about, and a GPU joins attention its own way; nobody notices."""

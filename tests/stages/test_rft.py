@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
+from typing import NoReturn
+
 import pytest
 from dialogues import make_trajectory
 
@@ -11,8 +15,8 @@ from tau2_exp.stages import run_stage
 from tau2_exp.stages.context import StageContext
 from tau2_exp.stages.fit import fit
 from tau2_exp.stages.learner import Learner
-from tau2_exp.stages.samples import kept_samples
-from tau2_exp.types import Parts, Row, StopReason, Turn
+from tau2_exp.stages.samples import SAMPLES, draw_samples, kept_samples
+from tau2_exp.types import Fault, FaultSource, Parts, Row, Sampling, StopReason, Turn
 
 NATURAL = StopReason.AGENT_STOP
 SHORT = ("stage=rft", "stage.samples_per_prompt=2", "domain.max_steps=6")  # too few for any task
@@ -43,6 +47,31 @@ def test_it_trains_on_what_it_kept(make_run, pupil: Run) -> None:
     run_stage(run)
     assert run.results["samples"] == 4 and run.results["kept"] == run.results["tasks"] == 2
     assert [record["step"] for record in run.metrics()] == list(range(1, 7))
+
+
+def test_a_run_that_is_trained_already_takes_its_samples_as_they_are(make_run, pupil: Run) -> None:
+    """A faulted one that is run again would be another row, and the saved step a place in another order."""
+    run = make_run(*SHORT, parent=pupil)
+    context = StageContext(run)
+    with run.write_trajectories(SAMPLES) as lines:
+        for spec in context.specs(context.tasks("train"), 2, SAMPLES):
+            fault = Fault(FaultSource.USER, "timeout") if spec.index == 1 else None
+            lines.write(replace(make_trajectory(task=spec.task.id, fault=fault), sample=spec.sample, domain="telecom"))
+
+    def nobody(_: Sampling) -> NoReturn:
+        raise AssertionError("nothing is played")
+
+    samples = asyncio.run(draw_samples(context, nobody, again=False))
+    assert [t.scored for t in samples] == [True, False, True, True]
+
+
+def test_conversations_without_a_turn_to_learn_from_are_left_out(make_run, pupil: Run, capsys) -> None:
+    heard = Row(ids=(1, 2, 3), trained=(False,) * 3, log_probs=(0.0,) * 3, advantages=(0.0,) * 3)
+    told = replace(heard, trained=(False, True, True))
+    run = make_run("stage=rft", "stage.epochs=2", "stage.batch_size=1", parent=pupil)
+    learner = Learner(StageContext(run))
+    fit(learner, [heard, told, heard, told], run.config.stage)
+    assert learner.step == 4 and "left out 2 of 4 conversations" in capsys.readouterr().out
 
 
 def test_conversations_without_a_turn_to_learn_from_are_refused(make_run, pupil: Run) -> None:
