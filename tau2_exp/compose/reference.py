@@ -124,8 +124,9 @@ def _bounds(one: Setting) -> str:
     notes = one.notes
     lower = f"above {notes.above:g}" if notes.above is not None else ""
     lower = f"{notes.at_least:g} or more" if notes.at_least is not None else lower
-    if notes.at_most is not None:
-        lower = f"{lower}, at most {notes.at_most:g}" if lower else f"at most {notes.at_most:g}"
+    for word, bound in (("at most", notes.at_most), ("below", notes.below)):
+        if bound is not None:
+            lower = f"{lower}, {word} {bound:g}" if lower else f"{word} {bound:g}"
     return f" ({lower})" if lower else ""
 
 
