@@ -145,7 +145,7 @@ def _read_choice(cls: type[Enum]) -> Reader:
 
 def _read_plain(cls: type) -> Reader:
     def read(data: Any) -> Any:
-        if cls is float and isinstance(data, int) and not isinstance(data, bool):
+        if cls is float and isinstance(data, int) and not isinstance(data, bool) and abs(data) < 10**308:
             return float(data)
         if not isinstance(data, cls) or (cls is int and isinstance(data, bool)):
             raise _Wrong(f"expected {cls.__name__}, got {data!r}")

@@ -21,10 +21,7 @@ def read_jsonl(path: Path) -> Iterator[Any]:
         for number, line in enumerate(lines, 1):
             if not line.endswith(b"\n"):
                 return
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path}:{number}: not a JSON line ({error})") from None
+            yield _read_line(path, number, line)
 
 
 def read_some(path: Path, count: int) -> Iterator[Any]:
@@ -37,7 +34,14 @@ def read_some(path: Path, count: int) -> Iterator[Any]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines):
             if number in chosen:
-                yield json.loads(line)
+                yield _read_line(path, number + 1, line)
+
+
+def _read_line(path: Path, number: int, line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}:{number}: not a JSON line ({error})") from None
 
 
 class JsonlWriter:

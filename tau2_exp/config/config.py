@@ -41,7 +41,7 @@ class Config:
     plugins: list[str] = setting(
         list, "packages of yours that bring choices, imported before the settings are read: +plugins=[my_lab]"
     )
-    seed: int = setting(0, "seed of everything that is drawn at random")
+    seed: int = setting(0, "seed of everything that is drawn at random", at_least=0, below=2**32)
     parent: str | None = setting(
         None,
         "run folder that this stage depends on; model: begin with model.path itself; "

@@ -43,7 +43,9 @@ class SlurmConfig:
     array_limit: int = setting(1000, "most jobs of one array; a longer sweep is split (SLURM's MaxArraySize)", above=0)
     save_seconds: int = setting(120, "seconds before its time limit at which a job is told to save", above=0)
     setup: list[str] = setting(list, "shell lines to run before the worker, such as module load cuda")
-    options: dict[str, str] = setting(dict, "further options of sbatch, by their long names without the dashes")
+    options: dict[str, str] = setting(
+        dict, "further options of sbatch, by their long names without the dashes; true: a flag without a value"
+    )
     srun: list[str] = setting(list, "further arguments of srun, such as --container-image=IMAGE")
     python: str | None = setting(
         None, "command that starts Python on the nodes, such as apptainer exec IMAGE python; null: this Python"

@@ -19,7 +19,7 @@ RUN_FOLDERS = ("outputs", "parent", "resume")
 
 def expand_home(config: Config) -> Config:
     """The configuration with ~ replaced in every path. Raises ConfigError for a home that is not known."""
-    return _with_paths(config, "", _expanded)
+    return _with_paths(config, "", lambda key, path: expanded(path, key))
 
 
 def make_absolute(config: Config) -> Config:
@@ -37,7 +37,8 @@ def absolute(path: str) -> str:
     return path if is_hub_name(path) else str(Path(path).absolute())
 
 
-def _expanded(key: str, path: str) -> str:
+def expanded(path: str, key: str = "resume") -> str:
+    """The path with its ~ replaced. Raises ConfigError where there is no such home."""
     if not path.startswith("~"):
         return path
     try:

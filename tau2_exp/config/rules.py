@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from tau2_exp.config.setting import Notes, settings_of
 from tau2_exp.config.stage import CHAIN, EvalConfig, GrpoConfig, PipelineConfig, RftConfig, StageConfig, stages_of
 
 LEAST_TEMPERATURE = 1e-6
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY = re.compile(r"[0-9a-f]{24,}|[0-9A-F]{24,}")  # hexadecimal, as some keys are
 
 
 def rules(config: Config) -> Iterator[str]:
@@ -25,6 +28,7 @@ def rules(config: Config) -> Iterator[str]:
         yield f"name={ascii(config.name)[1:-1]}: {NAME_RULE}"
     yield from _ranges(config, "")
     yield from _model(config)
+    yield from _secrets(config)
     if isinstance(config.stage, PipelineConfig):
         yield from _pipeline(config, config.stage)
     for stage, prefix in stages_of(config.stage):
@@ -61,6 +65,20 @@ def _model(config: Config) -> Iterator[str]:
         yield f"model.head_dim={model.head_dim}: must be even"
     if model.path and not is_hub_name(model.path) and not (Path(model.path) / "config.json").is_file():
         yield f"model.path={model.path}: no model folder there (no config.json); a hub name has the form owner/name"
+
+
+def _secrets(config: Config) -> Iterator[str]:
+    """A key itself would be frozen into files; so no value of these is shown."""
+    for name, section in (("policy", config.policy), ("user", config.user), ("logger", config.logger)):
+        given = section.api_key_env
+        if given is not None and (not _VARIABLE.fullmatch(given) or _KEY.fullmatch(given)):
+            yield f"{name}.api_key_env: must be the name of an environment variable (OPENAI_API_KEY), not the key"
+    for name, kind, options in (
+        ("policy", config.policy.kind.value, config.policy.options),
+        ("user", config.user.kind.value, config.user.options),
+    ):
+        if options and kind != "custom":
+            yield f"{name}.options: are read by {name}=custom alone; remove them"
 
 
 def _pipeline(config: Config, stage: PipelineConfig) -> Iterator[str]:

@@ -26,7 +26,12 @@ def run(words: Sequence[str]) -> int:
         from tau2_exp.compose.composition import compose_config
         from tau2_exp.compose.listing import config_yaml
 
-        print(config_yaml(compose_config(arguments.overrides), arguments.package))
+        config = compose_config(arguments.overrides)
+        if config.resume:
+            raise ConfigError(
+                f"resume: --cfg prints what is composed; the run's own settings: {config.resume}/config.json"
+            )
+        print(config_yaml(config, arguments.package))
         return 0
     if arguments.cfg or arguments.info or arguments.hydra_help or arguments.shell_completion:
         return _hydra_answers(words)

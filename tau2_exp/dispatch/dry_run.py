@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tau2_exp.compose.composition import chain_settings, compose_config
-from tau2_exp.config import Config, LauncherKind
+from tau2_exp.compose.overrides import key_of
+from tau2_exp.config import Config, ConfigError, LauncherKind
 from tau2_exp.dispatch.commands import FREEZE, folder_of, freeze_command, parts
-from tau2_exp.dispatch.freeze import freeze
+from tau2_exp.dispatch.freeze import check_names, freeze
 from tau2_exp.dispatch.plan import Planner
+from tau2_exp.dispatch.resumed import OF_A_COMMAND
 from tau2_exp.dispatch.script import script
 from tau2_exp.dispatch.show import plan_lines
 from tau2_exp.dispatch.step import Step
+from tau2_exp.engines.slime.plan.plan import TAU2_EXP
 from tau2_exp.engines.torch.memory import told as memory
+from tau2_exp.runs.outputs import check_name
 from tau2_exp.system.commands import Command
 from tau2_exp.system.quoting import override, shell_comment
 
@@ -26,6 +30,8 @@ from tau2_exp.system.quoting import override, shell_comment
 def freeze_only(overrides: Sequence[str], argv: Sequence[str]) -> int:
     """Make the run folders of a configuration, start nothing, and print their paths."""
     config = compose_config(overrides)
+    if config.resume:
+        raise ConfigError("resume: a run that is resumed has its folder already; `freeze` makes new ones")
     target = Planner(Path(config.outputs)).plan(config, partial(chain_settings, overrides))
     freeze(target, argv)
     for step in target.lineage():
@@ -40,11 +46,14 @@ def preview(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> int:
     The exit status. dry_run of the first configuration chooses a shell script or JSON.
     """
     planner, names = Planner(Path(configs[0].outputs)), _folder_names(configs)
+    for config in configs[:1]:
+        check_name(config.name)
     targets: list[Step] = []
     freezing: dict[int, Command] = {}
     for place, (job, config, name) in enumerate(zip(jobs, configs, names, strict=True)):
         target = planner.plan(replace(config, name=name), partial(chain_settings, job))
         targets.append(target)
+        check_names(target, Path(config.outputs))
         if not target.finished:
             kept = [text for text in job if text.partition("=")[0] not in ("dry_run", "name")]
             freezing[place] = freeze_command(
@@ -53,9 +62,22 @@ def preview(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> int:
     return _tell(targets, freezing, configs[0].dry_run)
 
 
-def preview_frozen(targets: Sequence[Step], form: Any) -> int:
-    """Print what is left to do for frozen runs, as a script or, where `form` is "json", as JSON; the exit status."""
-    return _tell(targets, {}, form)
+def preview_frozen(targets: Sequence[Step], form: Any, overrides: Sequence[str]) -> int:
+    """Print what is left to do for frozen runs, as a script or, where `form` is "json", as JSON; the exit status.
+
+    Where settings are given anew, or an evaluation lost samples, folders change first: the resuming command does it.
+    """
+    lost = any(step.run and step.run.lost_samples for target in targets for step in target.lineage())
+    if not lost and all(key_of(text) in OF_A_COMMAND for text in overrides):
+        return _tell(targets, {}, form)
+    kept = [text for text in overrides if key_of(text) != "dry_run"]
+    resuming = Command("resume", (*TAU2_EXP, "run", *kept))
+    if form == "json":
+        print(json.dumps({"steps": [asdict(resuming)]}, indent=2, ensure_ascii=False))
+        return 0
+    print("\n".join(_comments(targets)))
+    print(script([("what is left, with the settings that are given anew", [resuming])], 0))
+    return 0
 
 
 def _folder_names(configs: Sequence[Config]) -> list[str]:

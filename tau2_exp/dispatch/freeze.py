@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ def freeze(step: Step, argv: Sequence[str], busy: Collection[str] = (), made: Ma
     clear_leftovers(outputs)
     if not outputs.exists():
         made.outputs.append(outputs)
-    _check_names(step, outputs)
+    check_names(step, outputs)
     names = {part.address: part.name or folder_name(part.stage, part.address) for part in step.lineage()}
     group = step.config.logger.group or names[step.address]
     for part in step.lineage():
@@ -106,6 +107,7 @@ def _create(step: Step, folder: Path, group: str, argv: Sequence[str], made: Mad
     config = replace(step.config, logger=replace(step.config.logger, group=group))
     parent = step.parent.run if step.parent else None
     members = [member.run for member in step.members if member.run]
+    _free(folder)
     try:
         step.run = Run.create(config, step.address, folder, parent, members, argv)
     except ConfigError:
@@ -118,7 +120,7 @@ def _create(step: Step, folder: Path, group: str, argv: Sequence[str], made: Mad
     made.folders.append(folder)
 
 
-def _check_names(target: Step, outputs: Path) -> None:
+def check_names(target: Step, outputs: Path) -> None:
     """Raises ConfigError where a name that was given is another run's, before anything is made."""
     for step in reversed(list(target.lineage())):
         folder = outputs / (step.name or "")
@@ -134,11 +136,17 @@ def _is(folder: Path, step: Step) -> bool:
         return False
 
 
+def _free(folder: Path) -> None:
+    """Remove a name that leads to a run that is gone."""
+    if folder.is_symlink() and not folder.exists():
+        folder.unlink()
+
+
 def _name(folder: Path, run: Run, made: Made) -> None:
     """Let the name lead to a run of another name: a relative link, so that `outputs` can be moved."""
-    if folder.is_symlink() and not folder.exists():
-        folder.unlink()  # it led to a run that is gone
+    _free(folder)
     if not folder.exists():
         folder.symlink_to(os.path.relpath(run.folder.resolve(), folder.parent.resolve()))
         made.names.append(folder)
-        print(f"{folder}: the same settings as {run.folder}, which it leads to", flush=True)
+        told = f"{folder}: the same settings as {run.folder}, which it leads to"
+        print(told, file=sys.stderr, flush=True)  # what a command prints may be read by another

@@ -13,6 +13,7 @@ from pathlib import Path
 from tau2_exp.compose.composition import chain_settings, compose_config, expand_sweep
 from tau2_exp.compose.overrides import given, key_of, read
 from tau2_exp.config import Config, ConfigError, PipelineConfig
+from tau2_exp.config.paths import expanded
 from tau2_exp.dispatch.dry_run import preview, preview_frozen
 from tau2_exp.dispatch.freeze import Made, all_or_nothing, freeze, take_up
 from tau2_exp.dispatch.local.processes import run_attached, run_behind
@@ -34,12 +35,22 @@ from tau2_exp.runs.outputs import check_name
 from tau2_exp.runs.run import Run
 from tau2_exp.system.quoting import setting
 
+OF_A_SWEEP: dict[str, Callable[[Config], object]] = {
+    "outputs": lambda config: config.outputs,
+    "name": lambda config: config.name,
+    "dry_run": lambda config: config.dry_run,
+    "wait": lambda config: config.wait,
+    "hardware.launcher": lambda config: config.hardware.launcher,
+}
+
 
 def launch(overrides: Sequence[str], sweep: bool, argv: Sequence[str]) -> int:
     """Do what the overrides describe; the exit status. Raises ConfigError before anything starts."""
     resumed = given(read(overrides, sweep), "resume")
     if resumed is not None:
-        return _resume(Path(resumed).expanduser(), overrides)
+        if not isinstance(resumed, str):
+            raise ConfigError("resume: takes one folder, of a run or of a sweep; give several one after another")
+        return _resume(Path(expanded(resumed)), overrides)
     if sweep:
         return _launch_sweep(expand_sweep(overrides), argv)
     config = compose_config(overrides)
@@ -113,8 +124,7 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
 
     configs = [compose_config(job) for job in jobs]
     first = configs[0]
-    if first.debug:
-        raise ConfigError("debug=true: a sweep's jobs have a process each; debug one of them, without -m")
+    _check_common(configs)
     check_name(first.name)
     folder = Path(first.outputs) / (first.name or f"{datetime.now():%Y-%m-%d_%H%M%S}-sweep")
     if first.dry_run:
@@ -136,11 +146,34 @@ def _launch_sweep(jobs: Sequence[Sequence[str]], argv: Sequence[str]) -> int:
         made.folders.append(folder)
         for note in dict.fromkeys(note for target in targets for note in notes(target)):
             print(note, flush=True)
+        for note in _shared(targets):
+            print(note, flush=True)
         if is_remote(first):
             tell(submit(targets, folder, made), folder)
     if is_remote(first):
         return follow(targets, folder, first.wait)
     return run_sweep(folder, sweep, targets, first.hardware)
+
+
+def _check_common(configs: Sequence[Config]) -> None:
+    """Raises ConfigError where a sweep's jobs differ in what holds for the whole command, or are to be debugged."""
+    if any(config.debug for config in configs):
+        raise ConfigError("debug=true: a sweep's jobs have a process each; debug one of them, without -m")
+    for key, of in OF_A_SWEEP.items():
+        if len({of(config) for config in configs}) > 1:
+            raise ConfigError(f"{key}: holds for the whole sweep; give it one value")
+
+
+def _shared(targets: Sequence[Step]) -> list[str]:
+    """A line for each run that several jobs of a sweep are."""
+    places: dict[str, list[str]] = {}
+    for place, target in enumerate(targets):
+        places.setdefault(target.address, []).append(str(place))
+    return [
+        f"jobs {', '.join(found)} are one run: they differ in nothing that changes a result"
+        for found in places.values()
+        if len(found) > 1
+    ]
 
 
 def _check_machine(targets: Sequence[Step]) -> None:
@@ -182,7 +215,7 @@ def _resume(folder: Path, overrides: Sequence[str]) -> int:
     target = Planner(run.folder.parent).adopt(run)
     change([target], overrides, folder)
     if now.dry_run:
-        return preview_frozen([target], now.dry_run)
+        return preview_frozen([target], now.dry_run, overrides)
     if now.debug:
         _check_debug(target)
     _go_on([target])
@@ -199,8 +232,10 @@ def _resume_sweep(folder: Path, now: Config, overrides: Sequence[str]) -> int:
     planner = Planner(folder.parent)
     targets = [planner.adopt(run) for run in sweep_runs(folder, sweep)]
     change(targets, overrides, folder)
+    if now.debug:
+        raise ConfigError("debug=true: a sweep's jobs have a process each; resume one of its runs")
     if now.dry_run:
-        return preview_frozen(targets, now.dry_run)
+        return preview_frozen(targets, now.dry_run, overrides)
     _go_on(targets)
     if is_remote(targets[0].config):
         tell(submit(targets, folder, Made()), folder)

@@ -32,7 +32,7 @@ def change(targets: Sequence[Step], overrides: Sequence[str], folder: Path) -> N
     given = [text for text in overrides if key_of(text) not in OF_A_COMMAND]
     steps = {step.address: step for target in targets for step in target.lineage()}.values()
     for text in given:
-        if key_of(text).partition(".")[0] not in SETTINGS:
+        if text.startswith("~") or key_of(text) == "stage" or key_of(text).partition(".")[0] not in SETTINGS:
             raise ConfigError(f"{text}: is no setting of a run, so that it cannot be given anew; remove it")
         if any(_address(step, with_settings(step.config, [text])) != _address(step, step.config) for step in steps):
             raise ConfigError(f"{text}: resume={folder} uses the run's own frozen settings; {_instead(folder, text)}")
@@ -120,7 +120,7 @@ def _carry(source: Any, target: Any, names: Sequence[str]) -> None:
 
 
 def _address(step: Step, config: Config) -> str:
-    """A run's address; empty for a pipeline, whose members are checked themselves."""
-    if step.stage == PipelineConfig.name:
-        return ""
+    """A run's address; of a pipeline what it consists of, since its members are checked themselves."""
+    if isinstance(config.stage, PipelineConfig):
+        return f"{config.stage.stages} {config.stage.evaluate}"
     return content_address(config, step.parent.address if step.parent else None)

@@ -8,6 +8,7 @@ from tau2_exp.config import TASK_REVISION, DomainConfig
 from tau2_exp.domains.domain import NAMES, load_domain
 from tau2_exp.interfaces import Domain
 from tau2_exp.plugins import PluginError, in_one_line, is_path, make
+from tau2_exp.protocols.single_action import DONE, RESPOND
 from tau2_exp.types import Role
 
 KEY = "domain.provider"
@@ -49,8 +50,10 @@ def _problem(domain: Domain) -> str:
         return f"its name is {domain.name!r}; it must be a word without a slash"
     if domain.name in NAMES:
         return f"its name is that of τ²-bench's {domain.name}; use another"
-    for role in (Role.ASSISTANT, Role.USER):
-        domain.schemas(role)
+    domain.schemas(Role.USER)
+    names = {schema["function"]["name"] for schema in domain.schemas(Role.ASSISTANT)}
+    if taken := sorted(names & {str(own["name"]) for own in (RESPOND, DONE)}):
+        return f"has a tool {taken[0]}, which protocol=single_action has itself; give yours another name"
     if not domain.splits:
         return "has no splits; give it tasks"
     for split, ids in domain.splits.items():

@@ -16,7 +16,7 @@ from typing import Any
 from tau2_exp.config import Document
 from tau2_exp.domains.delta import leaf_changes
 from tau2_exp.domains.providers.functions import function_schema
-from tau2_exp.domains.python_world import STATE, PythonWorld, plain_state, tool_result
+from tau2_exp.domains.python_world import STATE, PythonWorld, as_json, plain_state, tool_result
 from tau2_exp.types import Criteria, GoldAction, Message, Role, Scenario, Schema, Task, ToolCall
 
 Tool = Callable[..., Any]  # its first parameter is the state, the others are the tool's own
@@ -74,7 +74,8 @@ class PythonDomain(ABC):
     def revision(self) -> str:
         """A hash of the tasks, the state and the policy: a change of any is another revision."""
         tasks = {split: [dataclasses.asdict(task) for task in tasks] for split, tasks in self._splits.items()}
-        text = json.dumps([tasks, plain_state(self.state), self.policy], sort_keys=True, default=str)
+        plain = json.loads(json.dumps([tasks, plain_state(self.state), self.policy], default=as_json))
+        text = json.dumps(plain, sort_keys=True)
         return f"{self.name}@{hashlib.sha256(text.encode()).hexdigest()[:7]}"
 
     @cached_property
@@ -157,6 +158,10 @@ class PythonDomain(ABC):
         return {task.id: self._goal(task) for task in self._mine.values()}
 
     def _task(self, task: PythonTask) -> Task:
+        if not isinstance(task.id, str) or not task.id:
+            raise ValueError(f"{self.name}: a task has the id {task.id!r}; it must be a text")
+        if isinstance(task.say, str) or not all(isinstance(text, str) and text for text in task.say):
+            raise ValueError(f"{self.name}: task {task.id!r}: say must be a list of texts, not {task.say!r}")
         reached = task.goal is not None or bool(task.actions)
         if not reached and not task.say and type(self).verdict is PythonDomain.verdict:
             raise ValueError(
@@ -167,7 +172,8 @@ class PythonDomain(ABC):
             for number, call in enumerate(task.actions)
         )
         basis = ("DB",) * reached + ("COMMUNICATE",) * bool(task.say)
-        criteria = Criteria(actions if reached else None, None, tuple(task.say) or None, basis)
+        say = tuple(text.replace(",", "") for text in task.say)  # as what was said is read
+        criteria = Criteria(actions if reached else None, None, say or None, basis)
         return Task(task.id, self.name, Scenario(task.instructions), criteria)
 
     def _start(self, task: PythonTask) -> Any:
@@ -192,9 +198,14 @@ class PythonDomain(ABC):
 
 
 def _told(tool: Tool) -> Tool:
-    """The tool itself. Raises ValueError where nothing says what it does."""
+    """The tool itself. Raises ValueError where nothing says what it does, or where it cannot be called by name."""
     if not inspect.getdoc(tool):
         raise ValueError(f"the tool {tool.__name__} has no docstring; it is what the caller is told of the tool")
+    if inspect.iscoroutinefunction(tool):
+        raise ValueError(f"the tool {tool.__name__} is async; a tool is a plain function")
+    for name, parameter in list(inspect.signature(tool).parameters.items())[1:]:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) or name.startswith("_"):
+            raise ValueError(f"the tool {tool.__name__}: {parameter}: a tool's parameters have names, without _ first")
     return tool
 
 

@@ -53,6 +53,8 @@ class PythonWorld:
             return Verdict(reward=0.0)
         own = self._own_verdict(self._state, messages)
         judged = judge(self.task.criteria, messages, self._reached, lambda _: True)
+        if own is not None and not 0.0 <= own <= 1.0:  # nor is not-a-number
+            raise ValueError(f"{self.task.domain}: verdict() gave {own}; a score is between 0 and 1")
         return judged if own is None else dataclasses.replace(judged, reward=float(own), breakdown={})
 
     def parts(self, messages: Sequence[Message]) -> Parts:
@@ -85,24 +87,36 @@ def tool_result(state: Any, tools: Tools, call: ToolCall) -> Message:
     try:
         if call.name not in tools:
             raise ValueError(f"Tool '{call.name}' not found.")
-        result = tools[call.name](state, **call.arguments)
-        text, error = result if isinstance(result, str) else json.dumps(_plain(result), default=str), False
-    except Exception as problem:
+        # A copy: a state that kept the arguments would change the recorded call, and the task that it may come from.
+        result = tools[call.name](state, **copy.deepcopy(call.arguments))
+        text, error = result if isinstance(result, str) else json.dumps(result, default=as_json), False
+    except (Exception, SystemExit) as problem:
         text, error = f"Error: {problem}", True
     return Message(Role.TOOL, text, requestor=call.requestor, error=error, call_id=call.id)
 
 
 def plain_state(state: Any) -> Any:
-    """A copy of a state as JSON data; what JSON does not know is there as text.
+    """A copy of a state as JSON data; what JSON does not know is there as `as_json` has it.
 
-    Raises TypeError for a state that is neither a dict nor a dataclass.
+    Raises TypeError for a state that is neither a dict nor a dataclass, or that holds what has no text of its own.
     """
     if not isinstance(state, dict) and not dataclasses.is_dataclass(state):
         raise TypeError(f"a domain's state is a dict or a dataclass, not {type(state).__name__}")
-    return json.loads(json.dumps(_plain(state), default=str))
+    return json.loads(json.dumps(state, default=as_json))
 
 
-def _plain(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """What stands for a value in JSON: a set's members in order, a dataclass's fields, else its text.
+
+    Raises TypeError for an object whose text is its address, which is another one in each process.
+    """
+    if isinstance(value, (set, frozenset)):
+        members = [json.loads(json.dumps(member, default=as_json)) for member in value]
+        return sorted(members, key=lambda member: json.dumps(member, sort_keys=True))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return value
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
+        raise TypeError(f"a {type(value).__name__} is no JSON data, and has no text of its own")
+    return str(value)

@@ -6,7 +6,9 @@ Agents without a model write from this table (`ask`); the scripted user reads wi
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from string import Formatter
 
 from tau2_exp.types import Role, ToolCall
 
@@ -59,9 +61,14 @@ def want(tool: str, wanted: str | None = None, **arguments: object) -> Request:
     return Request(ToolCall(tool, dict(arguments), Role.USER), wanted)
 
 
+def is_worded(tool: str, arguments: Collection[str]) -> bool:
+    """Whether PHRASES has the tool with these arguments; one of another domain may have its name, and others."""
+    return tool in PHRASES and {name for _, name, *_ in Formatter().parse(PHRASES[tool]) if name} == set(arguments)
+
+
 def phrase(request: Request) -> str:
     """The words for one request; a tool of another domain is asked for as a call: `use NAME({arguments})`."""
-    if request.call.name not in PHRASES:
+    if not request.wanted and not is_worded(request.call.name, request.call.arguments):
         return f"use {request.call.name}({json.dumps(request.call.arguments)})"
     words = PHRASES[request.call.name]
     if request.wanted:

@@ -13,13 +13,15 @@ THOUGHTS = ("reasoning_content", "thinking_blocks")  # of a message: thinking mo
 
 def read_reply(response: Any, role: Role, max_tokens: int, usage: Usage) -> Reply:
     """The reply in the first choice of litellm's completion, written by `role`; one that is no turn has an error."""
+    if not response.choices:
+        return Reply(None, (), usage, "", error="the server sent no reply (no choices)")
     choice = response.choices[0]
     message, finish = choice.message, choice.finish_reason
     text = written(message)
     if finish == "length":
         return Reply(None, (), usage, text, error=f"cut at max_tokens ({max_tokens}): write less", truncated=True)
     try:
-        words = valid_unicode(split_thoughts(message.content or "")[1]).strip()
+        words = valid_unicode(split_thoughts(_words(message))[1]).strip()
         calls = tuple(_call(call, role) for call in message.tool_calls or ())
         if not words and not calls:
             raise Unparsable("an empty turn: write words or a tool call" + _reason(finish))
@@ -33,7 +35,15 @@ def written(message: Any) -> str:
     thoughts = getattr(message, "reasoning_content", None)
     calls = [f"{call.function.name or ''}({call.function.arguments})" for call in message.tool_calls or ()]
     parts = [f"<think>\n{thoughts}\n</think>\n"] if thoughts else []
-    return repaired_unicode("\n".join([*parts, *([message.content] if message.content else []), *calls]))
+    return repaired_unicode("\n".join([*parts, *filter(None, [_words(message)]), *calls]))
+
+
+def _words(message: Any) -> str:
+    """What a message says; some servers send it in parts, as requests may have them."""
+    content = message.content or ""
+    if isinstance(content, str):
+        return content
+    return "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
 
 
 def _call(call: Any, role: Role) -> ToolCall:

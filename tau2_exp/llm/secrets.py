@@ -32,8 +32,12 @@ def secret(name: str) -> str:
 
 
 def keep_secret(value: str) -> None:
-    """Mask this value from now on: a secret that was made here, or lies in a file of ours."""
-    _read.add(value)
+    """Mask this value from now on: a secret that was made here, or lies in a file of ours.
+
+    A local server's key may be a letter or two: no secret, and it would be taken out of every word.
+    """
+    if len(value) > 3:
+        _read.add(value)
 
 
 def masked(text: str) -> str:

@@ -117,13 +117,19 @@ def _lacks(found: Any, protocol: type) -> Iterator[str]:
         method = getattr(found, name, None)
         if not callable(method):
             yield f"has no method {name}"
-        elif reason := _why_not_called(method, wanted, bound=not inspect.isclass(found)):
+        elif reason := _why_not_called(method, wanted, bound=_is_bound(found, name)):
             yield f"its {name} {reason}"
         elif inspect.iscoroutinefunction(wanted) and not inspect.iscoroutinefunction(method):
             yield f"its {name} must be `async def`"
     if not inspect.isclass(found):
         fields = [*protocol.__annotations__, *(n for n, v in vars(protocol).items() if isinstance(v, property))]
         yield from (reason for name in fields if (reason := _why_not_read(found, name)))
+
+
+def _is_bound(found: Any, name: str) -> bool:
+    """Whether a method is looked up without a self of its own to be given."""
+    kept = inspect.getattr_static(found, name)
+    return not inspect.isclass(found) or isinstance(kept, (staticmethod, classmethod))
 
 
 def _why_not_read(found: Any, name: str) -> str:

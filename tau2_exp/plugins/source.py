@@ -62,6 +62,7 @@ def source_files(places: Sequence[Path]) -> list[tuple[str, Path]]:
         (file.relative_to(place.parent).as_posix(), file)
         for place in places
         for file in ([place] if place.is_file() else sorted(place.rglob("*.py")))
+        if file.is_file() and not file.name.startswith(".")  # an editor's lock may look like a module
     ]
 
 

@@ -52,7 +52,7 @@ class Native(Protocol):
     def write(self, message: Message | None, done: bool = False) -> str:
         """The text of words or of tool calls. Raises ValueError for an empty turn, and for tool calls beside done."""
         calls = message.tool_calls if message else ()
-        words = neutralise((message.content if message else None) or "")
+        words = neutralise(((message.content if message else None) or "").replace(STOP_WORD, "").rstrip())
         if (done and calls) or not (done or calls or words.strip()):
             raise ValueError("a turn of the native format is words, tool calls, or done with or without words")
         if calls:

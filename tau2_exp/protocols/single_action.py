@@ -19,14 +19,14 @@ from tau2_exp.protocols.text import (
 )
 from tau2_exp.types import Message, Role, Schema, ToolCall
 
-_RESPOND = {
+RESPOND = {
     "name": "respond",
     "description": "Say something to the user.",
     "parameters": {"type": "object", "properties": {"content": {"type": "string"}}, "required": ["content"]},
 }
 
 
-_DONE = {
+DONE = {
     "name": "done",
     "description": "End the conversation: the task is complete.",
     "parameters": {"type": "object", "properties": {}},
@@ -43,7 +43,7 @@ class SingleAction(Protocol):
         self.end = end
 
     def _instructions(self, document: str, schemas: list[Schema]) -> str:
-        functions = [schema.get("function", schema) for schema in schemas] + [_RESPOND, _DONE]
+        functions = [schema.get("function", schema) for schema in schemas] + [RESPOND, DONE]
         fields = ("name", "description", "parameters")
         tools = "\n".join(dump({key: f[key] for key in fields if key in f}) for f in functions)
         example = call_text("tool_name", {"parameter": "value"})

@@ -96,7 +96,9 @@ class _Episode:
         except FaultError as error:
             fault = error.fault
         finally:
-            self.agent.close()
+            unclosed = self._close()
+        if unclosed and fault is None:
+            stop, fault = StopReason.FAULT, unclosed
         verdict = None
         if fault is None:
             try:
@@ -122,6 +124,14 @@ class _Episode:
             policy_usage=self.policy_usage,
             branch=self.spec.branch,
         )
+
+    def _close(self) -> Fault | None:
+        """End the agent; a fault where it cannot be, so that no other episode ends with this one."""
+        try:
+            self.agent.close()
+        except Exception as error:
+            return Fault(FaultSource.ENGINE, _describe(error))
+        return None
 
     async def _begin(self) -> None:
         """Everything until the agent's first turn; with a history, the agent hears all of it."""
@@ -193,7 +203,12 @@ class _Episode:
         clock = time.perf_counter()
         try:
             with _blamed_on(FaultSource.USER):
-                return check_message(await self.state.user.reply(heard))
+                message = check_message(await self.state.user.reply(heard))
+                if message.role is not Role.USER or bool(message.tool_calls) == bool((message.content or "").strip()):
+                    said = f"{len(message.tool_calls)} calls and {len(message.content or '')} letters"
+                    raise ValueError(f"a user's reply is words, or calls; this is of role {message.role.value}: {said}")
+                calls = tuple(replace(call, requestor=Role.USER) for call in message.tool_calls)
+                return replace(message, tool_calls=calls) if calls else message
         finally:
             self.user_seconds += time.perf_counter() - clock
 

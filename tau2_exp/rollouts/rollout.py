@@ -12,7 +12,7 @@ from tau2_exp.interfaces import Agent, Policy, User, World
 from tau2_exp.rollouts.episode import Limits, play_on
 from tau2_exp.rollouts.state import State, continuing_agent
 from tau2_exp.system.errors import first_error
-from tau2_exp.types import BudgetReached, EpisodeSpec, StopReason, Task, Trajectory, Usage
+from tau2_exp.types import BudgetReached, EpisodeSpec, FaultError, StopReason, Task, Trajectory, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,12 @@ async def play_without_fault(
     while True:
         if keep is not None:
             keep.clear()
-        agent, state = _ready(setting, policy, spec, start)
-        trajectory = await play_on(agent, state, spec, setting.limits, keep)
+        try:
+            agent, state = _ready(setting, policy, spec, start)
+        except FaultError as error:
+            trajectory = _not_begun(spec, error)
+        else:
+            trajectory = await play_on(agent, state, spec, setting.limits, keep)
         policy_usage += trajectory.policy_usage
         user_usage += trajectory.user_usage
         if trajectory.scored or attempt > setting.config.fault_retries:
@@ -90,7 +94,18 @@ def _ready(setting: EpisodeSetting, policy: Policy, spec: EpisodeSpec, start: St
         return continuing_agent(policy, state, spec), state
     world = setting.world(spec.task)
     agent = policy.make_agent(world, spec)
-    return agent, State(world, setting.user(spec, world))
+    try:
+        return agent, State(world, setting.user(spec, world))
+    except BaseException:
+        agent.close()
+        raise
+
+
+def _not_begun(spec: EpisodeSpec, error: FaultError) -> Trajectory:
+    """An episode whose agent or user could not be made."""
+    where = (spec.task.id, spec.task.domain, spec.sample, spec.seed)
+    usage = error.usage
+    return Trajectory(*where, (), (), StopReason.FAULT, None, fault=error.fault, policy_usage=usage, branch=spec.branch)
 
 
 def check_faults(trajectories: Sequence[Trajectory], what: str) -> None:

@@ -101,8 +101,11 @@ def _of_torch(config: Config) -> dict[str, str]:
     parts: dict[str, str] = {}
     if config.engine.backbone is Backbone.transformers:
         parts["engine.backbone"] = config.engine.backbone.value  # compose settles what `auto` comes to
-    if config.serves_policy and config.stage.name != "sft":
-        parts["engine.sampler"] = config.engine.sampler.value
+    if config.stage.name != "sft":
+        if config.serves_policy:
+            parts["engine.sampler"] = config.engine.sampler.value
+        if not config.engine.lockstep:
+            parts["engine.lockstep"] = "false"  # a seed has several results then
     return parts
 
 

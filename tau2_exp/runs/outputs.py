@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def index_runs(outputs: Path) -> dict[str, Run]:
         try:
             before = found.get(run.manifest.address)
         except ConfigError as error:
-            print(f"skipped: {error}", flush=True)
+            print(f"skipped: {error}", file=sys.stderr, flush=True)
             continue
         if before is None or before.status is not RunStatus.finished:
             found[run.manifest.address] = run

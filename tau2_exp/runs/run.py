@@ -109,9 +109,9 @@ class Run:
             versions=installed_versions(),
             revision=revision_of(config),
             plugins=plugins_of(config),
-            parent=os.path.relpath(parent.folder, folder) if parent else None,
+            parent=_way(folder, parent) if parent else None,
             parent_address=parent.manifest.address if parent else None,
-            members=tuple(os.path.relpath(member.folder, folder) for member in members),
+            members=tuple(_way(folder, member) for member in members),
             member_addresses=tuple(member.manifest.address for member in members),
         )
         above = [one for need in (*members, *([parent] if parent else [])) for one in need.as_ancestors()]
@@ -248,8 +248,8 @@ class Run:
             there = self._read_manifest()
             changes = (*there.changes, Change(_now(), settings))
             self.manifest = replace(there, changes=changes, plugins=plugins_of(config))
+            write_json(self.folder / "manifest.json", encode(self.manifest))  # a kill here leaves a change told twice
             write_json(self.folder / "config.json", to_data(config))
-            write_json(self.folder / "manifest.json", encode(self.manifest))
             self.config = config
 
     @property
@@ -377,9 +377,11 @@ class Run:
 
     def _needed(self, path: str, address: str | None) -> Run:
         """A run that this one was made from: where it was, else where one of its address is now."""
-        there = Path(os.path.normpath(self.folder / path))
-        if (there / "manifest.json").is_file() and address in (None, Run(there).manifest.address):
-            return Run.open(there)
+        # The way may lead through links: as they are written, and as they are.
+        ways = [Path(os.path.normpath(base / path)) for base in (self.folder, self.folder.resolve())]
+        for there in ways:
+            if (there / "manifest.json").is_file() and address in (None, Run(there).manifest.address):
+                return Run.open(there)
         found = folders_with(address, there.parent, self.folder.parent) if address else iter(())
         if (moved := next(found, None)) is not None:
             return Run.open(moved)
@@ -404,6 +406,11 @@ class Run:
         if "model" in results:
             return Product(name, "model", self.folder / results["model"])
         return Product(name, "dataset", self._trajectories.folder) if self.stage == "demos" else None
+
+
+def _way(folder: Path, run: Run) -> str:
+    """The relative path from a folder that is to be made to a run, whatever links lead to either of them."""
+    return os.path.relpath(run.folder.resolve(), folder.parent.resolve() / folder.name)
 
 
 def _now() -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 
-from tau2_exp.domains.wording import PHRASES, Request, want
+from tau2_exp.domains.wording import PHRASES, Request, is_worded, want
 from tau2_exp.types import Role, ToolCall
 
 Reading = tuple[int, int, list[Request]]  # where in the sentence it stands, and what it asks for
@@ -109,14 +109,16 @@ def understand(text: str) -> list[Request]:
 
 
 def named_calls(text: str, tools: Collection[str]) -> list[Request]:
-    """The calls that the text writes out, `NAME({arguments})`, of tools that are in no wording table."""
+    """The calls that the text writes out, `NAME({arguments})`, and that no wording is known for."""
     found = []
-    for match in re.finditer(r"\b(\w+)\(", text):
-        if match[1] in tools and match[1] not in PHRASES:
-            with suppress(ValueError):
-                arguments, _ = json.JSONDecoder().raw_decode(text, match.end())
-                if isinstance(arguments, dict):
-                    found.append(Request(ToolCall(match[1], arguments, Role.USER)))
+    for match in re.finditer(r"\b(\w+)\(\s*", text):
+        if match[1] not in tools:
+            continue
+        with suppress(ValueError):
+            nothing = text[match.end() :].startswith(")")
+            arguments, _ = ({}, 0) if nothing else json.JSONDecoder().raw_decode(text, match.end())
+            if isinstance(arguments, dict) and not is_worded(match[1], arguments):
+                found.append(Request(ToolCall(match[1], arguments, Role.USER)))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,55 @@ def test_a_run_at_work_keeps_its_settings(tmp_path: Path) -> None:
     assert Run.open(first.folder).config.hardware.threads == 1, "a job in the queue goes by what it was sent with"
 
 
+def test_what_a_pipeline_consists_of_is_not_given_anew(tmp_path: Path, capfd) -> None:
+    assert do(tmp_path, "name=first", "seed=13") == 1, "the stand-in's SFT fails"
+    for text in ("stage.stages=[demos,sft]", "stage.evaluate=false", "stage=pipeline", "~reward.multipliers.telecom"):
+        with pytest.raises(ConfigError):
+            launch.launch([f"resume={tmp_path}/first", text], False, [])
+    assert Run.open(tmp_path / "first").config.stage.evaluate
+
+
+@pytest.mark.parametrize("swept", ["outputs={a},{b}", "name=x,y", "dry_run=false,true", "hardware=cpu,slurm_cpu"])
+def test_what_holds_for_a_whole_sweep_has_one_value(tmp_path: Path, swept: str) -> None:
+    given = swept.format(a=tmp_path / "a", b=tmp_path / "b")
+    with pytest.raises(ConfigError, match="holds for the whole sweep"):
+        do(tmp_path, "stage=demos", given, sweep=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_jobs_that_are_one_run_are_named(tmp_path: Path, capfd) -> None:
+    assert do(tmp_path, "stage=demos", "rollout.concurrency=4,8", "name=two", sweep=True) == 0
+    assert "jobs 0, 1 are one run: they differ in nothing that changes a result" in capfd.readouterr().out
+
+
+def test_a_dry_run_of_settings_given_anew_is_the_command_that_sets_them(tmp_path: Path, capfd) -> None:
+    assert do(tmp_path, "stage=rft", "seed=13") == 1
+    (rft,) = folders(tmp_path, "rft")
+    capfd.readouterr()
+    words = [f"resume={rft.folder}", "hardware.threads=2", "dry_run=json"]
+    assert launch.launch(words, False, []) == 0
+    (step,) = json.loads(capfd.readouterr().out)["steps"]
+    assert step["argv"][-2:] == words[:2] and Run.open(rft.folder).config.hardware.threads == 1
+
+
+@pytest.mark.parametrize("resumed", ["a,b", "[a]", "{a: b}"])
+def test_one_folder_is_resumed(resumed: str) -> None:
+    with pytest.raises(ConfigError, match="takes one folder"):
+        launch.launch([f"resume={resumed}"], False, [])
+
+
+def test_a_parent_is_found_whatever_links_lead_to_the_runs(tmp_path: Path) -> None:
+    deep = tmp_path / "scratch" / "deep"
+    deep.mkdir(parents=True)
+    (tmp_path / "outputs").symlink_to(deep)
+    parent = freeze(plan(tmp_path / "old", "stage=demos"), [])
+    config = plan(tmp_path / "outputs", "stage=sft").config
+    child = Run.create(config, "c" * 64, tmp_path / "outputs" / "child", parent)
+    for folder in (child.folder, child.folder.resolve()):
+        found = Run.open(folder).parent
+        assert found is not None and found.folder.resolve() == parent.folder.resolve()
+
+
 # ------------------------------------------------------------ names
 
 
@@ -114,7 +164,7 @@ def test_a_given_name_is_there_afterwards_also_where_the_run_has_another(tmp_pat
     assert do(tmp_path, "stage=rft") == 0
     (rft,) = folders(tmp_path, "rft")
     assert do(tmp_path, "stage=rft", "name=first") == 0
-    assert f"{tmp_path}/first: the same settings as {rft.folder}, which it leads to" in capfd.readouterr().out
+    assert f"{tmp_path}/first: the same settings as {rft.folder}, which it leads to" in capfd.readouterr().err
     assert Run.open(tmp_path / "first").folder == rft.folder
     assert Run.open(tmp_path / "first-sft").stage == "sft"
     assert plan(tmp_path, "stage=grpo", f"parent={tmp_path}/first").parent.run.folder == rft.folder  # type: ignore[union-attr]

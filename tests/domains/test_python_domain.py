@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from brought import House
 
 from tau2_exp.config import RolloutConfig
+from tau2_exp.domains import PythonDomain, PythonTask
 from tau2_exp.policies.oracle import GoldAgent
 from tau2_exp.rollouts.episode import Limits, run_episode
 from tau2_exp.types import GREETING, EpisodeSpec, Message, Role, StopReason, ToolCall
@@ -96,3 +98,95 @@ def test_the_revision_follows_the_tasks(house: House) -> None:
         policy = "Keep the light on."
 
     assert house.revision.startswith("house@") and house.revision == House().revision != Bright().revision
+
+
+# ------------------------------------------------------------ what others bring
+
+
+def put(state, items: list[str]):
+    """Put these into the cart."""
+    state["cart"] = items
+
+
+def add(state, item: str):
+    """Add one."""
+    state["cart"].append(item)
+
+
+class Shop(PythonDomain):
+    name, policy, state, agent_tools = "shop", "Sell.", {"cart": [], "open": {"b", "a"}}, (put, add)
+    given: tuple[PythonTask, ...] = (
+        PythonTask("two", "Buy.", actions=[ToolCall("put", {"items": ["x"]}), ToolCall("add", {"item": "y"})]),
+    )
+
+    def make_tasks(self):
+        return {"train": self.given}
+
+
+def shop(**changed: Any) -> Shop:
+    return type("Shop", (Shop,), changed)()
+
+
+def test_what_a_tool_keeps_of_its_arguments_changes_no_call_and_no_task() -> None:
+    domain = shop()
+    task = domain.task("two")
+    for _ in range(2):
+        world = domain.world(task)
+        calls = [ToolCall("put", {"items": ["x"]}), ToolCall("add", {"item": "y"})]
+        for call in calls:
+            world.call(call)
+        assert calls[0].arguments == {"items": ["x"]} and world.verdict([], StopReason.AGENT_STOP).reward == 1.0
+    assert task.criteria and task.criteria.actions and task.criteria.actions[0].arguments == {"items": ["x"]}
+
+
+def test_a_set_in_the_state_has_one_order_and_an_object_without_a_text_is_refused() -> None:
+    letters = [chr(code) for code in range(97, 123)]
+    one, other = (shop(state={"cart": [], "open": set(order)}) for order in (letters, letters[::-1]))
+    assert one.revision == other.revision
+    with pytest.raises(TypeError, match="no text of its own"):
+        _ = shop(state={"cart": object()}).revision
+
+
+@pytest.mark.parametrize(
+    ("task", "why"),
+    [
+        (PythonTask(1, "Buy.", say=["x"]), "it must be a text"),  # type: ignore[arg-type]
+        (PythonTask("a", "Buy.", say="20"), "say must be a list of texts"),
+        (PythonTask("a", "Buy.", say=[20]), "say must be a list of texts"),  # type: ignore[list-item]
+    ],
+)
+def test_a_task_that_cannot_be_judged_as_it_is_meant_is_refused(task: PythonTask, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        shop(given=(task,)).tasks("train")
+
+
+def test_a_number_with_a_comma_can_be_said() -> None:
+    domain = shop(given=(PythonTask("a", "Buy.", say=["1,000"]),))
+    world = domain.world(domain.task("a"))
+    assert world.verdict([Message(Role.ASSISTANT, "It is 1,000 dollars.")], StopReason.AGENT_STOP).reward == 1.0
+
+
+@pytest.mark.parametrize("score", [3, -1, float("nan")])
+def test_a_score_of_ones_own_is_between_0_and_1(score: float) -> None:
+    domain = shop(verdict=lambda self, task, state, messages: score)
+    world = domain.world(domain.task("two"))
+    with pytest.raises(ValueError, match="a score is between 0 and 1"):
+        world.verdict([], StopReason.AGENT_STOP)
+
+
+async def wait(state):
+    """Wait."""
+
+
+def many(state, *items: str):
+    """Take many."""
+
+
+def hidden(state, _item: str):
+    """Take one."""
+
+
+@pytest.mark.parametrize("tool", [wait, many, hidden])
+def test_a_tool_that_nobody_can_call_is_refused(tool: Any) -> None:
+    with pytest.raises(ValueError, match=f"the tool {tool.__name__}"):
+        shop(agent_tools=(tool,)).schemas(Role.ASSISTANT)

@@ -12,7 +12,7 @@ from tau2_exp.config import ConfigError, OutOfMemory, RolloutConfig
 from tau2_exp.interfaces import World
 from tau2_exp.rollouts.episode import Limits
 from tau2_exp.rollouts.rollout import EpisodeSetting, check_faults, had_room, rollout
-from tau2_exp.types import ContextFull, EpisodeSpec, StopReason, ToolCall
+from tau2_exp.types import ContextFull, EpisodeSpec, Fault, FaultError, FaultSource, StopReason, ToolCall
 
 ADD = ToolCall("add", {})
 
@@ -52,6 +52,38 @@ def test_episodes_that_wait_do_not_wait_for_one_another():
         return len(await asyncio.wait_for(rollout(place, Scripted("one?"), specs), timeout=PATIENCE))
 
     assert asyncio.run(all_at_once()) == 64
+
+
+def test_a_fault_while_an_episode_is_made_is_tried_again_and_ends_no_other():
+    closed: list[ScriptAgent] = []
+
+    class Counted(Scripted):
+        def make_agent(self, world, spec):
+            closed.append(super().make_agent(world, spec))
+            return closed[-1]
+
+    def user(spec, world):
+        if spec.index == 1:
+            raise FaultError(FaultSource.USER, "no line")
+        return ScriptUser("Hi.")
+
+    place = EpisodeSetting(CounterWorld, user, Limits(), RolloutConfig(fault_retries=2))
+    good, bad = asyncio.run(rollout(place, Counted("one?"), [make_spec(0), make_spec(1)]))
+    assert good.scored and not bad.scored and bad.attempts == 3
+    assert bad.fault == Fault(FaultSource.USER, "no line") and all(agent.closed for agent in closed)
+
+
+def test_an_agent_that_cannot_be_closed_is_a_fault_of_its_own_episode():
+    class Stuck(ScriptAgent):
+        def close(self):
+            raise OSError("stuck")
+
+    class Policy(Scripted):
+        def make_agent(self, world, spec):
+            return Stuck() if spec.index else ScriptAgent()
+
+    good, bad = asyncio.run(rollout(episode_setting(fault_retries=0), Policy(), [make_spec(0), make_spec(1)]))
+    assert good.scored and bad.fault and bad.fault.source is FaultSource.ENGINE
 
 
 def test_what_ends_the_rollout_is_raised_as_it_is_and_outside_of_any_group():

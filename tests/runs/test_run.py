@@ -169,4 +169,4 @@ def test_a_folder_that_cannot_be_read_is_named_and_stops_nothing(
     good, bad = make(tmp_path, "good", "a" * 64), make(tmp_path, "bad", "b" * 64)
     (bad.folder / "manifest.json").write_text('{"colour": "blue"}')
     assert [run.folder for run in index_runs(tmp_path).values()] == [good.folder]
-    assert f"skipped: {bad.folder}/manifest.json: " in capsys.readouterr().out
+    assert f"skipped: {bad.folder}/manifest.json: " in capsys.readouterr().err

@@ -101,7 +101,9 @@ def slots(hardware: HardwareConfig) -> int:
         return 1
     if hardware.jobs:
         return hardware.jobs
-    if hardware.device.startswith("cuda"):
+    if hardware.device.startswith("cuda:"):
+        return 1  # that device alone
+    if hardware.device == "cuda":
         return max(1, len(usable_gpus()))
     return max(1, len(os.sched_getaffinity(0)) // hardware.threads)
 

@@ -173,7 +173,7 @@ class Sender:
                 "output": f"{folder}/{number}_0_log.out",
                 "requeue": True,
                 "kill-on-invalid-dep": "yes",
-                **slurm.options,
+                **{name: value == "true" or value for name, value in slurm.options.items() if value != "false"},
             },
         }
         executor.update_parameters(**asked)
