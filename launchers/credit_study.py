@@ -70,9 +70,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Row:
-    """What a finished run says: scores (pass@1), the area under its learning curve, and how its credit differed.
+    """What a finished run says: scores (pass@1), its learning curve, and how its credit differed.
 
-    `area` is the mean outcome on development tasks over the sampled tokens. `with_outcome` is the correlation of its
+    `curve` has the outcome on development tasks by the tokens sampled so far, as `0:0.35 16000:0.4 …` (empty: not
+    kept), and `area` is its mean height. `with_outcome` is the correlation of its
     advantages with those of `outcome` on its own episodes; `share`, `sign` and `matched` are the means over its steps
     of credit_share, credit_sign and credit_matched.
     """
@@ -90,6 +91,13 @@ class Row:
     sign: float | None
     matched: float | None
     commit: str
+    curve: str = ""
+
+    @property
+    def points(self) -> list[tuple[int, float]]:
+        """The learning curve: sampled tokens, and the outcome on development tasks."""
+        pairs = (point.split(":") for point in self.curve.split())
+        return [(int(tokens), float(outcome)) for tokens, outcome in pairs]
 
     @property
     def job(self) -> Job:
@@ -105,14 +113,15 @@ def main() -> int:
     parser.add_argument("--outputs", type=Path, default=ROOT / "outputs" / "credit-study", help="the run folders")
     parser.add_argument("--missing", action="store_true", help="list what is missing, and run nothing")
     parser.add_argument("--tables", action="store_true", help="print the tables of docs/credit.md, and run nothing")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the answer there, and run nothing")
+    parser.add_argument("--svg", type=Path, metavar="FOLDER", help="draw answer.svg and curves.svg, and run nothing")
     arguments = parser.parse_args()
     if arguments.tables:
         print(tables())
     if arguments.svg:
         from tau2_exp.report.drawings import draw
 
-        arguments.svg.write_text(draw([figure()])[0], encoding="utf-8")
+        for name, drawing in zip(("answer", "curves"), draw([answer_figure(), curves_figure()]), strict=True):
+            (arguments.svg / f"{name}.svg").write_text(drawing, encoding="utf-8")
     if arguments.tables or arguments.svg:
         return 0
     for phase in (SEARCH, FINAL):
@@ -187,19 +196,19 @@ def row_of(job: Job, folder: Path) -> Row:
     }
     share, sign, matched = (fmean(found) if found else None for found in values.values())
     test = scores["test"]["measures"]["pass@1"]["value"] if "test" in scores else None
+    curve = [(record["sampled_tokens"], record["eval/outcome"]) for record in metrics if "eval/outcome" in record]
     return Row(
         **asdict(job),
         development=scores["development"]["measures"]["pass@1"]["value"],
         test=test,
-        area=area(
-            [(record["sampled_tokens"], record["eval/outcome"]) for record in metrics if "eval/outcome" in record]
-        ),
+        area=area(curve),
         tokens=grpo.results["sampled_tokens"],
         with_outcome=correlation_with_outcome(grpo),
         share=share,
         sign=sign,
         matched=matched,
         commit=(grpo.manifest.commit or "")[:12],
+        curve=" ".join(f"{tokens}:{outcome:g}" for tokens, outcome in curve),
     )
 
 
@@ -258,7 +267,7 @@ def _difference(pairs: Sequence[float]) -> str:
     return f"{middle:+.3f} [{middle - half:+.3f}, {middle + half:+.3f}]"
 
 
-def figure() -> go.Figure:
+def answer_figure() -> go.Figure:
     """How far each arm ended above outcome: the mean with its interval, and a dot for each seed."""
     from plotly.subplots import make_subplots
 
@@ -290,6 +299,29 @@ def figure() -> go.Figure:
     drawn.update_yaxes(autorange="reversed", automargin=True)
     drawn.update_layout(height=340, margin={"t": 40, "b": 40, "r": 20}, showlegend=False)
     drawn.update_annotations(font_size=13)
+    return drawn
+
+
+def curves_figure() -> go.Figure:
+    """Each arm's learning curve, mean of its seeds."""
+    import plotly.graph_objects as go
+
+    from tau2_exp.report.figures import line_styles
+
+    drawn, styles = go.Figure(), line_styles(list(ARMS))
+    for arm, rows in _finals().items():
+        known = [row.points for row in rows.values() if row.curve]
+        colour, dash = styles[arm]
+        drawn.add_scatter(
+            x=[fmean(tokens for tokens, _ in points) for points in zip(*known, strict=True)],
+            y=[fmean(outcome for _, outcome in points) for points in zip(*known, strict=True)],
+            name=arm,
+            mode="lines+markers",
+            line={"color": colour, "dash": dash},
+        )
+    drawn.update_xaxes(title="sampled tokens")
+    drawn.update_yaxes(title="outcome on 40 development tasks, greedy")
+    drawn.update_layout(height=420, margin={"t": 20, "b": 60, "r": 20})
     return drawn
 
 

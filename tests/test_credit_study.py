@@ -66,7 +66,7 @@ def test_the_table_compares_arms_with_the_outcome_seed_by_seed(study: ModuleType
     reach = t_quantile(1 - 0.025 / 7, 2) * 0.05 / 3**0.5  # seven comparisons
     assert "3 of 8" in branch and f"| 0.550 | +0.250 [{0.25 - reach:+.3f}, {0.25 + reach:+.3f}] |" in branch
     assert branch.count("+0.000 [+0.000, +0.000]") == 2
-    dots, means = study.figure().data[2:4]  # of the panel of `development`
+    dots, means = study.answer_figure().data[2:4]  # of the panel of `development`
     assert dots.x == pytest.approx((0.2, 0.3, 0.25)) and set(dots.y) == set(means.y) == {"branch"}
     assert means.x == pytest.approx((0.25,)) and means.error_x.array == pytest.approx((reach,))
 
@@ -85,6 +85,14 @@ def test_every_arm_composes_at_equal_cost(study: ModuleType) -> None:
         assert (grpo.steps, grpo.sampled_tokens, grpo.prompts_per_step, grpo.lr) == (10, 8000, None, 3e-4)
         kinds.add(str(config.reward))
     assert len(kinds) == len(study.ARMS)
+
+
+def test_the_curves_are_means_over_seeds(study: ModuleType) -> None:
+    told = (0.3, 0.25, 0.2, 80_000, None, None, None, None, "abc")
+    curves = ("0:0.2 900:0.4", "0:0.4 1100:0.6")
+    study.write_rows([study.Row(study.FINAL, "outcome", seed, 3e-4, *told, curve) for seed, curve in enumerate(curves)])
+    outcome = study.curves_figure().data[0]
+    assert outcome.x == (0, 1000) and outcome.y == pytest.approx((0.3, 0.5))
 
 
 def test_the_area_is_the_mean_height_of_the_curve(study: ModuleType) -> None:
