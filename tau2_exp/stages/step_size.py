@@ -61,43 +61,47 @@ class TaskCount:
 class TokenBudget:
     """All steps up to any of them have sampled `per_step` tokens each, as nearly as whole groups allow.
 
-    A step begins as many groups as the last step's mean tokens for one allow, all at once; what it sampled too many or
-    too few is the next one's. The first step has no such mean, and begins one group, then the others. The last step
-    begins half of what is left, again and again, since no other makes up for it. Where one group is so large that even
-    then the total could be missed by more than SLACK, the last groups have fewer samples.
+    A step begins as many groups as the mean tokens for one allow, all at once; what it sampled too many or too few is
+    the next one's. The mean is the last step's, and with halved weight those of the steps before it: a step of one
+    group says little, since tasks differ. The first step has no such mean, and begins one group, then the others. The
+    last step begins half of what is left, again and again, since no other makes up for it. Where one group is so large
+    that even then the total could be missed by more than SLACK, the last groups have fewer samples.
     """
 
     per_step: int
     steps: int
     spent: int = 0  # tokens sampled in all steps so far
-    per_group: float = 0.0  # tokens of the last step's groups, on average
+    tokens: float = 0.0  # sampled in the steps so far, each of half the weight of the next
+    groups: float = 0.0  # the same of their groups
 
     def more(self, step: int, so_far: Played) -> Draw:
         """What to begin now. `step` counts from 0; every step has a group."""
-        mean, least = so_far.tokens / so_far.groups if so_far.groups else self.per_group, 0 if so_far.draws else 1
+        groups, least = self.groups + so_far.groups, 0 if so_far.draws else 1
+        mean = (self.tokens + so_far.tokens) / groups if groups else 0.0
         last = step == self.steps - 1
-        if so_far.draws and (not so_far.newest or (self.per_group and not last)):  # without tokens all are faulted
+        if so_far.draws and (not so_far.newest or (self.tokens and not last)):  # without tokens all are faulted
             return Draw(0)
         if not mean:
             return Draw(1)
         left, slack = self.per_step * (step + 1) - self.spent - so_far.tokens, SLACK * self.per_step * self.steps
-        if last and left < mean and mean / 2 > slack:
-            return Draw(1 if left > slack else least, max(left, 0) / mean)
+        if last and left < 2 * mean and mean / 2 > slack:
+            return Draw(1 if left > slack else least, max(left, 0) / 2 / mean)
         count = round(left / mean)
         return Draw(max((count + 1) // 2 if last else count, least))
 
     def close(self, so_far: Played) -> None:
         """Note what the ended step has played."""
         self.spent += so_far.tokens
-        self.per_group = so_far.tokens / so_far.groups
+        self.tokens = self.tokens / 2 + so_far.tokens
+        self.groups = self.groups / 2 + so_far.groups
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs, as JSON data."""
-        return {"spent": self.spent, "per_group": self.per_group}
+        return {"spent": self.spent, "tokens": self.tokens, "groups": self.groups}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
-        self.spent, self.per_group = state["spent"], state["per_group"]
+        self.spent, self.tokens, self.groups = state["spent"], state["tokens"], state["groups"]
 
 
 def step_size(stage: GrpoConfig) -> TaskCount | TokenBudget:
