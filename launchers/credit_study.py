@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import correlation, fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ ESTIMATORS = {  # the arms' names in the bench
 RATES = (1.5e-4, 3e-4, 6e-4)
 SEARCH_SEEDS, SEEDS = (100, 101), tuple(range(8))
 SEARCH, FINAL = "search", "final"
+BY_TURNS, BY_OUTCOME = ("turn-0.5", "turn-1", "turn-2"), ("outcome", "shaped", "shaped-plain")
 MEASURES = ("test", "development", "area")
 
 
@@ -220,7 +221,7 @@ def area(curve: Sequence[tuple[int, float]]) -> float:
 
 def tables() -> str:
     """The rows as the tables of docs/credit.md, in Markdown."""
-    return "\n\n".join([_search_table(), _final_table()])
+    return "\n\n".join([_search_table(), _final_table(), _agreement_table()])
 
 
 def _search_table() -> str:
@@ -244,10 +245,9 @@ def _cell(scores: Sequence[float], chosen: bool) -> str:
 def _final_table() -> str:
     heads = [head for name in MEASURES for head in (name, f"{name}, less outcome's")]
     lines = [f"| arm | runs | with the truth | with outcome | {' | '.join(heads)} |", "|---" * (4 + len(heads)) + "|"]
-    with BENCH.open(newline="", encoding="utf-8") as file:
-        truth = {line["name"]: float(line["corrected"]) for line in csv.DictReader(file)}
+    truth = _with_truth()
     for arm, rows in _finals().items():
-        cells = [f"{len(rows)} of {len(SEEDS)}", f"{truth[ESTIMATORS[arm]]:.2f}"]
+        cells = [f"{len(rows)} of {len(SEEDS)}", f"{truth[arm]:.2f}"]
         cells.append(_mean([row.with_outcome for row in rows.values()]))
         for name in MEASURES:
             cells += [_mean([getattr(row, name) for row in rows.values()]), _difference(differences(arm, name))]
@@ -255,15 +255,43 @@ def _final_table() -> str:
     return "\n".join(lines)
 
 
+def _agreement_table() -> str:
+    """How the turns' arms end beside those of the outcome, and whether the arms' order is the bench's."""
+    finals, truth = _finals(), _with_truth()
+    lines = ["| | " + " | ".join(MEASURES) + " |", "|---" * (1 + len(MEASURES)) + "|"]
+    apart, alike = [], []
+    for name in MEASURES:
+        scores = {arm: {seed: getattr(row, name) for seed, row in rows.items()} for arm, rows in finals.items()}
+        seeds = [seed for seed in SEEDS if all(seed in scores[arm] for arm in ARMS)]
+        means = [[fmean(scores[arm][seed] for arm in arms) for seed in seeds] for arms in (BY_TURNS, BY_OUTCOME)]
+        apart.append(_difference([one - other for one, other in zip(*means, strict=True)], compared=1))
+        ended = [fmean(scores[arm].values()) if scores[arm] else 0.0 for arm in ARMS]
+        alike.append(f"{correlation(_ranks([truth[arm] for arm in ARMS]), _ranks(ended)):.2f}" if seeds else "")
+    lines.append(f"| {', '.join(BY_TURNS)} less {', '.join(BY_OUTCOME)} | {' | '.join(apart)} |")
+    lines.append(f"| rank correlation with the truth, over the eight arms | {' | '.join(alike)} |")
+    return "\n".join(lines)
+
+
+def _with_truth() -> dict[str, float]:
+    with BENCH.open(newline="", encoding="utf-8") as file:
+        found = {line["name"]: float(line["corrected"]) for line in csv.DictReader(file)}
+    return {arm: found[name] for arm, name in ESTIMATORS.items()}
+
+
+def _ranks(values: Sequence[float]) -> list[float]:
+    order = sorted(values)
+    return [fmean(place for place, other in enumerate(order) if other == value) for value in values]
+
+
 def _mean(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     return f"{fmean(known):.3f}" if known else ""
 
 
-def _difference(pairs: Sequence[float]) -> str:
+def _difference(pairs: Sequence[float], compared: int = len(ARMS) - 1) -> str:
     if len(pairs) < 2:
         return ""
-    middle, half = fmean(pairs), reach(pairs)
+    middle, half = fmean(pairs), reach(pairs, compared)
     return f"{middle:+.3f} [{middle - half:+.3f}, {middle + half:+.3f}]"
 
 
@@ -339,11 +367,11 @@ def differences(arm: str, measure: str) -> list[float]:
     return [getattr(one, measure) - getattr(other, measure) for one, other in pairs]
 
 
-def reach(pairs: Sequence[float]) -> float:
-    """Half of Student's 95 % interval of their mean, corrected for all arms that are compared (Bonferroni)."""
+def reach(pairs: Sequence[float], compared: int = len(ARMS) - 1) -> float:
+    """Half of Student's 95 % interval of their mean, corrected for so many comparisons (Bonferroni)."""
     from tau2_exp.statistics.student import t_quantile
 
-    return t_quantile(1 - 0.025 / (len(ARMS) - 1), len(pairs) - 1) * stdev(pairs) / len(pairs) ** 0.5
+    return t_quantile(1 - 0.025 / compared, len(pairs) - 1) * stdev(pairs) / len(pairs) ** 0.5
 
 
 def read_rows() -> list[Row]:
