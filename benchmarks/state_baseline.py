@@ -53,6 +53,9 @@ def main() -> None:
 
 def report(run: Run) -> None:
     groups = list(recorded_groups(run))
+    if not any(t.turns for group in groups for t in group):
+        print(f"{run.folder.name}: no group of several episodes")
+        return
     _, turn, episode = baselined(groups, None)
     count = sum(len(t.turns) for group in groups for t in group)
     print(
@@ -60,7 +63,12 @@ def report(run: Run) -> None:
     )
     for name, states in NOTIONS.items():
         met, own, whole = baselined(groups, states)
-        print(f"{name:24}{met:6.0%}{own / turn:9.2f}{whole / episode:9.2f}")
+        print(f"{name:24}{met:6.0%}{share(own, turn):>9}{share(whole, episode):>9}")
+
+
+def share(part: float, whole: float) -> str:
+    """Empty where there was no variance to begin with."""
+    return f"{part / whole:.2f}" if whole else ""
 
 
 def recorded_groups(run: Run) -> Iterator[list[Trajectory]]:

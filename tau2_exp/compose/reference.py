@@ -14,7 +14,7 @@ from omegaconf import MISSING
 from tau2_exp.compose.choices import choices, group_meanings
 from tau2_exp.compose.keys import EXPERIMENT
 from tau2_exp.config import STAGES, Config
-from tau2_exp.config.setting import Setting, settings_of
+from tau2_exp.config.setting import Setting, bound_text, settings_of
 
 HEAD = """\
 # Configuration
@@ -122,11 +122,11 @@ def _type_name(kind: Any) -> str:
 
 def _bounds(one: Setting) -> str:
     notes = one.notes
-    lower = f"above {notes.above:g}" if notes.above is not None else ""
-    lower = f"{notes.at_least:g} or more" if notes.at_least is not None else lower
+    lower = f"above {bound_text(notes.above)}" if notes.above is not None else ""
+    lower = f"{bound_text(notes.at_least)} or more" if notes.at_least is not None else lower
     for word, bound in (("at most", notes.at_most), ("below", notes.below)):
         if bound is not None:
-            lower = f"{lower}, {word} {bound:g}" if lower else f"{word} {bound:g}"
+            lower = ", ".join(filter(None, [lower, f"{word} {bound_text(bound)}"]))
     return f" ({lower})" if lower else ""
 
 

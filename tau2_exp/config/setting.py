@@ -30,14 +30,19 @@ class Notes:
         if not math.isfinite(value):
             return "must be a finite number"
         if self.above is not None and not value > self.above:
-            return f"must be above {self.above:g}"
+            return f"must be above {bound_text(self.above)}"
         if self.at_least is not None and not value >= self.at_least:
-            return f"must be {self.at_least:g} or more"
+            return f"must be {bound_text(self.at_least)} or more"
         if self.at_most is not None and not value <= self.at_most:
-            return f"must be at most {self.at_most:g}"
+            return f"must be at most {bound_text(self.at_most)}"
         if self.below is not None and not value < self.below:
-            return f"must be below {self.below:g}"
+            return f"must be below {bound_text(self.below)}"
         return None
+
+
+def bound_text(bound: float) -> str:
+    """A bound as it is written: a whole number with all its digits."""
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"
 
 
 def setting(

@@ -147,7 +147,7 @@ class GrpoConfig(TrainingConfig):
     prompts_per_step: int | None = setting(16, "tasks of one step; null: sampled_tokens says how large it is", above=0)
     sampled_tokens: int | None = setting(
         None,
-        "tokens that the agent samples in one step: as many groups are begun as the last step's mean allows, all are "
+        "tokens that the agent samples in one step: as many groups are begun as the mean so far allows, all are "
         "finished, and the next step makes up for what was too much; null: prompts_per_step says how large a step is",
         above=0,
     )

@@ -5,6 +5,7 @@ An existing run with the same content address takes the place of one to be made.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
@@ -113,6 +114,10 @@ class Planner:
             raise ConfigError(f"{given}: is not finished; finish it first: {setting('resume', run.folder)}")
         if run.stage in MODELS and (unlike := _unlike(run.config.model, config.model)):
             raise ConfigError(f"{given}: its model differs from this run's; use {unlike}")
+        if run.stage in MODELS and (most := _made_for(run)) and config.model.context > most:
+            raise ConfigError(
+                f"model.context={config.model.context}: the model of {given} was made for {most} tokens; lower it"
+            )
         return self.adopt(run)
 
     def _step(self, config: Config, parent: Step | None, name: str | None) -> Step:
@@ -148,6 +153,12 @@ def _last_of(run: Run, wanted: Sequence[str]) -> Run | None:
     """The run itself, or of a pipeline its last member that serves."""
     known = [run, *(member for member in reversed(run.members) if member.status is not RunStatus.unknown)]
     return next((member for member in known if member.stage in wanted), None)
+
+
+def _made_for(run: Run) -> int:
+    """The longest sequence that a run's model was made for, in tokens; 0 where its files do not tell."""
+    path = run.checkpoint and run.checkpoint / "config.json"
+    return int(json.loads(path.read_text()).get("max_position_embeddings") or 0) if path and path.is_file() else 0
 
 
 def _unlike(theirs: ModelConfig, ours: ModelConfig) -> str:

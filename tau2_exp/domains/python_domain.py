@@ -74,8 +74,11 @@ class PythonDomain(ABC):
     def revision(self) -> str:
         """A hash of the tasks, the state and the policy: a change of any is another revision."""
         tasks = {split: [dataclasses.asdict(task) for task in tasks] for split, tasks in self._splits.items()}
-        plain = json.loads(json.dumps([tasks, plain_state(self.state), self.policy], default=as_json))
-        text = json.dumps(plain, sort_keys=True)
+        told = [tasks, plain_state(self.state), self.policy]
+        try:
+            text = json.dumps(told, sort_keys=True, default=as_json)
+        except TypeError:  # keys of several types have no order before they are texts
+            text = json.dumps(json.loads(json.dumps(told, default=as_json)), sort_keys=True)
         return f"{self.name}@{hashlib.sha256(text.encode()).hexdigest()[:7]}"
 
     @cached_property

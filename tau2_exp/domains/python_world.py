@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from tau2_exp.types import Message, Parts, Role, Schema, StopReason, Task, ToolC
 
 STATE = "state"  # the first step of every leaf path
 Tools = Mapping[str, Callable[..., Any]]
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
 
 
 class PythonWorld:
@@ -117,6 +119,7 @@ def as_json(value: Any) -> Any:
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return dict(value)
-    if type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__:
+    text = str(value)
+    if _ADDRESS.search(text):
         raise TypeError(f"a {type(value).__name__} is no JSON data, and has no text of its own")
-    return str(value)
+    return text

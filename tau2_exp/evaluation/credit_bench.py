@@ -73,7 +73,7 @@ class Estimator:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How an estimator's advantages go with the truth; intervals are 95 %, over tasks.
+    """How an estimator's advantages go with the truth; intervals are 95 %, over groups.
 
     `correlation` is as measured, `corrected` without the noise of the truth; `gain` is the latter less that of
     `outcome`. `sign` is the share of turns of known sign whose advantage has it; an advantage of 0 counts half. `noise`
@@ -98,7 +98,7 @@ class Bench:
 
     judgements: list[Judgement]
     turns: int
-    tasks: int
+    groups: int
     signed: int  # turns whose true sign is known
     reliability: float
     spread: float  # the standard deviation of the true advantages, their noise taken off
@@ -125,14 +125,18 @@ def estimators(reward: RewardConfig, alphas: Sequence[float] = (0.5, 1.0, 2.0)) 
     return [*found, Estimator("branch", replace(plain, kind=RewardKind.branch))]
 
 
-def judge(groups: Sequence[MeasuredGroup], kinds: Sequence[Estimator]) -> Bench:
-    """Hold every estimator against the truth. Raises ValueError where no turn was measured."""
-    groups = [group for group in groups if group.turns]
+def judge(runs: Sequence[Sequence[MeasuredGroup]], kinds: Sequence[Estimator]) -> Bench:
+    """Hold every estimator against the truth, over the groups of all runs; those of one run are one step's.
+
+    Raises ValueError where no turn was measured.
+    """
+    runs = [[group for group in groups if group.turns] for groups in runs]
+    groups = [group for of_run in runs for group in of_run]
     if not groups:
         raise ValueError("no turn was measured: every episode ended in a fault, or before its first turn")
     truths = [[turn.advantage for turn in group.turns] for group in groups]
     errors = [[turn.error for turn in group.turns] for group in groups]
-    given = {kind.name: _given(kind, groups) for kind in kinds}
+    given = {kind.name: [turns for of_run in runs for turns in _given(kind, of_run)] for kind in kinds}
     sums = {name: Sums.of(list(zip(numbers, truths, errors, strict=True))) for name, numbers in given.items()}
     weights, whole = bootstrap_weights(len(groups)), np.ones((1, len(groups)))
     drawn = {name: one.resampled(weights).corrected for name, one in sums.items()}
@@ -174,12 +178,12 @@ def _bench(
             "--turns, or take tasks that the model solves sometimes"
         )
     if len(groups) < 5:
-        doubts.append(f"the intervals are over {len(groups)} tasks: too few; raise --groups")
+        doubts.append(f"the intervals are over {len(groups)} groups: too few; raise --groups")
     varied = variance([y for y, _ in every]) if len(every) > 1 else 0.0
     return Bench(
         judgements,
         turns=len(every),
-        tasks=len(groups),
+        groups=len(groups),
         signed=sum(abs(y) > _SURE * e for y, e in every),
         reliability=reliability,
         spread=math.sqrt(varied * reliability),

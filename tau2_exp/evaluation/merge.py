@@ -15,12 +15,11 @@ from tau2_exp.evaluation.plan import Place, Plan, contradicts, read_plan
 from tau2_exp.evaluation.scores import imported_facts, missing
 from tau2_exp.evaluation.sources import read_sources
 from tau2_exp.evaluation.standing import standing, stands
-from tau2_exp.runs.address import LOGGER, NEUTRAL, merged_address
+from tau2_exp.runs.address import LOGGER, NEUTRAL, merged_address, of_torch
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Trajectory
 
 AGENT = ("policy", "model", "engine.name", "domain.document", "stage.temperature", "stage.top_p", "stage.top_k")
-OF_MODELS = ("hardware.dtype", "engine.backbone", "engine.sampler")  # of agents that are models of ours
 
 
 def register(commands: argparse._SubParsersAction) -> None:
@@ -90,8 +89,9 @@ def _agent(run: Run) -> dict[str, Any]:
     facts |= {f"the source of {plugin.key}": plugin.source for plugin in run.manifest.plugins if plugin.key != LOGGER}
     if not (imported := imported_facts(run)):
         facts["seed"] = run.config.seed
-    ours = run.config.policy.kind in (PolicyKind.model, PolicyKind.sglang)
-    for key in (*AGENT, *(OF_MODELS if ours else ())):
+    if run.config.policy.kind in (PolicyKind.model, PolicyKind.sglang):
+        facts |= {"hardware.dtype": run.config.hardware.dtype.value, **of_torch(run.config)}
+    for key in AGENT:
         value: Any = to_data(run.config)
         for part in key.split("."):
             value = value[part]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tau2_exp.jsonl import write_json
 from tau2_exp.types import GREETING, StopReason
 
 PLAN = "plan.json"  # within a run's folder
+OPTIONS = "options"  # of a user of one's own
 
 
 GREEDY = "-greedy"  # ends the name of a split's file of greedy samples
@@ -74,9 +75,13 @@ def read_plan(folder: Path) -> Plan:
     """The plan of a run folder. Raises ConfigError where there is none."""
     path = folder / PLAN
     try:
-        return decode(Plan, json.loads(path.read_text()))
+        plan = decode(Plan, json.loads(path.read_text()))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: no plan of an evaluation ({error})") from None
+    own = {key: value for key, value in plan.user.items() if key not in ("kind", "model", OPTIONS)}
+    if plan.user.get("kind") != UserKind.custom.value or not own:
+        return plan
+    return replace(plan, user={"kind": plan.user["kind"], "model": plan.user["model"], OPTIONS: own})  # as it was once
 
 
 def differs(one: Plan, other: Plan) -> str:
@@ -120,7 +125,7 @@ def user_facts(user: UserConfig) -> dict[str, Any]:
         return {"kind": user.kind.value}
     if user.kind is UserKind.custom:
         facts = {"kind": user.kind.value, "model": user.function}
-        return facts | ({"options": user.options} if user.options else {})
+        return facts | ({OPTIONS: user.options} if user.options else {})
     facts = {"kind": user.kind.value, "model": user.model, "temperature": user.temperature}
     return {**facts, "max_tokens": user.max_tokens}
 

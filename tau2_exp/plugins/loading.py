@@ -128,8 +128,9 @@ def _lacks(found: Any, protocol: type) -> Iterator[str]:
 
 def _is_bound(found: Any, name: str) -> bool:
     """Whether a method is looked up without a self of its own to be given."""
-    kept = inspect.getattr_static(found, name)
-    return not inspect.isclass(found) or isinstance(kept, (staticmethod, classmethod))
+    if not inspect.isclass(found):
+        return True
+    return isinstance(inspect.getattr_static(found, name, None), (staticmethod, classmethod))
 
 
 def _why_not_read(found: Any, name: str) -> str:

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from tau2_exp.config import READ_BY, EngineName, PolicyKind, RewardKind, Sampler, to_data
+from tau2_exp.config import READ_BY, EngineName, PolicyKind, RewardKind, to_data
 from tau2_exp.evaluation.scores import AGENT, imported_facts
-from tau2_exp.runs.address import LOGGER, NEUTRAL, OF_SLIME, OPTIONS, READS
+from tau2_exp.runs.address import LOGGER, NEUTRAL, OF_SLIME, OPTIONS, READS, of_torch
 from tau2_exp.runs.run import Run
 
 Making = dict[tuple[str, str], Any]  # (stage, setting) → value, of a run and of all that it depends on
@@ -16,6 +16,7 @@ Values = dict[str, Any]  # the settings of one arm that differ between arms, by 
 
 # Where a server happens to run changes no result.
 _PLACES = {"url", "api_base"}
+DEFAULTS_OF_TORCH = {"engine.backbone": "own", "engine.sampler": "torch", "engine.lockstep": "true"}
 _FIRST = ("reward.kind", "reward.alpha", "samples_per_prompt")  # the order of names in labels
 
 
@@ -144,8 +145,8 @@ def _of_engine(run: Run) -> dict[str, Any]:
         return {}
     if config.engine.name is EngineName.slime:
         return _chosen(to_data(config), keys)
-    sampler = config.engine.sampler.value if config.serves_policy and run.stage != "sft" else Sampler.torch.value
-    return {"engine.backbone": config.engine.backbone.value, "engine.sampler": sampler}
+    found = dict(of_torch(config))
+    return {key: found.get(key, default) for key, default in DEFAULTS_OF_TORCH.items()}
 
 
 def _chosen(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

@@ -149,7 +149,10 @@ def _so_far(run: Run) -> str:
         return f": {progress.label} {progress.done} of {progress.total}" if progress else ""
     plan = read_plan(run.folder)
     wanted = sum(map(len, plan.files.values()))
-    played = sum(len(standing(run.trajectories(name))) for name in plan.files)
+    try:
+        played = sum(len(standing(run.trajectories(name))) for name in plan.files)
+    except ValueError as error:
+        return f": {error}"
     return f": {played} of {wanted} episodes done"
 
 

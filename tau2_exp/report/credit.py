@@ -23,7 +23,7 @@ class Credit:
     advantages: Turns  # one a turn
     own: Turns  # what of each turn's advantage is the turn's own, not its episode's
     samples: int  # the scored trajectories of its group
-    signal: bool  # False: no advantage of the group is other than 0, so it was not trained on
+    signal: bool  # False: no term of the group is other than 0, so it was not trained on
 
 
 def steps_of(run: Run) -> list[int]:

@@ -21,9 +21,8 @@ FILES = ("table.txt", "credit.csv", "figure.html")
 _HEADINGS = ("", "correlation", "with the truth, 95 %", "more than outcome, 95 %", "sign right", "noise", "tokens")
 
 
-def bench_text(bench: Bench, run: Run) -> str:
+def bench_text(bench: Bench, runs: Sequence[Run]) -> str:
     """The table, what it was measured on, and what can be concluded."""
-    user = run.config.user
     rows = [
         (
             one.name,
@@ -36,14 +35,15 @@ def bench_text(bench: Bench, run: Run) -> str:
         )
         for one in bench.judgements
     ]
-    title = f"Credit of {run.stage} ({run.folder.name}) beside what turns were worth"
+    stages = " and ".join(dict.fromkeys(run.stage for run in runs))
+    title = f"Credit of {stages} ({', '.join(run.folder.name for run in runs)}) beside what turns were worth"
     measured = (
-        f"{bench.turns} turns of {bench.tasks} tasks; the truth's standard deviation is {bench.spread:.3f} and its "
+        f"{bench.turns} turns of {bench.groups} groups; the truth's standard deviation is {bench.spread:.3f} and its "
         f"reliability {bench.reliability:.2f}; {bench.signed} turns have a known sign; playing on took "
         f"{bench.truth_tokens:,} sampled tokens."
     )
     said = [text_table(title, _HEADINGS, rows), measured]
-    if user.kind is not UserKind.scripted:
+    if any(run.config.user.kind is not UserKind.scripted for run in runs):
         said.append("The user is sampled too: what a turn was worth holds its answer to that turn.")
     return "\n".join([*said, *(bench.doubts or [_conclusion(bench)])])
 
@@ -63,7 +63,7 @@ def write_bench(bench: Bench, text: str, folder: Path) -> list[Path]:
     return paths
 
 
-def write_svg(bench: Bench, path: Path) -> None:
+def write_svg(bench: Bench, path: Path) -> Path:
     """Draw the figure as an SVG file. Raises ConfigError where plotly or Chromium is missing."""
     from tau2_exp.report.drawings import draw
 
@@ -71,6 +71,7 @@ def write_svg(bench: Bench, path: Path) -> None:
         path.write_text(draw([bench_figure(bench)])[0], encoding="utf-8")
     except ModuleNotFoundError:
         raise ConfigError("--svg: drawing takes plotly, which is not installed: pip install plotly") from None
+    return path
 
 
 def bench_figure(bench: Bench) -> go.Figure:

@@ -53,7 +53,7 @@ def _bound(value: float) -> str:
 
 def p_text(p: float) -> str:
     """`0.012`, or `<0.001`; with as many digits as show on which side of 0.05 it is."""
-    digits = next(d for d in range(3, 18) if (float(f"{p:.{d}f}") < 0.05) == (p < 0.05))
+    digits = next((d for d in range(3, 17) if (float(f"{p:.{d}f}") < 0.05) == (p < 0.05)), 17)
     return "<0.001" if p < 0.001 else f"{p:.{digits}f}"
 
 

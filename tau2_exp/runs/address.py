@@ -17,6 +17,7 @@ from tau2_exp.config import (
     EngineName,
     PolicyKind,
     TrainingConfig,
+    UserKind,
     to_data,
 )
 from tau2_exp.plugins import Plugin, is_path, named, plugin_of
@@ -85,7 +86,7 @@ def content_address(config: Config, parent: str | None) -> str:
     if config.engine.name is EngineName.slime:
         parts |= {key: _select(data, key) for key in OF_SLIME.get(config.stage.name, ())}
     elif "engine.name" in parts:
-        parts |= _of_torch(config)
+        parts |= of_torch(config)
     if source := data["stage"].get("data"):
         parts["data"] = hashlib.sha256(Path(source).read_bytes()).hexdigest()
     if "model" in parts and not (config.model.lora and isinstance(config.stage, TrainingConfig)):
@@ -96,7 +97,7 @@ def content_address(config: Config, parent: str | None) -> str:
     return _digest(parts, revision_of(config))
 
 
-def _of_torch(config: Config) -> dict[str, str]:
+def of_torch(config: Config) -> dict[str, str]:
     """What more a result of engine=torch depends on, where it is not the default."""
     parts: dict[str, str] = {}
     if config.engine.backbone is Backbone.transformers:
@@ -104,8 +105,8 @@ def _of_torch(config: Config) -> dict[str, str]:
     if config.stage.name != "sft":
         if config.serves_policy:
             parts["engine.sampler"] = config.engine.sampler.value
-        if not config.engine.lockstep:
-            parts["engine.lockstep"] = "false"  # a seed has several results then
+        elif not config.engine.lockstep and config.user.kind in (UserKind.scripted, UserKind.custom):
+            parts["engine.lockstep"] = "false"  # a seed has several results, as it has with a user behind an API
     return parts
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tau2_exp.codec import decode, encode
 from tau2_exp.config import BranchConfig, ConfigError, EngineName, UserKind
-from tau2_exp.evaluation.credit_bench import Bench, MeasuredGroup, estimators, judge
+from tau2_exp.evaluation.credit_bench import MeasuredGroup, estimators, judge
 from tau2_exp.jsonl import JsonlWriter, read_jsonl, write_json
 from tau2_exp.types import Sampling, Task
 
@@ -31,7 +31,13 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "credit", help="measure what turns were worth by playing on, and which credit knows it best"
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="a finished run with a model: SFT, RFT or GRPO")
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="finished runs with a model (SFT, RFT, GRPO), judged as one",
+    )
     parser.add_argument(
         "--tasks", nargs="+", metavar="TASK", help="ids of tasks, as 12 or retail/12 (default: drawn from the split)"
     )
@@ -42,8 +48,13 @@ def register(subparsers: Any) -> None:
         "--continuations", type=int, default=64, help="times that each state is played on from (default: 64)"
     )
     parser.add_argument("--temperature", type=float, default=1.0, help="of the policy's sampling (default: 1)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where results go (default: RUN-credit beside it)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first run; each further one adds 1 (default: 0)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where results go; several runs need it (default of one: RUN-credit)",
+    )
     parser.add_argument("--svg", action="store_true", help="draw the figure as an SVG file too; takes Chromium")
     parser.set_defaults(run=_command)
 
@@ -58,19 +69,30 @@ def _command(args: argparse.Namespace) -> int:
             raise ConfigError(f"--{name} {getattr(args, name)}: must be {least} or more")
     if args.temperature <= 0:
         raise ConfigError(f"--temperature {args.temperature:g}: must be above 0: without chance all turns are worth 0")
-    run = Run.open(args.folder)
-    out = args.out or run.folder.parent / f"{run.folder.name}-credit"
-    bench = measure(run, args, out)
-    text = bench_text(bench, run)
+    runs = [Run.open(folder) for folder in args.folders]
+    if len({run.folder.resolve() for run in runs}) < len(runs):
+        raise ConfigError("credit: one run is named twice; name each once")
+    if len(runs) > 1 and not args.out:
+        raise ConfigError("--out DIR: say where the joint results of several runs go")
+    for run in runs:
+        _model_of(run)
+    out = args.out or runs[0].folder.parent / f"{runs[0].folder.name}-credit"
+    groups = [
+        measure(run, args, args.seed + place, out if len(runs) == 1 else out / run.folder.name)
+        for place, run in enumerate(runs)
+    ]
+    bench = judge(groups, estimators(runs[0].config.reward))
+    text = bench_text(bench, runs)
     print(text)
+    written = write_bench(bench, text, out)
     if args.svg:
-        write_svg(bench, out / "figure.svg")
-    print(f"files: {', '.join(path.name for path in write_bench(bench, text, out))} in {out}")
+        written.append(write_svg(bench, out / "figure.svg"))
+    print(f"files: {', '.join(path.name for path in written)} in {out}")
     return 0
 
 
-def measure(run: Run, args: argparse.Namespace, out: Path) -> Bench:
-    """Play the groups that `out` does not hold yet, and judge all of them.
+def measure(run: Run, args: argparse.Namespace, seed: int, out: Path) -> list[MeasuredGroup]:
+    """The groups of one run: those that `out` holds, and the others played.
 
     Raises ConfigError where `out` holds a bench of other settings, or the run has no model to play with.
     """
@@ -78,8 +100,8 @@ def measure(run: Run, args: argparse.Namespace, out: Path) -> Bench:
     from tau2_exp.stages.credit_bench import BenchPlan, measure_group
 
     start, setting = _model_of(run), RolloutSetting(run)
-    plan = BenchPlan(args.turns, args.continuations, BranchConfig(), args.seed)
-    tasks = _tasks(setting, args)
+    plan = BenchPlan(args.turns, args.continuations, BranchConfig(), seed)
+    tasks = _tasks(setting, args, seed)
     _freeze(out, {"run": run.manifest.address, "temperature": args.temperature, **encode(plan)})
     policy = _policy(setting, start, Sampling(args.temperature, max_tokens=run.config.model.max_new_tokens))
     path = out / GROUPS
@@ -93,10 +115,10 @@ def measure(run: Run, args: argparse.Namespace, out: Path) -> Bench:
                 seconds = time.monotonic() - begun
                 print(f"credit: {number}/{len(tasks)} groups, {task.key}, {seconds:.0f} s", flush=True)
             groups.append(known[task.key])
-    return judge(groups, estimators(run.config.reward))
+    return groups
 
 
-def _tasks(setting: RolloutSetting, args: argparse.Namespace) -> list[Task]:
+def _tasks(setting: RolloutSetting, args: argparse.Namespace, seed: int) -> list[Task]:
     """The named tasks, or so many drawn from the split. Raises ConfigError for a task that it does not have."""
     try:
         found = list(setting.tasks(args.split))
@@ -104,7 +126,7 @@ def _tasks(setting: RolloutSetting, args: argparse.Namespace) -> list[Task]:
         raise ConfigError(f"--split {args.split}: {error}") from None
     if args.tasks:
         return named_tasks(args.tasks, found, f"the split {args.split}")
-    return random.Random(args.seed).sample(found, min(args.groups, len(found)))
+    return random.Random(seed).sample(found, min(args.groups, len(found)))
 
 
 def named_tasks(names: Sequence[str], tasks: Sequence[Task], where: str) -> list[Task]:

@@ -11,8 +11,11 @@ from tau2_exp.stages.progress import ProgressBar
 from tau2_exp.types import Row
 
 
-def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> None:
-    """Train for the stage's epochs on all rows in which a token is trained. Raises ConfigError where there is none."""
+def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> Sequence[Row]:
+    """Train for the stage's epochs on all rows in which a token is trained, and return these.
+
+    Raises ConfigError where there is none.
+    """
     whole, rows = len(rows), [row for row in rows if any(row.trained)]
     if not rows:
         raise ConfigError(f"{stage.name}: none of {whole} conversations holds a turn to learn from")
@@ -30,6 +33,7 @@ def fit(learner: Learner, rows: Sequence[Row], stage: SftConfig | RftConfig) -> 
             metrics = learner.trainer.sft_step([rows[i] for i in batch])
             learner.advance(metrics | {"epoch": epoch})
             bar.advance(loss=metrics["loss"])
+    return rows
 
 
 def _steps_of(rows: int, stage: SftConfig | RftConfig) -> int:

@@ -49,7 +49,7 @@ def _tell_missed(stage: GrpoConfig, sampled: int) -> None:
     if wanted and abs(sampled - wanted) > NEAR * wanted:
         print(
             f"grpo: sampled {sampled} tokens, and {wanted} were asked for (stage.steps × stage.sampled_tokens): one "
-            "group is too large a share of them; raise stage.sampled_tokens or stage.steps"
+            "group is too large a share, or faults ended the last step; raise stage.sampled_tokens or stage.steps"
         )
 
 

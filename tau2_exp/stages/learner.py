@@ -58,7 +58,8 @@ class Learner:
             start = starting_point(context)
             self.tokenizer = context.adopt(load_tokenizer(start), start)
             self.model = load_model(start, config.hardware, config.engine.backbone)
-            check_context(self.model, config.model.context)
+            if not self.has_begun:  # what a killed run began with, it goes on with
+                check_context(self.model, config.model.context)
             if config.model.lora:
                 seed = stable_seed(config.seed, config.stage.name)  # the next stage's adapter begins otherwise
                 self.model.adapter = Adapter(self.model, config.model, seed, str(start))

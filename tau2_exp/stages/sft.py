@@ -18,9 +18,7 @@ async def sft(run: Run) -> None:
     learner = Learner(
         context, lambda: new_tokenizer(context, lambda letters: (sft_row(context, letters, e) for e in examples))
     )
-    rows = sft_rows(context, learner.tokenizer, examples)
-    fit(learner, rows, stage)
-    summary = sft_summary(rows)
+    summary = sft_summary(fit(learner, sft_rows(context, learner.tokenizer, examples), stage))
     vocabulary = learner.model.vocab_size
     print(f"sft: {summary['conversations']} conversations, {summary['tokens']} tokens, vocabulary {vocabulary}")
     learner.finish({**summary, "steps": learner.step})

@@ -100,8 +100,9 @@ class TokenBudget:
         return {"spent": self.spent, "tokens": self.tokens, "groups": self.groups}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a saved state."""
-        self.spent, self.tokens, self.groups = state["spent"], state["tokens"], state["groups"]
+        """Continue from a saved state; one of an earlier version has the mean alone, which is taken for one group's."""
+        self.spent, mean = state["spent"], state.get("per_group", 0.0)
+        self.tokens, self.groups = state.get("tokens", mean), state.get("groups", float(mean > 0))
 
 
 def step_size(stage: GrpoConfig) -> TaskCount | TokenBudget:

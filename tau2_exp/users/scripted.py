@@ -68,7 +68,7 @@ class ScriptedUser:
     def __init__(self, task: Task, world: World):
         self.usage = Usage()
         self._scenario = task.scenario
-        self._tools = {schema["function"]["name"] for schema in world.schemas(Role.USER)}
+        self._tools = {schema["function"]["name"]: schema for schema in world.schemas(Role.USER)}
         self._opened = bool(task.history)
         self._asked: list[Request] = []  # by the agent's last message
         self._results: list[Message] = []  # the answers to the first of them

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from tau2_exp.domains.wording import PHRASES, Request, is_worded, want
-from tau2_exp.types import Role, ToolCall
+from tau2_exp.types import Role, Schema, ToolCall
 
 Reading = tuple[int, int, list[Request]]  # where in the sentence it stands, and what it asks for
 
@@ -108,8 +108,12 @@ def understand(text: str) -> list[Request]:
     return requests
 
 
-def named_calls(text: str, tools: Collection[str]) -> list[Request]:
-    """The calls that the text writes out, `NAME({arguments})`, and that no wording is known for."""
+def named_calls(text: str, tools: Mapping[str, Schema]) -> list[Request]:
+    """The calls that the text writes out, `NAME({arguments})`, and that no wording is known for.
+
+    `tools` are the user's, by their names. Of a tool that has a wording, and other arguments than that, a call has to
+    fit the schema: else the words around it say what is meant.
+    """
     found = []
     for match in re.finditer(r"\b(\w+)\(\s*", text):
         if match[1] not in tools:
@@ -117,9 +121,17 @@ def named_calls(text: str, tools: Collection[str]) -> list[Request]:
         with suppress(ValueError):
             nothing = text[match.end() :].startswith(")")
             arguments, _ = ({}, 0) if nothing else json.JSONDecoder().raw_decode(text, match.end())
-            if isinstance(arguments, dict) and not is_worded(match[1], arguments):
+            if not isinstance(arguments, dict) or is_worded(match[1], arguments):
+                continue
+            if match[1] not in PHRASES or _fits(arguments, tools[match[1]]):
                 found.append(Request(ToolCall(match[1], arguments, Role.USER)))
     return found
+
+
+def _fits(arguments: Mapping[str, object], schema: Schema) -> bool:
+    """Whether a tool takes these arguments."""
+    parameters = schema["function"]["parameters"]
+    return set(parameters.get("required", ())) <= set(arguments) <= set(parameters.get("properties", {}))
 
 
 def _in_sentence(sentence: str) -> list[Request]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from tau2_exp.__main__ import main
 from tau2_exp.config import BranchConfig, ConfigError, PartWeights, RewardConfig, RolloutConfig
 from tau2_exp.evaluation.credit_bench import Bench, MeasuredGroup, estimators, judge
 from tau2_exp.interfaces import World
+from tau2_exp.jsonl import read_jsonl
 from tau2_exp.rollouts.episode import Limits
 from tau2_exp.rollouts.rollout import EpisodeSetting
 from tau2_exp.runs.run import Run
@@ -55,9 +57,9 @@ def test_the_turn_that_decides_is_found_by_the_bench_and_by_branch_and_not_by_ou
                 assert turn.advantage == pytest.approx(0.5 if right else -0.5, abs=0.35) and turn.error < 0.15
         means = {turn: sum(found) / len(found) for turn, found in sizes.items() if found}
         assert max(means, key=lambda turn: means[turn]) == moment
-    bench = judge(groups, estimators(RewardConfig()))
+    bench = judge([groups], estimators(RewardConfig()))
     found = corrected(bench)
-    assert 0.65 < bench.reliability < 1 and bench.doubts == [] and bench.tasks == 6
+    assert 0.65 < bench.reliability < 1 and bench.doubts == [] and bench.groups == 6
     assert found["branch"] > 0.6 > 0.4 > found["outcome"] > 0.1
     branch = next(one for one in bench.judgements if one.name == "branch")
     outcome = bench.judgements[0]
@@ -67,7 +69,7 @@ def test_the_turn_that_decides_is_found_by_the_bench_and_by_branch_and_not_by_ou
 
 
 def test_progress_that_misleads_is_told() -> None:
-    found = corrected(judge(measure(MisleadingWorld), estimators(RewardConfig())))
+    found = corrected(judge([measure(MisleadingWorld)], estimators(RewardConfig())))
     assert found["turn_level alpha=2 baseline=state"] < found["outcome"] < found["branch"]
     assert found["turn_level alpha=2 baseline=group"] < 0.1
 
@@ -90,11 +92,24 @@ def test_a_task_is_named_by_its_domain_where_its_id_alone_is_of_two() -> None:
         named_tasks(["0"], tasks, "train")
 
 
+def test_several_runs_are_judged_as_one(pupil: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    twin = shutil.copytree(pupil.folder, tmp_path / "twin", symlinks=True)
+    words = ["credit", str(pupil.folder), str(twin), "--turns", "2", "--continuations", "2", "--groups", "1"]
+    assert main([*words, "--out", str(tmp_path / "both")]) == 0
+    assert f"({pupil.folder.name}, twin)" in capsys.readouterr().out
+    (first,), (second,) = (
+        list(read_jsonl(tmp_path / "both" / run / "groups.jsonl")) for run in (pupil.folder.name, "twin")
+    )
+    assert first["task"] != second["task"] or first["group"] != second["group"], "each run has a seed of its own"
+    for wrong, why in ((words, "say where the joint results"), ([*words, str(twin), "--out", "x"], "named twice")):
+        assert main(wrong) == 2 and why in capsys.readouterr().err
+
+
 def test_too_few_continuations_allow_no_conclusion() -> None:
     setting = EpisodeSetting(LockWorld, lambda spec, world: ScriptUser("Open it."), Limits(), RolloutConfig())
     plan = BenchPlan(turns=6, continuations=2, branch=BranchConfig(), seed=1)
     bench = judge(
-        [asyncio.run(measure_group(setting, PressingPolicy(0.02), make_task("0"), plan))], estimators(RewardConfig())
+        [[asyncio.run(measure_group(setting, PressingPolicy(0.02), make_task("0"), plan))]], estimators(RewardConfig())
     )
     assert any("no conclusion" in doubt for doubt in bench.doubts) and any("too few" in doubt for doubt in bench.doubts)
 

@@ -170,10 +170,14 @@ class Sender:
             "stderr_to_stdout": True,
             "wckey": None,
             "additional_parameters": {
-                "output": f"{folder}/{number}_0_log.out",
-                "requeue": True,
-                "kill-on-invalid-dep": "yes",
-                **{name: value == "true" or value for name, value in slurm.options.items() if value != "false"},
+                name: value == "true" or value
+                for name, value in {
+                    "output": f"{folder}/{number}_0_log.out",
+                    "requeue": "true",
+                    "kill-on-invalid-dep": "yes",
+                    **slurm.options,
+                }.items()
+                if value != "false"
             },
         }
         executor.update_parameters(**asked)
