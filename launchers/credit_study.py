@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from statistics import correlation, fmean, stdev
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def area(curve: Sequence[tuple[int, float]]) -> float:
 
 def tables() -> str:
     """The rows as the tables of docs/credit.md, in Markdown."""
-    return "\n\n".join([_search_table(), _final_table(), _agreement_table()])
+    return "\n\n".join([_search_table(), _final_table(), _together_table()])
 
 
 def _search_table() -> str:
@@ -255,20 +255,18 @@ def _final_table() -> str:
     return "\n".join(lines)
 
 
-def _agreement_table() -> str:
-    """How the turns' arms end beside those of the outcome, and whether the arms' order is the bench's."""
-    finals, truth = _finals(), _with_truth()
+def _together_table() -> str:
+    """How the turns' arms together end beside those of the outcome."""
     lines = ["| | " + " | ".join(MEASURES) + " |", "|---" * (1 + len(MEASURES)) + "|"]
-    apart, alike = [], []
+    finals, cells = _finals(), []
+    seeds = [seed for seed in SEEDS if all(seed in finals[arm] for arm in (*BY_TURNS, *BY_OUTCOME))]
     for name in MEASURES:
-        scores = {arm: {seed: getattr(row, name) for seed, row in rows.items()} for arm, rows in finals.items()}
-        seeds = [seed for seed in SEEDS if all(seed in scores[arm] for arm in ARMS)]
-        means = [[fmean(scores[arm][seed] for arm in arms) for seed in seeds] for arms in (BY_TURNS, BY_OUTCOME)]
-        apart.append(_difference([one - other for one, other in zip(*means, strict=True)], compared=1))
-        ended = [fmean(scores[arm].values()) if scores[arm] else 0.0 for arm in ARMS]
-        alike.append(f"{correlation(_ranks([truth[arm] for arm in ARMS]), _ranks(ended)):.2f}" if seeds else "")
-    lines.append(f"| {', '.join(BY_TURNS)} less {', '.join(BY_OUTCOME)} | {' | '.join(apart)} |")
-    lines.append(f"| rank correlation with the truth, over the eight arms | {' | '.join(alike)} |")
+        ours, others = (
+            [fmean(getattr(finals[arm][seed], name) for arm in arms) for seed in seeds]
+            for arms in (BY_TURNS, BY_OUTCOME)
+        )
+        cells.append(_difference([one - other for one, other in zip(ours, others, strict=True)], compared=1))
+    lines.append(f"| {', '.join(BY_TURNS)} less {', '.join(BY_OUTCOME)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -276,11 +274,6 @@ def _with_truth() -> dict[str, float]:
     with BENCH.open(newline="", encoding="utf-8") as file:
         found = {line["name"]: float(line["corrected"]) for line in csv.DictReader(file)}
     return {arm: found[name] for arm, name in ESTIMATORS.items()}
-
-
-def _ranks(values: Sequence[float]) -> list[float]:
-    order = sorted(values)
-    return [fmean(place for place, other in enumerate(order) if other == value) for value in values]
 
 
 def _mean(values: Sequence[float | None]) -> str:

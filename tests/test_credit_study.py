@@ -63,7 +63,7 @@ def test_the_table_compares_arms_with_the_outcome_seed_by_seed(study: ModuleType
     study.write_rows(rows)
     lines = study.tables().splitlines()
     branch = [line for line in lines if line.startswith("| branch")][-1]
-    assert lines[-1].endswith("|  |  |  |"), "no order before every arm has a run"
+    assert lines[-1].endswith("|  |  |  |"), "no comparison before every arm has runs"
     reach = t_quantile(1 - 0.025 / 7, 2) * 0.05 / 3**0.5  # seven comparisons
     assert "3 of 8" in branch and f"| 0.550 | +0.250 [{0.25 - reach:+.3f}, {0.25 + reach:+.3f}] |" in branch
     assert branch.count("+0.000 [+0.000, +0.000]") == 2
