@@ -122,7 +122,8 @@ def follow(line: str, words: list[str], block: str) -> None:
 
 def plan(arguments: list[str]) -> None:
     """Plan a command of run.py, and freeze the run that it names."""
-    overrides = [word for word in arguments if "=" in word]
+    # `first` is here already, as a smaller pipeline than the page's command makes.
+    overrides = [word for word in arguments if "=" in word and word != "name=first"]
     flags = [word for word in arguments if "=" not in word]
     if flags[:1] == ["--cfg"]:
         compose_config(overrides)
