@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,7 +176,10 @@ def test_the_pipeline_on_real_tasks_tells_each_stage_that_is_done(smoke, smoke_o
     scratch, parts, stream = tmp_path / "scratch", tmp_path / "parts", io.StringIO()
     scratch.mkdir()
     parts.mkdir()
-    weights.split(find(smoke_outputs, "sft")[0] / "checkpoints/last", 40, scratch, parts)
+    model = shutil.copytree(find(smoke_outputs, "sft")[0] / "checkpoints/last", tmp_path / "model")
+    shape = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(shape | {"max_position_embeddings": 8192}))  # as SmolLM2's
+    weights.split(model, 40, scratch, parts)
     settings = Settings("cpu", True, tmp_path, parts)
     smollm.run(settings, Report("smollm", stream))
     records = {record["name"]: record["figures"] for record in map(json.loads, stream.getvalue().splitlines())}

@@ -161,9 +161,10 @@ def test_auto_is_part_of_a_run_only_where_it_is_not_the_own_decoder(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     new_family("gemma3", tmp_path / "gemma3")
     torch.manual_seed(0)
-    dense = transformers.LlamaForCausalLM(transformers.LlamaConfig(**SIZES))
+    sizes = SIZES | {"max_position_embeddings": 8192}  # as model=hf has it
+    dense = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
     dense.save_pretrained("dense")
-    windowed = transformers.MistralConfig(**SIZES | {"sliding_window": 64})
+    windowed = transformers.MistralConfig(**sizes | {"sliding_window": 64})
     transformers.MistralForCausalLM(windowed).save_pretrained("windowed")
 
     for path in ("gemma3", "dense", "windowed"):

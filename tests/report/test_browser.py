@@ -217,7 +217,7 @@ def test_a_tree_shows_what_was_played_on_from_where_and_leads_to_it(browser: Bro
     assert told.count("✓") == 3 and told.count("✗") == 1
     shown = page.run("[...document.querySelectorAll('.tree .step')].map(e => e.title)")
     assert len(shown) == 4 + 3 + 3 + 2
-    assert shown[2:4] == ["Turn 3: advantage +0.88", "Turn 4: advantage 0.00"], "V̂ rises by a half, then not at all"
+    assert shown[2:4] == ["Turn 3: advantage +0.90", "Turn 4: advantage 0.00"], "V̂ rises by a half, then not at all"
     page.run("document.querySelectorAll('.tree a')[1].click()")
     page.wait_for("document.querySelector('.pane .verdict').innerText.includes('sample 4')")
     assert "Goes on from sample 1 before turn 3" in page.text(".strips .note")

@@ -101,7 +101,8 @@ def test_several_runs_are_judged_as_one(pupil: Run, tmp_path: Path, capsys: pyte
         list(read_jsonl(tmp_path / "both" / run / "groups.jsonl")) for run in (pupil.folder.name, "twin")
     )
     assert first["task"] != second["task"] or first["group"] != second["group"], "each run has a seed of its own"
-    for wrong, why in ((words, "say where the joint results"), ([*words, str(twin), "--out", "x"], "named twice")):
+    twice = ["credit", str(twin), str(twin), "--out", "x"]
+    for wrong, why in ((words, "say where the joint results"), (twice, "named twice")):
         assert main(wrong) == 2 and why in capsys.readouterr().err
 
 
