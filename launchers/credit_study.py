@@ -12,7 +12,7 @@ import csv
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
@@ -245,12 +245,12 @@ def _cell(scores: Sequence[float], chosen: bool) -> str:
 def _final_table() -> str:
     heads = [head for name in MEASURES for head in (name, f"{name}, less outcome's")]
     lines = [f"| arm | runs | with the truth | with outcome | {' | '.join(heads)} |", "|---" * (4 + len(heads)) + "|"]
-    truth = _with_truth()
-    for arm, rows in _finals().items():
+    truth, finals = _with_truth(), _finals()
+    for arm, rows in finals.items():
         cells = [f"{len(rows)} of {len(SEEDS)}", f"{truth[arm]:.2f}"]
         cells.append(_mean([row.with_outcome for row in rows.values()]))
         for name in MEASURES:
-            cells += [_mean([getattr(row, name) for row in rows.values()]), _difference(differences(arm, name))]
+            cells += [_mean([getattr(row, name) for row in rows.values()]), _difference(differences(finals, arm, name))]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -296,8 +296,9 @@ def answer_figure() -> go.Figure:
 
     names = [f"{name}, less outcome's" for name in MEASURES]
     drawn = make_subplots(rows=1, cols=len(MEASURES), shared_yaxes=True, subplot_titles=names)
+    finals = _finals()
     for column, name in enumerate(MEASURES, start=1):
-        found = {arm: pairs for arm in ARMS if len(pairs := differences(arm, name)) > 1}
+        found = {arm: pairs for arm in ARMS if len(pairs := differences(finals, arm, name)) > 1}
         dots = [(pair, arm) for arm, pairs in found.items() for pair in pairs]
         drawn.add_scatter(
             x=[pair for pair, _ in dots],
@@ -352,9 +353,8 @@ def _finals() -> dict[str, dict[int, Row]]:
     return {arm: {row.seed: row for row in rows if row.arm == arm} for arm in ARMS}
 
 
-def differences(arm: str, measure: str) -> list[float]:
+def differences(finals: Mapping[str, Mapping[int, Row]], arm: str, measure: str) -> list[float]:
     """An arm's scores less those of `outcome`, seed by seed; none for `outcome` itself."""
-    finals = _finals()
     ours, outcomes = finals[arm], finals["outcome"]
     pairs = [(ours[seed], outcomes[seed]) for seed in ours if seed in outcomes and arm != "outcome"]
     return [getattr(one, measure) - getattr(other, measure) for one, other in pairs]

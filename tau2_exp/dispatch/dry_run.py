@@ -46,8 +46,7 @@ def preview(jobs: Sequence[Sequence[str]], configs: Sequence[Config]) -> int:
     The exit status. dry_run of the first configuration chooses a shell script or JSON.
     """
     planner, names = Planner(Path(configs[0].outputs)), _folder_names(configs)
-    for config in configs[:1]:
-        check_name(config.name)
+    check_name(configs[0].name)
     targets: list[Step] = []
     freezing: dict[int, Command] = {}
     for place, (job, config, name) in enumerate(zip(jobs, configs, names, strict=True)):

@@ -15,7 +15,7 @@ from tau2_exp.evaluation.plan import Place, Plan, contradicts, read_plan
 from tau2_exp.evaluation.scores import imported_facts, missing
 from tau2_exp.evaluation.sources import read_sources
 from tau2_exp.evaluation.standing import standing, stands
-from tau2_exp.runs.address import LOGGER, NEUTRAL, merged_address, of_torch
+from tau2_exp.runs.address import NEUTRAL, merged_address, of_torch, sources_of
 from tau2_exp.runs.run import Run
 from tau2_exp.types import Trajectory
 
@@ -86,7 +86,7 @@ def _other_agent(one: Run, other: Run) -> str:
 
 def _agent(run: Run) -> dict[str, Any]:
     facts: dict[str, Any] = {"parent": run.parent.manifest.address if run.parent else None}
-    facts |= {f"the source of {plugin.key}": plugin.source for plugin in run.manifest.plugins if plugin.key != LOGGER}
+    facts |= {f"the source of {key}": source for key, source in sources_of(run.manifest.plugins).items()}
     if not (imported := imported_facts(run)):
         facts["seed"] = run.config.seed
     if run.config.policy.kind in (PolicyKind.model, PolicyKind.sglang):

@@ -8,7 +8,7 @@ from typing import Any
 
 from tau2_exp.config import READ_BY, EngineName, PolicyKind, RewardKind, to_data
 from tau2_exp.evaluation.scores import AGENT, imported_facts
-from tau2_exp.runs.address import LOGGER, NEUTRAL, OF_SLIME, OPTIONS, READS, of_torch
+from tau2_exp.runs.address import NEUTRAL, OF_SLIME, OPTIONS, READS, of_torch, sources_of
 from tau2_exp.runs.run import Run
 
 Making = dict[tuple[str, str], Any]  # (stage, setting) → value, of a run and of all that it depends on
@@ -135,18 +135,17 @@ def _agent(run: Run) -> dict[str, Any]:
 
 def sources(run: Run) -> dict[str, Any]:
     """The source of each function of the user's own that the run's result depends on, as a setting."""
-    return {f"{plugin.key} source": plugin.source for plugin in run.manifest.plugins if plugin.key != LOGGER}
+    return {f"{key} source": source for key, source in sources_of(run.manifest.plugins).items()}
 
 
 def _of_engine(run: Run) -> dict[str, Any]:
     """What more a run's model depends on, by its engine."""
-    config, keys = run.config, OF_SLIME.get(run.stage, ())
+    config = run.config
     if "engine.name" not in READS[run.stage] and run.stage != "eval":
         return {}
     if config.engine.name is EngineName.slime:
-        return _chosen(to_data(config), keys)
-    found = dict(of_torch(config))
-    return {key: found.get(key, default) for key, default in DEFAULTS_OF_TORCH.items()}
+        return _chosen(to_data(config), OF_SLIME.get(run.stage, ()))
+    return DEFAULTS_OF_TORCH | of_torch(config)
 
 
 def _chosen(data: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def content_address(config: Config, parent: str | None) -> str:
         del parts["domain"]["eval_splits"]
     if isinstance(config.stage, DemosConfig) and config.policy.kind is PolicyKind.custom:
         parts["policy"] = {key: data["policy"][key] for key in ("function", "options")}
-    if sources := {plugin.key: plugin.source for plugin in plugins_of(config) if plugin.key != LOGGER}:
+    if sources := sources_of(plugins_of(config)):
         parts["sources"] = sources
     if config.engine.name is EngineName.slime:
         parts |= {key: _select(data, key) for key in OF_SLIME.get(config.stage.name, ())}
@@ -120,6 +120,11 @@ def plugins_of(config: Config) -> tuple[Plugin, ...]:
         reads.add("policy")
     found = {key: path for key, path in named(config).items() if reads & {key, key.partition(".")[0]}}
     return tuple(plugin_of(key, path) for key, path in found.items())
+
+
+def sources_of(plugins: Sequence[Plugin]) -> dict[str, str]:
+    """By setting, the source of each plugin that a result depends on: the logger changes none."""
+    return {plugin.key: plugin.source for plugin in plugins if plugin.key != LOGGER}
 
 
 def revision_of(config: Config) -> str:

@@ -74,12 +74,11 @@ def _command(args: argparse.Namespace) -> int:
         raise ConfigError("credit: one run is named twice; name each once")
     if len(runs) > 1 and not args.out:
         raise ConfigError("--out DIR: say where the joint results of several runs go")
-    for run in runs:
-        _model_of(run)
+    starts = [_model_of(run) for run in runs]
     out = args.out or runs[0].folder.parent / f"{runs[0].folder.name}-credit"
     groups = [
-        measure(run, args, args.seed + place, out if len(runs) == 1 else out / run.folder.name)
-        for place, run in enumerate(runs)
+        measure(run, start, args, args.seed + place, out if len(runs) == 1 else out / run.folder.name)
+        for place, (run, start) in enumerate(zip(runs, starts, strict=True))
     ]
     bench = judge(groups, estimators(runs[0].config.reward))
     text = bench_text(bench, runs)
@@ -91,15 +90,15 @@ def _command(args: argparse.Namespace) -> int:
     return 0
 
 
-def measure(run: Run, args: argparse.Namespace, seed: int, out: Path) -> list[MeasuredGroup]:
-    """The groups of one run: those that `out` holds, and the others played.
+def measure(run: Run, start: Path, args: argparse.Namespace, seed: int, out: Path) -> list[MeasuredGroup]:
+    """The groups of one run, whose model is at `start`: those that `out` holds, and the others played.
 
-    Raises ConfigError where `out` holds a bench of other settings, or the run has no model to play with.
+    Raises ConfigError where `out` holds a bench of other settings.
     """
     from tau2_exp.rollouts.setting import RolloutSetting
     from tau2_exp.stages.credit_bench import BenchPlan, measure_group
 
-    start, setting = _model_of(run), RolloutSetting(run)
+    setting = RolloutSetting(run)
     plan = BenchPlan(args.turns, args.continuations, BranchConfig(), seed)
     tasks = _tasks(setting, args, seed)
     _freeze(out, {"run": run.manifest.address, "temperature": args.temperature, **encode(plan)})
