@@ -182,6 +182,7 @@ def find_trials(found: Sequence[Found], gone: Sequence[Found] = ()) -> list[Tria
             continue
         results = f.run.results
         settings = _plan(f.run, results)
+        untold = f.run.manifest.address if AGENT in results and not _tells_seeds(f.run) else ""
         for name, result in results["splits"].items():
             # of a merged run, a split may have fewer samples than another
             plan = settings | {"stage.samples_per_prompt": result["samples_per_prompt"]}
@@ -191,7 +192,7 @@ def find_trials(found: Sequence[Found], gone: Sequence[Found] = ()) -> list[Tria
             tasks = _tasks(result)
             key = (domain, split, tasks, tuple(sorted((k, str(v)) for k, v in plan.items())))
             trial = trials.setdefault(key, Trial(domain, split, tasks, plan, _nothing(result)))
-            _add(trial, f, Evaluation(f.run, name, result), by_address)
+            _add(trial, f, Evaluation(f.run, name, result), by_address, untold)
     for trial in trials.values():
         trial.subjects.sort(key=lambda subject: (subject.depth, [_sortable(v) for v in subject.values.values()]))
     _note_differences(list(trials.values()))
@@ -203,8 +204,11 @@ def _parts(run: Run) -> list[Path]:
     return [(run.folder / member).resolve() for member in run.manifest.members] if run.stage == "eval" else []
 
 
-def _add(trial: Trial, found: Found, evaluation: Evaluation, by_address: dict[str, Found]) -> None:
-    """Evaluations of one agent with one seed of their own are the same episodes: the fuller one counts."""
+def _add(trial: Trial, found: Found, evaluation: Evaluation, by_address: dict[str, Found], untold: str) -> None:
+    """Evaluations of one agent with one seed of their own are the same episodes: the fuller one counts.
+
+    `untold` is the evaluation's address where its seeds are not known, so that it is the same as no other.
+    """
     subject = next((s for s in trial.subjects if (s.stage, s.arm) == (found.stage, found.arm)), None)
     if subject is None:
         maker = found.run.parent.parent if found.run.parent else None
@@ -212,7 +216,7 @@ def _add(trial: Trial, found: Found, evaluation: Evaluation, by_address: dict[st
         above = (parent.stage, parent.arm) if parent else None
         subject = Subject(found.stage, found.arm, found.values, len(lineage(found.run)), above)
         trial.subjects.append(subject)
-    key = (found.seed, found.run.config.seed, "" if _tells_seeds(found.run) else found.run.manifest.address)
+    key = (found.seed, found.run.config.seed, untold)
     known = subject.evaluations.setdefault(key, evaluation)
     if known is not evaluation:
         less, more = sorted((known, evaluation), key=lambda e: (e.scored, e is known))
@@ -222,9 +226,7 @@ def _add(trial: Trial, found: Found, evaluation: Evaluation, by_address: dict[st
 
 
 def _tells_seeds(run: Run) -> bool:
-    """False for an imported evaluation whose files do not tell their seeds: another one is of other episodes then."""
-    if AGENT not in run.results:
-        return True
+    """Whether all seeds of an imported evaluation's episodes are known."""
     return all(place.seed is not None for places in read_plan(run.folder).files.values() for place in places)
 
 
